@@ -1,0 +1,1 @@
+"""Frozen values that everything else talks about. They do nothing and know nobody."""

@@ -1,0 +1,55 @@
+"""Containers as the core sees them: what to start, what came back, how it ended."""
+
+import enum
+
+import msgspec
+
+from invoker.entities.runtimes import Runtime
+
+
+class Stream(enum.Enum):
+    """Where a container's output came out. The value is the word in a log line (spec 8.7.1)."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to start. A runtime plugin needs to know nothing else about the function."""
+
+    name: str
+    """Unique on this node while the container lives; letters, digits, `_`, `.` and `-` (spec 10.9.1)."""
+    runtime: Runtime
+    memory: int
+    """Limit in bytes, for all of the container's processes together."""
+    namespace: str = ""
+    """Invoking namespace, for labels; empty for a prewarmed container."""
+    action: str = ""
+    """`path/name` of the action, for labels; empty for a prewarmed container."""
+
+
+class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a container is, or how it ended."""
+
+    running: bool
+    exit_code: int | None = None
+    """Of the container's first process; negative is a signal's number; `None` while it runs or if nobody knows."""
+    memory_exhausted: bool = False
+    """Stopped because it reached its memory limit."""
+    peak_memory: int | None = None
+    """Bytes, where the runtime can tell."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What an action proxy answered."""
+
+    status: int
+    body: bytes
+    """At most as many bytes as the caller asked for."""
+    length: int
+    """Bytes the body had before it was cut."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the body was longer than the caller allowed."""
+        return self.length > len(self.body)

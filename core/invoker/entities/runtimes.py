@@ -1,0 +1,61 @@
+"""Kinds of function, and what runs them (spec 6.3, 6.4, 6.11)."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind, resolved: `nodejs:20`, never `nodejs:default` (spec 6.3.2)."""
+
+    kind: str
+    family: str
+    """The part before the colon; for a user's own image `blackbox`."""
+    image: str = ""
+    """As a container engine names it; empty where the runtime plugin needs none."""
+    default: bool = False
+    deprecated: bool = False
+    require_main: bool = False
+    """Functions of this kind must name their entry point (spec 6.3.4)."""
+    sentinelled_logs: bool = True
+    """The proxy ends each activation's output with the sentinel on both streams (spec 9.11.1)."""
+    pull: bool = False
+    """The image must be pulled before a container is created (spec 10.8)."""
+
+
+class Runtimes:
+    """The kinds this invoker runs: the operator's manifest, or what the machine has."""
+
+    def __init__(self, runtimes: Sequence[Runtime], native_images: Sequence[str] = ()) -> None:
+        self._by_kind = {runtime.kind: runtime for runtime in runtimes}
+        self._defaults = _defaults(runtimes)
+        self._native_images = frozenset(native_images)
+
+    def resolve(self, kind: str) -> Runtime | None:
+        """Return what runs `kind`, which may be `<family>:default`; `None` if nothing does."""
+        family, _, version = kind.partition(":")
+        return self._defaults.get(family) if version == "default" else self._by_kind.get(kind)
+
+    def blackbox(self, image: str) -> Runtime:
+        """Return what runs a user's own `image`: pulled and without sentinels, unless listed as native (6.4.3)."""
+        tagged = image if ":" in image.rsplit("/", 1)[-1] else f"{image}:latest"
+        native = tagged in self._native_images
+        return Runtime(kind="blackbox", family="blackbox", image=image, sentinelled_logs=native, pull=not native)
+
+    def __iter__(self) -> Iterator[Runtime]:
+        return iter(self._by_kind.values())
+
+    def __len__(self) -> int:
+        return len(self._by_kind)
+
+
+def _defaults(runtimes: Sequence[Runtime]) -> dict[str, Runtime]:
+    """Each family's default: the one marked, or the only one (spec 6.11.1)."""
+    families: dict[str, list[Runtime]] = {}
+    for runtime in runtimes:
+        families.setdefault(runtime.family, []).append(runtime)
+    chosen = {
+        family: [one for one in members if one.default] or (members if len(members) == 1 else [])
+        for family, members in families.items()
+    }
+    return {family: members[0] for family, members in chosen.items() if members}

@@ -1,0 +1,183 @@
+"""Plugins: loaded by name, asked through typed calls. Nobody else touches pluggy."""
+
+import inspect
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import pluggy
+
+from invoker import hookspecs
+from invoker.config import LogsSettings, RolesSettings, Settings, SettingsSection
+from invoker.contracts import (
+    ActivationStore,
+    Admission,
+    ContainerRuntime,
+    FunctionStore,
+    Intake,
+    LogExtractor,
+    Opening,
+)
+from invoker.entities.activation import Activation
+from invoker.errors import BrokenContract, PluginBroken, PluginError, PluginNotInstalled, ProviderCount
+
+GROUP = "invoker.plugins"
+
+T = TypeVar("T")
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Return every installed plugin by name, without importing any.
+
+    Raises:
+        PluginError: two distributions claim one name (pluggy would keep the first in silence).
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise PluginError(
+                f"the plugin name {point.name!r} is claimed by {_owner(other)} and by {_owner(point)}: "
+                "uninstall one of them"
+            )
+    return found
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
+
+
+class Plugins:
+    """The plugins that the roles name, and what they provide."""
+
+    def __init__(self, roles: RolesSettings, logs: LogsSettings) -> None:
+        self._roles = roles
+        self._logs = logs
+        self._points = installed()
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        for name in self.active:  # by name: an installed plugin that nobody asked for stays unloaded
+            self._load(name)
+        self.finished = self._manager.hook.activation_finished.get_hookimpls()
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The names in use, each once, in the order of the settings."""
+        roles = self._roles
+        named = (*roles.transports, roles.runtime, self._logs.plugin, roles.functions, roles.activations, *roles.extra)
+        return tuple(dict.fromkeys(named))
+
+    def hooks_of(self, name: str) -> tuple[str, ...]:
+        """Return the hooks that an active plugin implements."""
+        callers = self._manager.get_hookcallers(self._manager.get_plugin(name)) or []
+        return tuple(sorted(caller.name for caller in callers))
+
+    def sections(self, also: Sequence[str] = ()) -> Iterator[SettingsSection]:
+        """Yield the sections of the active plugins, and of installed ones in `also`, which are imported for it.
+
+        Raises:
+            PluginBroken: one of `also` can't be imported, or calls its section by another name than its own.
+        """
+        for name in dict.fromkeys((*self.active, *also)):
+            plugin = self._manager.get_plugin(name) or _imported(self._points[name])
+            describe = getattr(plugin, "settings_section", None)
+            if describe is None:
+                continue
+            section = describe()
+            if section.name != name:
+                raise PluginBroken(name, f"its settings section is called {section.name!r}; it must be {name!r}")
+            yield section
+
+    @asynccontextmanager
+    async def container_runtime(self, settings: Settings) -> AsyncIterator[ContainerRuntime]:
+        """Open what starts containers."""
+        async with self._one("runtime", self._roles.runtime, ContainerRuntime, settings) as runtime:
+            yield runtime
+
+    @asynccontextmanager
+    async def log_extractor(self, settings: Settings) -> AsyncIterator[LogExtractor]:
+        """Open what takes the logs."""
+        async with self._one("logs", self._logs.plugin, LogExtractor, settings) as extractor:
+            yield extractor
+
+    @asynccontextmanager
+    async def function_store(self, settings: Settings) -> AsyncIterator[FunctionStore]:
+        """Open the place where functions come from."""
+        async with self._one("functions", self._roles.functions, FunctionStore, settings) as store:
+            yield store
+
+    @asynccontextmanager
+    async def activation_store(self, settings: Settings) -> AsyncIterator[ActivationStore]:
+        """Open the place where records go."""
+        async with self._one("activations", self._roles.activations, ActivationStore, settings) as store:
+            yield store
+
+    def transports(self, settings: Settings, intake: Intake) -> Iterator[tuple[str, Opening[None]]]:
+        """Yield each transport's name and opening, in the order of the settings."""
+        for name in self._roles.transports:
+            call = self._hook_of(name, "open_transport", "transports")
+            yield name, call(settings=settings, intake=intake)[0]
+
+    def admissions(self, settings: Settings) -> Iterator[tuple[str, Opening[Admission]]]:
+        """Yield the name and opening of every judge of messages."""
+        for implementation in self._manager.hook.open_admission.get_hookimpls():
+            name = implementation.plugin_name
+            yield name, self._hook_of(name, "open_admission", "extra")(settings=settings)[0]
+
+    def activation_finished(self, activation: Activation) -> None:
+        """Show an activation to every observer. What one raises is the caller's to log."""
+        self._manager.hook.activation_finished(activation=activation)
+
+    @asynccontextmanager
+    async def _one(self, role: str, name: str, contract: type[T], settings: Settings) -> AsyncIterator[T]:
+        hook = _HOOKS[role]
+        async with self._hook_of(name, hook, role)(settings=settings) as opened:
+            check_contract(name, hook, contract, opened)
+            yield opened
+
+    def _hook_of(self, name: str, hook: str, role: str) -> Any:
+        """Return the hook restricted to plugin `name` and all wrappers; exactly `name` must provide it."""
+        implementations = getattr(self._manager.hook, hook).get_hookimpls()
+        providers = [each.plugin_name for each in implementations if not each.wrapper and not each.hookwrapper]
+        if name not in providers:
+            raise ProviderCount(role, hook, [])
+        others = [self._manager.get_plugin(provider) for provider in providers if provider != name]
+        return self._manager.subset_hook_caller(hook, others)
+
+    def _load(self, name: str) -> None:
+        point = self._points.get(name)
+        if point is None:
+            raise PluginNotInstalled(name, sorted(self._points))
+        self._manager.register(_imported(point), name=name)
+        try:
+            self._manager.check_pending()  # a misspelt hook is an error, not silence
+        except pluggy.PluginValidationError as error:
+            raise PluginBroken(name, str(error)) from error
+
+
+_HOOKS = {
+    "runtime": "open_container_runtime",
+    "logs": "open_log_extractor",
+    "functions": "open_function_store",
+    "activations": "open_activation_store",
+}
+
+
+def check_contract(plugin: str, hook: str, contract: type, opened: object) -> None:
+    """Check once, at start-up, that what a plugin opened has what its contract asks for.
+
+    Raises:
+        BrokenContract: names what is missing.
+    """
+    members = [name for name, _ in inspect.getmembers_static(contract) if not name.startswith("_")]
+    missing = [name for name in members if not hasattr(opened, name)]
+    if missing:
+        raise BrokenContract(plugin, hook, contract.__name__, missing)
+
+
+def _imported(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except Exception as error:
+        raise PluginBroken(point.name, f"{type(error).__name__}: {error}") from error
