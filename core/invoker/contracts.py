@@ -3,9 +3,10 @@
 They grow by new contracts, not by new methods. Sizes are bytes, times are seconds unless a name says otherwise.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
+from types import MappingProxyType
+from typing import Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -20,6 +21,9 @@ Opening: TypeAlias = AbstractAsyncContextManager[T_co]
 """What an `open_*` hook returns: entering makes the object ready, leaving gives everything back."""
 
 
+NO_CONTEXT: Final[Mapping[str, str]] = MappingProxyType({})
+
+
 # --- the door: a transport brings messages in and takes answers out --------------------------------------------
 
 
@@ -29,6 +33,10 @@ class Admitted(msgspec.Struct, frozen=True):
     request: Request
     size: int
     """Bytes of the message."""
+    via: str
+    """The transport it came by."""
+    context: Mapping[str, str]
+    """What else its sender said, for the log only; untrusted."""
 
 
 @runtime_checkable
@@ -60,8 +68,10 @@ class Answers(Protocol):
 class Intake(Protocol):
     """The core's side of the door, given to every transport."""
 
-    def admit(self, body: bytes) -> Admitted:
+    def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:
         """Decide about a message before its receipt; never waits.
+
+        `via` is the transport's name; `context` goes into the activation's log line as it is.
 
         Raises:
             MalformedRequest: it is no activation message, or too large.
@@ -74,6 +84,22 @@ class Intake(Protocol):
 
         Cancelling it ends the activation as a system error that is recorded and answered all the same.
         """
+        ...
+
+
+class Operations(Protocol):
+    """What an operator may ask the invoker; given to transports that have a door for operators."""
+
+    def faults(self) -> Sequence[str]:
+        """Return why no work should be sent here now, one short text each; empty when all is well."""
+        ...
+
+    def metrics(self) -> bytes:
+        """Return all metrics in Prometheus' text format, version 0.0.4."""
+        ...
+
+    def info(self) -> Mapping[str, object]:
+        """Return who this is and what it runs with, as JSON-able values without secrets."""
         ...
 
 

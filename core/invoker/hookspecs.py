@@ -19,6 +19,7 @@ from invoker.contracts import (
     Intake,
     LogExtractor,
     Opening,
+    Operations,
 )
 from invoker.entities.activation import Activation
 
@@ -38,11 +39,11 @@ def settings_section() -> SettingsSection:  # type: ignore[empty-body]
 
 
 @hookspec
-def open_transport(settings: Settings, intake: Intake) -> Opening[None]:  # type: ignore[empty-body]
+def open_transport(settings: Settings, intake: Intake, operations: Operations) -> Opening[None]:  # type: ignore[empty-body]
     """Bring messages in. One or more plugins, named in `transports`.
 
     Entered last, so that work arrives when all else is ready; left first: then it takes no new message and returns
-    when those it handed to `intake` have ended.
+    when those it handed to `intake` have ended. `operations` is for transports that serve operators too.
 
     Raises:
         SettingsError: a value is well-formed but of no use, such as an unreadable key file.

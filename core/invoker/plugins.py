@@ -18,6 +18,7 @@ from invoker.contracts import (
     Intake,
     LogExtractor,
     Opening,
+    Operations,
 )
 from invoker.entities.activation import Activation
 from invoker.errors import BrokenContract, PluginBroken, PluginError, PluginNotInstalled, ProviderCount
@@ -113,11 +114,13 @@ class Plugins:
         async with self._one("activations", self._roles.activations, ActivationStore, settings) as store:
             yield store
 
-    def transports(self, settings: Settings, intake: Intake) -> Iterator[tuple[str, Opening[None]]]:
+    def transports(
+        self, settings: Settings, intake: Intake, operations: Operations
+    ) -> Iterator[tuple[str, Opening[None]]]:
         """Yield each transport's name and opening, in the order of the settings."""
         for name in self._roles.transports:
             call = self._hook_of(name, "open_transport", "transports")
-            yield name, call(settings=settings, intake=intake)[0]
+            yield name, call(settings=settings, intake=intake, operations=operations)[0]
 
     def admissions(self, settings: Settings) -> Iterator[tuple[str, Opening[Admission]]]:
         """Yield the name and opening of every judge of messages."""
