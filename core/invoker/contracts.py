@@ -185,7 +185,10 @@ class Logs(msgspec.Struct, frozen=True):
     lines: tuple[str, ...]
     """Formatted as spec 8.7.1: time, stream, text."""
     complete: bool = True
-    """The sentinels came; False means that output may still be on its way, so the container can't be used again."""
+    """Both sentinels came, whether expected or not; False means that output may still be on its way.
+
+    Where they were expected, such a container can't be used again; one that prints none is never complete, and kept.
+    """
     reusable: bool = True
     """False if the output broke the rules, such as a forged sentinel (spec T59)."""
 
@@ -213,10 +216,12 @@ class LogFollower(Protocol):
         """Wait until the activation's output is complete, for at most `timeout` seconds; return whether it is."""
         ...
 
-    def end(self, *, sentinels: bool) -> Logs:
-        """Close the activation and return its logs as they are.
+    def end(self, *, expected: bool, failed: bool) -> Logs:
+        """Close the activation and return its logs as they are; what is unfinished on either stream is included.
 
-        `sentinels` tells whether they were to be expected: then logs without them get a line that says so.
+        `expected` tells whether this container prints sentinels: then logs without them end with a line that says
+        so. `failed` tells that the activation was a developer error: sentinels were not awaited, so nothing is said
+        of them; the last line warns instead, where the controllers know such a warning (spec 9.11.3, 9.11.8).
         """
         ...
 

@@ -60,7 +60,6 @@ class Plugins:
         self._manager.add_hookspecs(hookspecs)
         for name in self.active:  # by name: an installed plugin that nobody asked for stays unloaded
             self._load(name)
-        self.finished = self._manager.hook.activation_finished.get_hookimpls()
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -68,6 +67,11 @@ class Plugins:
         roles = self._roles
         named = (*roles.transports, roles.runtime, self._logs.plugin, roles.functions, roles.activations, *roles.extra)
         return tuple(dict.fromkeys(named))
+
+    @property
+    def has_observers(self) -> bool:
+        """Whether anybody wants to see activations as they end."""
+        return bool(self._manager.hook.activation_finished.get_hookimpls())
 
     def hooks_of(self, name: str) -> tuple[str, ...]:
         """Return the hooks that an active plugin implements."""
@@ -81,7 +85,7 @@ class Plugins:
             PluginBroken: one of `also` can't be imported, or calls its section by another name than its own.
         """
         for name in dict.fromkeys((*self.active, *also)):
-            plugin = self._manager.get_plugin(name) or _imported(self._points[name])
+            plugin = self._manager.get_plugin(name) or attempt(self._points[name])
             describe = getattr(plugin, "settings_section", None)
             if describe is None:
                 continue
@@ -152,7 +156,7 @@ class Plugins:
         point = self._points.get(name)
         if point is None:
             raise PluginNotInstalled(name, sorted(self._points))
-        self._manager.register(_imported(point), name=name)
+        self._manager.register(attempt(point), name=name)
         try:
             self._manager.check_pending()  # a misspelt hook is an error, not silence
         except pluggy.PluginValidationError as error:
@@ -179,8 +183,21 @@ def check_contract(plugin: str, hook: str, contract: type, opened: object) -> No
         raise BrokenContract(plugin, hook, contract.__name__, missing)
 
 
-def _imported(point: EntryPoint) -> Any:
+def attempt(point: EntryPoint) -> Any:
+    """Import a plugin.
+
+    Raises:
+        PluginBroken: it can't be imported; says why.
+    """
     try:
         return point.load()
     except Exception as error:
         raise PluginBroken(point.name, f"{type(error).__name__}: {error}") from error
+
+
+def hooks_in(plugin: Any) -> tuple[str, ...]:
+    """Return the hooks that a plugin implements, without using it."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin)
+    return tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or []))

@@ -1,0 +1,5 @@
+"""`python -m invoker`."""
+
+from invoker.cli import main
+
+main()

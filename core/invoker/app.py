@@ -1,0 +1,187 @@
+"""The program: which parts there are and in which order they open. Downwards it starts, upwards it stops."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+
+from invoker.config import (
+    EncryptionSettings,
+    FunctionsSettings,
+    IntakeSettings,
+    LimitsSettings,
+    LogsSettings,
+    NodeSettings,
+    PoolSettings,
+    RecordingSettings,
+    RolesSettings,
+    RuntimesSettings,
+    Settings,
+    ShutdownSettings,
+    TelemetrySettings,
+)
+from invoker.contracts import Admission, ContainerRuntime, FunctionStore
+from invoker.entities.runtimes import Runtimes
+from invoker.errors import SettingsError
+from invoker.functions import function_cache
+from invoker.invocation.door import Door
+from invoker.invocation.execution import Execution
+from invoker.invocation.invoker import Invoker
+from invoker.invocation.limits import LimitsCheck
+from invoker.invocation.outcome import Outcomes
+from invoker.invocation.reporting import Reporting
+from invoker.operations import Overview
+from invoker.plugins import Plugins
+from invoker.pool import Pool, container_pool
+from invoker.recording import Recorder, recording
+from invoker.telemetry import ActivationTelemetry, LogWriter, Metrics
+from invoker.wire import manifest
+from invoker.wire.locked import Keys
+
+logger = logging.getLogger("invoker")
+
+
+class Signals:
+    """What the outside world wants. Set by whoever handles signals, awaited by `serve`."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        """Take no more work, finish what runs."""
+        self.now = asyncio.Event()
+        """Finish at once."""
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """How a run of the invoker ended."""
+
+    broken_off: int
+    """Activations that did not end within the grace; they were recorded and answered as system errors."""
+    lost_records: int
+    """Records that the store did not take in time."""
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """An invoker without doors, ready to be given work."""
+
+    invoker: Invoker
+    overview: Overview
+    recorder: Recorder
+    pool: Pool
+
+
+async def serve(plugins: Plugins, settings: Settings, signals: Signals, writer: LogWriter | None = None) -> Stopped:
+    """Run until `signals.stop` is set; return how it ended.
+
+    Whatever breaks in the background cancels the wait for the signal, so a failure leaves by the same road as a
+    shutdown: no new work, running work finished, containers gone, records kept.
+    """
+    async with opened(plugins, settings, writer) as parts, AsyncExitStack() as doors:
+        for name, transport in plugins.transports(settings, parts.invoker, parts.overview):
+            await doors.enter_async_context(transport)  # from here on, work arrives
+            logger.debug("transport %s is open", name)
+        parts.overview.phase = "running"
+        logger.info("ready", extra={"event": "ready"})
+        await signals.stop.wait()
+        parts.overview.phase = "stopping"
+        await _close(doors, parts.invoker, settings, signals)
+    return Stopped(parts.invoker.broken_off, parts.recorder.lost)
+
+
+async def _close(doors: AsyncExitStack, invoker: Invoker, settings: Settings, signals: Signals) -> None:
+    """Close the doors. What still runs when the grace is over, or at a second signal, is broken off and answered."""
+    allowed = settings[ShutdownSettings].grace
+    grace = float(allowed) if allowed is not None else settings[LimitsSettings].max_timeout / 1000
+    logger.info("stopping: no new work, at most %g s for what runs", grace)
+    async with asyncio.TaskGroup() as tasks:
+        limit = tasks.create_task(_break_off_after(grace, invoker, signals), name="shutdown grace")
+        try:
+            await doors.aclose()
+        finally:
+            limit.cancel()
+
+
+async def _break_off_after(grace: float, invoker: Invoker, signals: Signals) -> None:
+    try:
+        async with asyncio.timeout(grace):
+            await signals.now.wait()
+    except TimeoutError:
+        logger.warning("the grace of %g s is over", grace)
+    invoker.break_off()
+
+
+@asynccontextmanager
+async def opened(
+    plugins: Plugins, settings: Settings, writer: LogWriter | None = None, *, functions: FunctionStore | None = None
+) -> AsyncIterator[Parts]:
+    """Open everything but the doors. `functions` takes the place of the function store that the settings name."""
+    compat = settings[RolesSettings].compat
+    limits = settings[LimitsSettings]
+    keys = Keys(settings[EncryptionSettings].keys, unknown="pass" if compat == "openwhisk" else "refuse")
+    async with (
+        plugins.activation_store(settings) as activations,
+        recording(activations, settings[RecordingSettings]) as recorder,
+        plugins.function_store(settings) if functions is None else _given(functions) as store,
+        plugins.container_runtime(settings) as runtime,
+        plugins.log_extractor(settings) as logs,
+        container_pool(runtime, logs, settings[PoolSettings], settings[NodeSettings]) as pool,
+        function_cache(
+            store, _runtimes(settings, runtime), settings[FunctionsSettings], exact=compat == "functions"
+        ) as cache,
+        _admissions(plugins, settings) as admissions,
+    ):
+        outcomes = Outcomes(compat)
+        door = Door(recorder, settings[IntakeSettings], limits)
+        metrics = Metrics()
+        telemetry = ActivationTelemetry(metrics, writer if settings[TelemetrySettings].activations else None)
+        invoker = Invoker(
+            door=door,
+            admissions=admissions,
+            functions=cache,
+            keys=keys,
+            limits=LimitsCheck(limits, settings[PoolSettings].memory, compat),
+            pool=pool,
+            execution=Execution(outcomes, settings[LogsSettings], limits, compat),
+            outcomes=outcomes,
+            reporting=Reporting(
+                recorder,
+                telemetry,
+                plugins.activation_finished if plugins.has_observers else None,
+                settings[RecordingSettings],
+                compat,
+            ),
+        )
+        overview = Overview(
+            plugins=plugins,
+            settings=settings,
+            metrics=metrics,
+            recorder=recorder,
+            pool=pool,
+            functions=cache,
+            door=door,
+        )
+        yield Parts(invoker, overview, recorder, pool)
+
+
+@asynccontextmanager
+async def _given(functions: FunctionStore) -> AsyncIterator[FunctionStore]:
+    yield functions
+
+
+@asynccontextmanager
+async def _admissions(plugins: Plugins, settings: Settings) -> AsyncIterator[Sequence[Admission]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(opening) for _, opening in plugins.admissions(settings)]
+
+
+def _runtimes(settings: Settings, runtime: ContainerRuntime) -> Runtimes:
+    """The operator's manifest, or else what the runtime offers of its own accord."""
+    path = settings[RuntimesSettings].manifest
+    if path is None:
+        return runtime.runtimes()
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise SettingsError([f"runtimes.manifest: can't read {path}: {error.strerror}"]) from error
+    return manifest.read(text)

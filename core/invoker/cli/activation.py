@@ -1,0 +1,120 @@
+"""`invoker activation`: the records in the store."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import click
+import msgspec
+
+from invoker.cli.action import namespace_option
+from invoker.cli.names import reference
+from invoker.cli.program import Program, run_loop
+from invoker.cli.terminal import json_option, note, say, show_json, show_table, status_text
+from invoker.config import RolesSettings
+from invoker.contracts import ActivationReader
+from invoker.entities.activation import Activation
+from invoker.errors import NotSupported
+from invoker.wire import record
+
+
+@click.group()
+def activation() -> None:
+    """List and show activation records and their logs."""
+
+
+@activation.command(name="list")
+@click.option("--limit", type=click.IntRange(1), default=30, show_default=True)
+@click.option("--action", "name", help="Only those of one action.")
+@namespace_option
+@json_option
+@click.pass_obj
+def list_activations(program: Program, limit: int, name: str | None, namespace: str, *, as_json: bool) -> None:
+    """List the newest activations, newest first."""
+    action = reference(name, namespace).document_id if name else None
+    found = run_loop(_recent(program, namespace, limit, action))
+    if as_json:
+        show_json([_document(one) for one in found])
+        return
+    show_table(
+        ("START", "ACTIVATION", "STATUS", "START TYPE", "DURATION", "ACTION"),
+        [
+            (
+                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.start / 1000)),
+                one.activation_id,
+                status_text(one.outcome.status),
+                "warm" if one.init_time is None else "cold",
+                f"{one.duration} ms",
+                one.path,
+            )
+            for one in found
+        ],
+    )
+
+
+@activation.command()
+@click.argument("activation_id")
+@namespace_option
+@click.pass_obj
+def get(program: Program, activation_id: str, namespace: str) -> None:
+    """Show one record, as JSON."""
+    found = run_loop(_get(program, namespace, activation_id))
+    click.echo(msgspec.json.format(bytes(_document(found)), indent=2).decode())
+
+
+@activation.command()
+@click.argument("activation_id", required=False)
+@click.option("--follow", is_flag=True, help="Show the logs of activations as they are recorded, until Ctrl-C.")
+@namespace_option
+@json_option
+@click.pass_obj
+def logs(program: Program, activation_id: str | None, namespace: str, *, follow: bool, as_json: bool) -> None:
+    """Show the logs of one activation, or of all from now on."""
+    if follow == (activation_id is not None):
+        raise click.UsageError("say which activation, or --follow")
+    if activation_id is None:
+        run_loop(_follow(program, namespace, as_json=as_json))
+        return
+    found = run_loop(_get(program, namespace, activation_id))
+    if as_json:
+        show_json(found.logs)
+    else:
+        for line in found.logs:
+            click.echo(line)
+
+
+@asynccontextmanager
+async def _reader(program: Program) -> AsyncIterator[ActivationReader]:
+    async with program.plugins.activation_store(program.settings) as store:
+        if not isinstance(store, ActivationReader):
+            raise NotSupported("activations", program.settings[RolesSettings].activations, "ActivationReader")
+        yield store
+
+
+async def _recent(program: Program, namespace: str, limit: int, action: str | None) -> list[Activation]:
+    async with _reader(program) as reader:
+        return list(await reader.recent(namespace, limit=limit, action=action))
+
+
+async def _get(program: Program, namespace: str, activation_id: str) -> Activation:
+    async with _reader(program) as reader:
+        found = await reader.get(namespace, activation_id)
+    if found is None:
+        raise click.ClickException(f"there is no activation {activation_id} in namespace {namespace}")
+    return found
+
+
+async def _follow(program: Program, namespace: str, *, as_json: bool) -> None:
+    async with _reader(program) as reader:
+        async for one in reader.follow(namespace):
+            if as_json:
+                show_json({"activationId": one.activation_id, "action": one.path, "logs": one.logs})
+                continue
+            note(f"{one.activation_id} {one.path} {one.outcome.status.word}", "dim")
+            for line in one.logs:
+                say(line)
+
+
+def _document(one: Activation) -> msgspec.Raw:
+    """Return a record as a controller would show it."""
+    return msgspec.Raw(record.document(one, compat="openwhisk", updated=one.end))

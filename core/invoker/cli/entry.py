@@ -1,0 +1,78 @@
+"""The program's entry: all commands, and what becomes of errors."""
+
+import sys
+from collections.abc import Iterator
+
+import click
+
+from invoker.cli.action import action
+from invoker.cli.activation import activation
+from invoker.cli.check import check
+from invoker.cli.configuration import config
+from invoker.cli.invoke import invoke
+from invoker.cli.listing import plugins, version
+from invoker.cli.message import message
+from invoker.cli.program import Program
+from invoker.cli.run import run
+from invoker.cli.terminal import complain
+from invoker.errors import InvokerError
+
+FAILED = 1
+"""Exit code: it did not work."""
+MISUSED = 2
+"""Exit code: the command or the settings are wrong."""
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config", "files", multiple=True, metavar="FILE", help="Settings file; several are layered.")
+@click.option("--secrets", metavar="FILE", help="Settings file for what must not be shown.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="One setting, such as pool.memory='4 GB'.")
+@click.pass_context
+def cli(context: click.Context, files: tuple[str, ...], secrets: str | None, overrides: tuple[str, ...]) -> None:
+    """Run functions for an Apache OpenWhisk controller, or right here.
+
+    Without any settings it uses the embedded defaults: functions run in child processes, actions and activation
+    records are kept in one SQLite file, messages come in over HTTP on the loopback interface.
+
+    Exit codes: 0 all is well, 1 it did not work, 2 wrong use or settings; `invoke` and `run` have further ones.
+    """
+    context.obj = Program(files, secrets, overrides)
+
+
+for command in (run, invoke, message, action, activation, check, plugins, config, version):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line. Nobody sees a traceback for a mistake of theirs."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # `invoker … | head`
+        sys.stderr.close()
+        sys.exit(FAILED)
+    except Exception as error:
+        expected = [one for one in leaves(error) if isinstance(one, InvokerError | OSError)]
+        if len(expected) < sum(1 for _ in leaves(error)):  # ours: whoever reports it needs the traceback
+            raise
+        complain(expected)
+        sys.exit(MISUSED if all(type(one).__name__ in _MISUSES for one in expected) else FAILED)
+
+
+_MISUSES = frozenset({"SettingsError", "PluginNotInstalled", "ProviderCount", "NotSupported"})
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield what is inside exception groups, however deep."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

@@ -1,0 +1,68 @@
+"""An invocation without a door: one function from here, one answer to look at."""
+
+from collections.abc import Mapping, Sequence
+
+from invoker.contracts import NO_CONTEXT, Admitted, Answers
+from invoker.entities.activation import Ack, Activation
+from invoker.entities.function import Function, FunctionRef
+from invoker.errors import Busy, FunctionNotFound
+
+
+class OneFunction:
+    """A function store that holds one function, which was never stored anywhere."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self.ref = FunctionRef(
+            path=function.path, name=function.name, version=function.version, revision=function.digest.hex()
+        )
+        """Its digest serves as revision: the same code is the same function."""
+
+    async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:  # noqa: ARG002 (there is only one)
+        """See `FunctionStore.fetch`."""
+        if ref.document_id != self._function.document_id:
+            raise FunctionNotFound(ref.document_id)
+        return self._function
+
+
+class Shown:
+    """Answers that somebody in this program looks at."""
+
+    splits = False
+
+    def __init__(self) -> None:
+        self.activation: Activation
+        """What became of it; there once the invocation has ended."""
+
+    async def accepted(self) -> None:
+        """See `Answers.accepted`: nobody waits for a receipt."""
+
+    async def result(self, activation: Activation) -> None:
+        """See `Answers.result`: never called, since this doesn't split."""
+
+    async def completed(self, activation: Activation, ack: Ack) -> None:  # noqa: ARG002 (all is shown, whatever a controller would get)
+        """See `Answers.completed`."""
+        self.activation = activation
+
+
+class Nobody:
+    """An intake that is not at home and operations that know nothing: for opening a door just to see that it opens."""
+
+    def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:  # noqa: ARG002 (whatever it is)
+        """See `Intake.admit`: turns everything away."""
+        raise Busy("this is only a check", 1)
+
+    async def invoke(self, admitted: Admitted, answers: Answers) -> None:
+        """See `Intake.invoke`: never called, since nothing is admitted."""
+
+    def faults(self) -> Sequence[str]:
+        """See `Operations.faults`."""
+        return ["this is only a check"]
+
+    def metrics(self) -> bytes:
+        """See `Operations.metrics`."""
+        return b""
+
+    def info(self) -> Mapping[str, object]:
+        """See `Operations.info`."""
+        return {}

@@ -1,0 +1,45 @@
+"""`invoker run`: the invoker itself."""
+
+import asyncio
+import signal
+import sys
+
+import click
+
+from invoker.app import Signals, Stopped, serve
+from invoker.cli.program import Program, run_loop
+from invoker.config import TelemetrySettings
+from invoker.telemetry import LogWriter, log_writing
+
+BROKEN_OFF = 3
+LOST_RECORDS = 4
+
+
+@click.command()
+@click.pass_obj
+def run(program: Program) -> None:
+    """Take activation messages and run functions until SIGTERM or SIGINT.
+
+    The first signal stops taking work and lets running functions end, within shutdown.grace; a second one means now.
+
+    Exit codes: 0 everything ended well, 3 activations had to be broken off, 4 activation records were lost.
+    """
+    settings = program.settings
+    with log_writing(settings[TelemetrySettings]) as writer:
+        stopped = run_loop(_run(program, writer))
+    if stopped.lost_records:
+        sys.exit(LOST_RECORDS)
+    if stopped.broken_off:
+        sys.exit(BROKEN_OFF)
+
+
+async def _run(program: Program, writer: LogWriter) -> Stopped:
+    signals = Signals()
+
+    def heard() -> None:
+        (signals.now if signals.stop.is_set() else signals.stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, heard)
+    return await serve(program.plugins, program.settings, signals, writer)

@@ -1,0 +1,70 @@
+"""What people see: tables and colour on a terminal, plain text in a pipe, JSON when asked for."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from invoker.entities.activation import Status
+from invoker.errors import SettingsError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COLOURS = {
+    Status.SUCCESS: "green",
+    Status.APPLICATION_ERROR: "yellow",
+    Status.DEVELOPER_ERROR: "red",
+    Status.WHISK_ERROR: "magenta",
+}
+
+
+def json_option(command: F) -> F:
+    """Add `--json` to a command."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line of ours to standard output. `text` is never read as markup."""
+    out.print(Text(text, style=style))
+
+
+def note(text: str, style: str = "") -> None:
+    """Print a line of ours to standard error."""
+    err.print(Text(text, style=style))
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON, one line."""
+    click.echo(msgspec.json.encode(value, enc_hook=str).decode())
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print a table; cells are never read as markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    out.print(table)
+
+
+def status_text(status: Status) -> Text:
+    """Return a status in words and colour."""
+    return Text(status.word.replace("_", " "), style=COLOURS[status])
+
+
+def complain(errors: Sequence[BaseException]) -> None:
+    """Say what went wrong, each thing once."""
+    for text in dict.fromkeys(line for error in errors for line in _lines(error)):
+        note(f"error: {text}", "bold red")
+
+
+def _lines(error: BaseException) -> Sequence[str]:
+    return error.faults if isinstance(error, SettingsError) else (str(error) or type(error).__name__,)

@@ -1,0 +1,37 @@
+"""Options and fixtures that every test may use."""
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-services",
+        action="store_true",
+        default=False,
+        help="fail, rather than skip, a test whose service or program is missing",
+    )
+
+
+@pytest.fixture(scope="session")
+def absent(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Call it when something outside the project is missing: skips the test, or fails it under --all-services."""
+
+    def give_up(what: str) -> None:
+        if request.config.getoption("--all-services"):
+            pytest.fail(what)
+        pytest.skip(what)
+
+    return give_up
+
+
+@pytest.fixture(scope="session")
+def node(absent: Callable[[str], None]) -> str:
+    """The Node.js program."""
+    found = shutil.which("node")
+    if found is None:
+        absent("Node.js is not installed: no `node` on PATH")
+    assert found is not None
+    return found
