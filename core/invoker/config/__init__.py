@@ -1,5 +1,8 @@
 """Settings: read once in layers, seen as frozen structs."""
 
+from invoker.config.explanation import Explained, as_toml, to_jsonable
+from invoker.config.layers import Layers
+from invoker.config.merging import Validator
 from invoker.config.secret import Secret
 from invoker.config.sections import (
     Compat,
@@ -18,15 +21,23 @@ from invoker.config.sections import (
     TelemetrySettings,
     node_of,
 )
-from invoker.config.settings import Settings, SettingsSection
-from invoker.units import ByteSize, Seconds
+from invoker.config.settings import CORE, Settings, SettingsSection
+from invoker.config.state import state_dir
+from invoker.config.template import template
+from invoker.config.texts import FILES_VARIABLE, SECRETS_VARIABLE, default_files
+from invoker.units import ByteSize, Seconds, SecondsOrZero
 
 __all__ = [
+    "CORE",
+    "FILES_VARIABLE",
+    "SECRETS_VARIABLE",
     "ByteSize",
     "Compat",
     "EncryptionSettings",
+    "Explained",
     "FunctionsSettings",
     "IntakeSettings",
+    "Layers",
     "LimitsSettings",
     "LogsSettings",
     "NodeSettings",
@@ -35,11 +46,18 @@ __all__ = [
     "RolesSettings",
     "RuntimesSettings",
     "Seconds",
+    "SecondsOrZero",
     "Secret",
     "Section",
     "Settings",
     "SettingsSection",
     "ShutdownSettings",
     "TelemetrySettings",
+    "Validator",
+    "as_toml",
+    "default_files",
     "node_of",
+    "state_dir",
+    "template",
+    "to_jsonable",
 ]

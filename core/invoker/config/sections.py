@@ -68,6 +68,8 @@ class PoolSettings(Section, frozen=True, kw_only=True):
     """All containers together, idle ones included; controllers are told this number."""
     idle_timeout: Seconds = Seconds(600)
     """An idle container is removed after this time."""
+    patience: Seconds = Seconds(0.1)
+    """How long the first in the queue is overtaken by those whose function has a container free; about a cold start."""
 
 
 class IntakeSettings(Section, frozen=True, kw_only=True):

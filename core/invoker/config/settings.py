@@ -1,11 +1,25 @@
 """Settings as everybody but the loader sees them: one frozen struct for each section."""
 
 from collections.abc import Iterable
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from invoker.config.sections import Section
+from invoker.config.sections import (
+    EncryptionSettings,
+    FunctionsSettings,
+    IntakeSettings,
+    LimitsSettings,
+    LogsSettings,
+    NodeSettings,
+    PoolSettings,
+    RecordingSettings,
+    RolesSettings,
+    RuntimesSettings,
+    Section,
+    ShutdownSettings,
+    TelemetrySettings,
+)
 
 S = TypeVar("S", bound=Section)
 
@@ -17,7 +31,28 @@ class SettingsSection(msgspec.Struct, frozen=True, kw_only=True):
     """Like the plugin's entry point: `sqlite` for `[sqlite]`."""
     into: type[Section]
     rules: tuple[Any, ...] = ()
-    """Dynaconf validators, for what one section can't know of another."""
+    """Dynaconf validators (`invoker.config.Validator`), for what one section can't know of another.
+
+    They see the settings as they are in the end: `Validator("recording.flush_interval", lte=60)`. What isn't set
+    doesn't exist. They only judge: a `default` or a `cast` changes nothing.
+    """
+
+
+CORE: Final = (
+    SettingsSection(name="", into=RolesSettings),
+    SettingsSection(name="logs", into=LogsSettings),
+    SettingsSection(name="node", into=NodeSettings),
+    SettingsSection(name="pool", into=PoolSettings),
+    SettingsSection(name="intake", into=IntakeSettings),
+    SettingsSection(name="limits", into=LimitsSettings),
+    SettingsSection(name="cache", into=FunctionsSettings),  # `functions` is a role
+    SettingsSection(name="recording", into=RecordingSettings),
+    SettingsSection(name="shutdown", into=ShutdownSettings),
+    SettingsSection(name="encryption", into=EncryptionSettings),
+    SettingsSection(name="runtimes", into=RuntimesSettings),
+    SettingsSection(name="telemetry", into=TelemetrySettings),
+)
+"""The core's sections, in the order in which they are shown; the first has no name and is the top level."""
 
 
 class Settings:

@@ -121,7 +121,8 @@ def as_json(record: logging.LogRecord) -> bytes:
     fields.update((name, value) for name, value in vars(record).items() if name not in _STANDARD)
     if record.exc_info:
         fields["exception"] = logging.Formatter().formatException(record.exc_info)
-    return json.dumps(fields, default=str).encode() + b"\n"  # rare lines: it copes with text that is no Unicode
+    text = json.dumps(fields, default=str, ensure_ascii=False)  # unlike msgspec it copes with what is no Unicode
+    return text.encode("utf-8", "replace") + b"\n"
 
 
 def as_text(record: logging.LogRecord) -> bytes:
