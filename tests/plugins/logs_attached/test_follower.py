@@ -1,0 +1,255 @@
+"""Output of a container into logs of its activations: spec 8.7, 9.11, 10.11, T58 to T65."""
+
+import pytest
+
+from invoker.config import Compat
+from invoker.contracts import LogFollower, Logs
+from invoker.sentinel import MARKER, SENTINEL_LINE
+from invoker.testing.log_extractor import ERR, OUT, PLENTY, a_container, end_output, texts
+from invoker_attached_logs.follower import AttachedLogs, Follower
+
+FAILURE = ("stderr", "There was an issue while collecting your logs. Data might be missing.")
+WARNING = ("stderr", "The action did not initialize or run as expected. Log data might be missing.")
+TRUNCATED = "Logs were truncated because the total bytes size exceeds the limit of {} bytes."
+
+
+def a_follower(compat: Compat = "openwhisk", *, sentinelled: bool = True) -> Follower:
+    return AttachedLogs(compat, lambda: 1_700_000_000_000_000_000).follow(a_container(sentinelled=sentinelled))
+
+
+def ended(follower: LogFollower) -> Logs:
+    return follower.end(expected=True, failed=False)
+
+
+def test_the_logs_end_with_the_text_before_the_sentinel() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+
+    follower.write(OUT, b"one\ntwo" + SENTINEL_LINE + b"three\n")
+    follower.write(ERR, SENTINEL_LINE)
+
+    assert texts(ended(follower)) == [("stdout", "one"), ("stdout", "two")]
+    assert follower.dropped_bytes == len(b"three\n")
+
+
+def test_one_stream_may_go_on_after_the_other_has_ended() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+    follower.write(OUT, SENTINEL_LINE)
+
+    follower.write(ERR, b"still here\n" + SENTINEL_LINE)
+
+    assert texts(ended(follower)) == [("stderr", "still here")]
+
+
+def test_late_output_is_dropped_and_counted_unfinished_lines_too() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+    end_output(follower)
+    ended(follower)
+    follower.write(OUT, b"late\nunfin")
+
+    follower.begin(PLENTY)
+    follower.write(OUT, b"ished\n")
+    end_output(follower)
+
+    assert texts(ended(follower)) == [("stdout", "ished")]
+    assert follower.dropped_bytes == len(b"late\nunfin")
+
+
+def test_each_activation_needs_sentinels_of_its_own() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+    end_output(follower)
+    first = ended(follower)
+
+    follower.begin(PLENTY)
+    second = ended(follower)
+
+    assert (first.complete, second.complete) == (True, False)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_an_image_without_sentinels_has_late_output_too(complete: bool) -> None:  # noqa: FBT001 (a parameter)
+    follower = a_follower(sentinelled=False)
+    follower.begin(PLENTY)
+    if complete:
+        end_output(follower)
+    follower.write(OUT, b"first\nunfin")
+    first = follower.end(expected=False, failed=False)
+    follower.write(OUT, b"late\n")
+
+    follower.begin(PLENTY)
+    second = follower.end(expected=False, failed=False)
+
+    assert texts(first) == [("stdout", "first"), ("stdout", "unfin")]
+    assert texts(second) == []
+    assert follower.dropped_bytes == len(b"late\n")
+
+
+def test_missing_sentinels_are_told_after_what_was_printed() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+    follower.write(ERR, SENTINEL_LINE)
+    follower.write(OUT, b"whole\nunfin")
+
+    logs = ended(follower)
+
+    assert texts(logs) == [("stdout", "whole"), ("stdout", "unfin"), FAILURE]
+    assert not logs.complete
+
+
+def test_a_sentinel_without_line_end_is_not_shown_and_completes_nothing() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+    follower.write(ERR, SENTINEL_LINE)
+    follower.write(OUT, b"text" + MARKER)
+
+    logs = ended(follower)
+
+    assert texts(logs) == [("stdout", "text"), FAILURE]
+    assert not logs.complete
+
+
+def test_a_developer_error_gets_a_warning_where_the_controller_knows_one() -> None:
+    openwhisk, functions = a_follower("openwhisk"), a_follower("functions")
+    for follower in (openwhisk, functions):
+        follower.begin(PLENTY)
+        follower.write(ERR, b"Traceback\nValueErr")
+
+    assert texts(openwhisk.end(expected=True, failed=True)) == [
+        ("stderr", "Traceback"),
+        ("stderr", "ValueErr"),
+        WARNING,
+    ]
+    assert texts(functions.end(expected=True, failed=True)) == [("stderr", "Traceback"), ("stderr", "ValueErr")]
+
+
+def test_a_developer_error_whose_logs_came_is_complete() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+    end_output(follower)
+
+    logs = follower.end(expected=True, failed=True)
+
+    assert texts(logs) == [WARNING]
+    assert logs.complete
+
+
+def test_truncation_keeps_the_container() -> None:
+    follower = a_follower()
+    follower.begin(100)
+    follower.write(OUT, b"kept\n" + b"x" * 100 + b"\nnot kept\n")
+    follower.write(ERR, b"not kept\n")
+    end_output(follower)
+
+    logs = ended(follower)
+
+    assert texts(logs) == [("stdout", "kept"), ("stderr", TRUNCATED.format(100))]
+    assert logs.complete
+    assert logs.reusable
+    assert follower.dropped_bytes == 0
+
+
+def test_a_limit_of_zero_means_no_logs_for_openwhisk_but_sentinels_are_found() -> None:
+    follower = a_follower("openwhisk")
+    follower.write(OUT, b"boot\n")
+    follower.begin(0)
+    follower.write(OUT, b"text\n")
+    end_output(follower)
+
+    assert ended(follower) == Logs(())
+
+
+def test_a_limit_of_zero_says_nothing_even_of_missing_sentinels_and_failures() -> None:
+    follower = a_follower("openwhisk")
+    follower.begin(0)
+    follower.write(OUT, b"text\nunfin")
+    silent = ended(follower)
+    follower.begin(0)
+    failed = follower.end(expected=True, failed=True)
+
+    assert silent == failed == Logs((), complete=False)
+
+
+def test_a_limit_of_zero_is_one_line_for_functions() -> None:
+    follower = a_follower("functions")
+    follower.begin(0)
+    follower.write(OUT, b"text\nmore\n")
+    end_output(follower)
+
+    assert texts(ended(follower)) == [("stderr", TRUNCATED.format(0))]
+
+
+def test_boot_output_beyond_the_first_limit_is_truncated() -> None:
+    follower = a_follower()
+    follower.write(OUT, b"boot\n" * 10)
+
+    follower.begin(100)
+    follower.write(OUT, b"text\n")
+    end_output(follower)
+
+    assert texts(ended(follower)) == [("stdout", "boot")] * 2 + [("stderr", TRUNCATED.format(100))]
+
+
+def test_a_forged_sentinel_ends_the_logs() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+    follower.write(OUT, b"before\n" + SENTINEL_LINE + b"after\n")
+    end_output(follower)
+
+    logs = ended(follower)
+
+    assert texts(logs) == [("stdout", "before")]
+    assert logs.complete
+    assert not logs.reusable
+
+
+def test_a_forged_sentinel_past_the_limit_is_seen() -> None:
+    follower = a_follower()
+    follower.begin(1)
+    follower.write(OUT, b"text\n" + SENTINEL_LINE)
+    end_output(follower)
+
+    assert not ended(follower).reusable
+
+
+def test_sentinels_that_show_too_late_that_earlier_ones_were_forged_end_the_container() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+    end_output(follower)
+    fooled = ended(follower)
+    end_output(follower)
+
+    follower.begin(PLENTY)
+    end_output(follower)
+
+    assert fooled.reusable
+    assert not ended(follower).reusable
+
+
+def test_an_image_that_prints_sentinels_without_being_expected_to_is_kept() -> None:
+    follower = a_follower(sentinelled=False)
+    follower.begin(PLENTY)
+    follower.write(OUT, b"first\n")
+    first = follower.end(expected=False, failed=False)
+
+    follower.begin(PLENTY)
+    end_output(follower)  # the first one's, late
+    follower.write(OUT, b"second\n")
+    end_output(follower)
+    second = follower.end(expected=False, failed=False)
+
+    assert (texts(first), texts(second)) == ([("stdout", "first")], [("stdout", "second")])
+    assert second.reusable
+
+
+def test_the_last_words_of_a_container_need_no_line_end() -> None:
+    follower = a_follower()
+    follower.begin(PLENTY)
+    follower.write(ERR, b"Killed")
+    follower.write(OUT, b"last " + MARKER)
+
+    follower.closed()
+
+    assert texts(ended(follower)) == [("stdout", "last "), ("stderr", "Killed"), FAILURE]
