@@ -40,6 +40,7 @@ class LogsSettings(Section, frozen=True, kw_only=True):
     """How logs are taken. `logs = "attached"` at the top level is short for `logs.plugin = "attached"`."""
 
     plugin: str = "attached"
+    """What takes the logs out of containers' output."""
     combine_wait: Seconds = Seconds(0.005)
     """How long a result waits for its logs before it is sent ahead of them, where the transport can."""
     timeout: Seconds = Seconds(0.5)
@@ -51,11 +52,15 @@ class NodeSettings(Section, frozen=True, kw_only=True):
 
     id: Whole = 0
     """Index in the controller's table; count from 0 without gaps."""
-    unique_name: str | None = None
-    displayed_name: str | None = None
+    unique_name: Annotated[str, msgspec.Meta(examples=["node-b"])] | None = None
+    """A name that no other invoker has; part of its containers' names."""
+    displayed_name: Annotated[str, msgspec.Meta(examples=["rack 7, node b"])] | None = None
+    """A name for people."""
     tags: tuple[str, ...] = ()
+    """Told to controllers; the classic ones ignore them."""
     dedicated_namespaces: tuple[str, ...] = ()
-    api_host: str | None = None
+    """Told to controllers; the classic ones ignore them."""
+    api_host: Annotated[str, msgspec.Meta(examples=["https://openwhisk.example.org"])] | None = None
     """URL of the platform's API, shown to functions as __OW_API_HOST."""
     state_dir: Path | None = None
     """Where the invoker keeps what must outlive it; by default in the user's state directory."""
@@ -83,16 +88,21 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     """The system's limits for actions (spec 6.6.4), in the units of action documents."""
 
     min_timeout: Count = 100
+    """Milliseconds."""
     max_timeout: Count = 300_000
     """Milliseconds."""
     min_memory: Count = 128
+    """MB."""
     max_memory: Count = 512
     """MB."""
     min_logs: Whole = 0
+    """MB."""
     max_logs: Whole = 10
-    """MB; in "functions" compatibility KB, where the default means 10 MB all the same."""
+    """MB, in either compatibility; "functions" documents count theirs in KB."""
     min_concurrency: Count = 1
+    """Activations in one container at the same time."""
     max_concurrency: Count = 1
+    """Activations in one container at the same time."""
     payload: ByteSize = ByteSize(1 << 20)
     """Of a message's arguments, and of a reply that is accepted whole (spec 9.4.3)."""
     truncation: ByteSize = ByteSize(1 << 20)
@@ -118,8 +128,9 @@ class RecordingSettings(Section, frozen=True, kw_only=True):
     """Records on their way to the store."""
 
     store_blocking: StoreLevel = "always"
+    """Which blocking activations are recorded (spec 8.5)."""
     store_non_blocking: StoreLevel = "always"
-    """Which activations are recorded (spec 8.5)."""
+    """Which others are recorded (spec 8.5)."""
     batch_size: Count = 500
     """Records in one write."""
     batch_bytes: ByteSize = ByteSize(5 << 20)
@@ -129,8 +140,9 @@ class RecordingSettings(Section, frozen=True, kw_only=True):
     max_bytes: ByteSize = ByteSize(64 << 20)
     """Records that may wait for the store; beyond it new messages are turned away."""
     first_retry: Seconds = Seconds(0.05)
+    """Between the first two tries of a write that failed."""
     last_retry: Seconds = Seconds(5)
-    """Between tries: doubled from the first, until the last."""
+    """At most between two tries: doubled from the first until this."""
     grace: Seconds = Seconds(10)
     """How long stopping waits for the store."""
 

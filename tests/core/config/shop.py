@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from invoker.config import ByteSize, Layers, Seconds, SecondsOrZero, Secret, Section, Settings, SettingsSection
+from invoker.config import ByteSize, Seconds, SecondsOrZero, Secret, Section, Settings, SettingsSection
+from invoker.config.layers import Layers
 from invoker.errors import SettingsError
 
 

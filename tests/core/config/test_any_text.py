@@ -25,7 +25,7 @@ ANY = st.text(st.characters(exclude_characters="\0"))  # the environment can't h
 PARTS = st.sampled_from(["[", "]", "{", "}", "=", ",", '"', "'", "\n", "a", "1", "0x", "e5", " ", "#", "\\", "ms", "K"])
 ODD = st.one_of(ANY, st.lists(PARTS).map("".join), st.from_regex(r"[0-9.eE_+xKMGB ]{1,12}", fullmatch=True))
 
-several = settings(max_examples=4000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+several = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read_or_refuse(**sources: Any) -> None:

@@ -9,7 +9,6 @@ from tests.core.config.shop import SHOP, ShopSettings, layers, settings, shop
 from invoker.config import (
     ByteSize,
     EncryptionSettings,
-    Layers,
     LogsSettings,
     NodeSettings,
     PoolSettings,
@@ -19,6 +18,7 @@ from invoker.config import (
     Section,
     SettingsSection,
 )
+from invoker.config.layers import Layers
 from invoker.errors import PluginBroken, SettingsError
 
 Write = Callable[..., Path]

@@ -66,7 +66,7 @@ def test_values_are_not_looked_into() -> None:
 
 def test_variables_of_dynaconf_change_nothing() -> None:
     program = (
-        "from invoker.config import Layers\n"
+        "from invoker.config.layers import Layers\n"
         "read = Layers.read([], environ={}, overrides=['telemetry.level=debug'])\n"
         "print(sorted((line.key, line.value) for line in read.explain() if line.origin != 'default'))\n"
     )

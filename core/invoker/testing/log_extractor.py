@@ -1,0 +1,200 @@
+"""What every log extractor must do."""
+
+import re
+
+import pytest
+
+from invoker.contracts import LogExtractor, LogFollower, Logs
+from invoker.entities.container import ContainerSpec, Stream
+from invoker.entities.runtimes import Runtime
+from invoker.sentinel import SENTINEL_LINE
+
+OUT, ERR = Stream.STDOUT, Stream.STDERR
+PLENTY = 1 << 20
+
+LINE = re.compile(r"(?=.{30} )\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{0,8}[1-9])?Z +(stdout|stderr): (.*)", re.DOTALL)
+"""A log line: its stream and its text (spec 8.7.1, 9.11.19)."""
+
+
+def a_container(*, sentinelled: bool = True) -> ContainerSpec:
+    """Return a container whose proxy prints sentinels, or doesn't."""
+    runtime = Runtime(kind="python:3", family="python", sentinelled_logs=sentinelled)
+    return ContainerSpec(name="wsk_1", runtime=runtime, memory=256 << 20)
+
+
+def texts(logs: Logs) -> list[tuple[str, str]]:
+    """Return stream and text of each line, without its time; fails for a line of another form."""
+    matches = [LINE.fullmatch(line) for line in logs.lines]
+    assert all(matches), logs.lines
+    return [(match[1], match[2]) for match in matches if match]
+
+
+def end_output(follower: LogFollower) -> None:
+    """Do as an action proxy does when the activation is over."""
+    follower.write(OUT, SENTINEL_LINE)
+    follower.write(ERR, SENTINEL_LINE)
+
+
+class LogExtractorContract:
+    """What every log extractor that returns lines must do: `class TestMine(LogExtractorContract)`.
+
+    Fixtures to provide:
+        extractor: ready, at the settings' defaults.
+    """
+
+    @pytest.fixture
+    def follower(self, extractor: LogExtractor) -> LogFollower:
+        """Return the follower of a container with sentinels."""
+        return extractor.follow(a_container())
+
+    @pytest.mark.asyncio
+    async def test_an_activation_that_prints_nothing_has_no_logs(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        end_output(follower)
+
+        assert await follower.settled(60)
+        assert follower.end(expected=True, failed=False) == Logs(())
+
+    @pytest.mark.asyncio
+    async def test_lines_have_time_stream_and_text_in_the_order_they_came(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.write(OUT, b"one\ntwo\n\n")
+        follower.write(ERR, "thr\u00e9\u00e9\r\n".encode())
+        follower.write(OUT, b"%s {} \xff\n")
+        end_output(follower)
+
+        assert await follower.settled(60)
+        assert texts(follower.end(expected=True, failed=False)) == [
+            ("stdout", "one"),
+            ("stdout", "two"),
+            ("stdout", ""),
+            ("stderr", "thr\u00e9\u00e9"),
+            ("stdout", "%s {} \ufffd"),
+        ]
+
+    @pytest.mark.asyncio
+    async def test_every_way_to_split_the_output_gives_the_same_lines(self, extractor: LogExtractor) -> None:
+        output = "h\u00e9llo\r\nand the end ".encode() + SENTINEL_LINE
+        for at in range(len(output)):
+            follower = extractor.follow(a_container())
+            follower.begin(PLENTY)
+            follower.write(ERR, SENTINEL_LINE)
+            follower.write(OUT, output[:at])
+            follower.write(OUT, output[at:])
+
+            logs = follower.end(expected=True, failed=False)
+
+            assert (texts(logs), logs.complete) == ([("stdout", "h\u00e9llo"), ("stdout", "and the end ")], True)
+
+    @pytest.mark.asyncio
+    async def test_output_before_the_first_activation_is_its_own(self, follower: LogFollower) -> None:
+        follower.write(OUT, b"proxy listens\npro")
+
+        follower.begin(PLENTY)
+        follower.write(OUT, b"mpt\n")
+        end_output(follower)
+
+        logs = follower.end(expected=True, failed=False)
+        assert texts(logs) == [("stdout", "proxy listens"), ("stdout", "prompt")]
+
+    @pytest.mark.asyncio
+    async def test_output_between_activations_belongs_to_nobody(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.write(OUT, b"first\n" + SENTINEL_LINE + b"late\n")
+        follower.write(ERR, SENTINEL_LINE)
+        first = follower.end(expected=True, failed=False)
+        follower.write(ERR, b"later\nlat")
+
+        follower.begin(PLENTY)
+        follower.write(ERR, b"second\n")
+        end_output(follower)
+        second = follower.end(expected=True, failed=False)
+
+        assert texts(first) == [("stdout", "first")]
+        assert texts(second) == [("stderr", "second")]
+
+    @pytest.mark.asyncio
+    async def test_both_streams_must_end(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.write(OUT, SENTINEL_LINE + SENTINEL_LINE)
+
+        assert not await follower.settled(0.01)
+
+    @pytest.mark.asyncio
+    async def test_missing_sentinels_are_told_in_the_last_line(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.write(OUT, b"whole\nunfin")
+
+        logs = follower.end(expected=True, failed=False)
+
+        assert not logs.complete
+        *printed, last = texts(logs)
+        assert printed == [("stdout", "whole"), ("stdout", "unfin")]
+        assert last[0] == "stderr"
+
+    @pytest.mark.asyncio
+    async def test_without_sentinels_nothing_is_missing(self, extractor: LogExtractor) -> None:
+        follower = extractor.follow(a_container(sentinelled=False))
+        follower.begin(PLENTY)
+        follower.write(OUT, b"whole\nunfin")
+
+        logs = follower.end(expected=False, failed=False)
+
+        assert texts(logs) == [("stdout", "whole"), ("stdout", "unfin")]
+
+    @pytest.mark.asyncio
+    async def test_a_developer_error_keeps_what_was_printed(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.write(ERR, b"Traceback\n")
+
+        logs = follower.end(expected=True, failed=True)
+
+        assert texts(logs)[0] == ("stderr", "Traceback")
+
+    @pytest.mark.asyncio
+    async def test_a_container_that_is_gone_is_not_waited_for(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.write(ERR, b"Killed")
+        follower.closed()
+
+        assert not await follower.settled(60)
+        assert texts(follower.end(expected=True, failed=True))[0] == ("stderr", "Killed")
+
+    @pytest.mark.asyncio
+    async def test_more_than_the_limit_is_replaced_by_one_line(self, follower: LogFollower) -> None:
+        follower.begin(1000)
+        for _ in range(1000):
+            follower.write(OUT, "\u00e9\n".encode() * 100)
+        end_output(follower)
+
+        assert await follower.settled(60)
+        logs = follower.end(expected=True, failed=False)
+        assert logs.complete
+        assert logs.reusable
+        *kept, last = logs.lines
+        assert 1000 - len(kept[0].encode()) <= sum(len(line.encode()) for line in kept) <= 1000
+        assert " stderr: " in last
+
+    @pytest.mark.asyncio
+    async def test_the_next_activation_has_a_limit_of_its_own(self, follower: LogFollower) -> None:
+        follower.begin(1)
+        follower.write(OUT, b"too long\n")
+        end_output(follower)
+        follower.end(expected=True, failed=False)
+
+        follower.begin(PLENTY)
+        follower.write(OUT, b"hello\n")
+        end_output(follower)
+
+        assert texts(follower.end(expected=True, failed=False)) == [("stdout", "hello")]
+
+    @pytest.mark.asyncio
+    async def test_a_forged_sentinel_ends_the_logs_and_the_container(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.write(OUT, b"before\n" + SENTINEL_LINE + b"after\n")
+        end_output(follower)
+
+        logs = follower.end(expected=True, failed=False)
+
+        assert texts(logs) == [("stdout", "before")]
+        assert not logs.reusable
