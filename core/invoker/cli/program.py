@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from invoker.config import Layers, Settings, SettingsSection, default_files
+from invoker.config import Settings, SettingsSection, default_files
+from invoker.config.layers import Layers
 from invoker.plugins import Plugins, installed
 
 T = TypeVar("T")

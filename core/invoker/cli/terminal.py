@@ -1,5 +1,6 @@
 """What people see: tables and colour on a terminal, plain text in a pipe, JSON when asked for."""
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -12,7 +13,10 @@ from rich.text import Text
 from invoker.entities.activation import Status
 from invoker.errors import SettingsError
 
-out = Console(highlight=False, soft_wrap=True)
+_PIPE_WIDTH = 10_000
+"""Columns where there is no terminal: whoever reads a pipe wants one line for each row."""
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 F = TypeVar("F", bound=Callable[..., Any])

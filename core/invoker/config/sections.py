@@ -187,7 +187,7 @@ def node_of(node: NodeSettings, pool: PoolSettings) -> Node:
     """Return the identity that controllers are told."""
     return Node(
         id=node.id,
-        memory=pool.memory,
+        memory=int(pool.memory),
         unique_name=node.unique_name,
         displayed_name=node.displayed_name,
         tags=node.tags,

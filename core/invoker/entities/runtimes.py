@@ -5,6 +5,28 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 
+class Reactive(msgspec.Struct, frozen=True, kw_only=True):
+    """How many prewarmed containers there are as demand comes and goes (spec 6.11.3, 10.6.3)."""
+
+    min_count: int
+    max_count: int
+    ttl: float
+    """Seconds from its creation after which one that nobody needed is removed."""
+    threshold: int
+    """Cold starts since the last look that ask for `increment` more."""
+    increment: int
+
+
+class StemCell(msgspec.Struct, frozen=True, kw_only=True):
+    """Containers of one kind and memory that wait, prewarmed, for the first function that fits."""
+
+    count: int
+    """How many there are from the start; `reactive` may change it."""
+    memory: int
+    """Bytes of each."""
+    reactive: Reactive | None = None
+
+
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """One kind, resolved: `nodejs:20`, never `nodejs:default` (spec 6.3.2)."""
 
@@ -21,6 +43,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """The proxy ends each activation's output with the sentinel on both streams (spec 9.11.1)."""
     pull: bool = False
     """The image must be pulled before a container is created (spec 10.8)."""
+    stem_cells: tuple[StemCell, ...] = ()
 
 
 class Runtimes:

@@ -1,10 +1,4 @@
-"""The memory that all containers share, and who waits for it."""
-
-import asyncio
-from collections import OrderedDict
-from dataclasses import dataclass, field
-
-from invoker.pool.slot import Slot, WarmKey
+"""The memory that all containers share."""
 
 
 class MemoryBudget:
@@ -29,62 +23,3 @@ class MemoryBudget:
     def release(self, size: int) -> None:
         """Give `size` bytes back."""
         self.used -= size
-
-
-@dataclass(eq=False)
-class Waiter:
-    """An activation that waits for a container, or for memory to start one."""
-
-    key: WarmKey
-    memory: int
-    since: float
-    granted: asyncio.Future[Slot | None] = field(repr=False)
-    """A warm slot, or `None`: `memory` bytes are reserved for a container of its own."""
-
-
-class Queue:
-    """Waiters in the order they came, and for each warm key too: a long queue is never searched. Owned by the pool."""
-
-    def __init__(self) -> None:
-        self._all: OrderedDict[Waiter, None] = OrderedDict()
-        self._by_key: dict[WarmKey, OrderedDict[Waiter, None]] = {}
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def append(self, waiter: Waiter) -> None:
-        """Join at the end."""
-        self._all[waiter] = None
-        self._by_key.setdefault(waiter.key, OrderedDict())[waiter] = None
-
-    def head(self) -> Waiter | None:
-        """Return who is next."""
-        return self._first(self._all)
-
-    def first_of(self, key: WarmKey) -> Waiter | None:
-        """Return the next one whom a container of `key` serves."""
-        return self._first(self._by_key.get(key, OrderedDict()))
-
-    def grant(self, waiter: Waiter, slot: Slot | None) -> None:
-        """Let a waiter go with what it gets."""
-        self.leave(waiter)
-        waiter.granted.set_result(slot)
-
-    def leave(self, waiter: Waiter) -> None:
-        """Forget a waiter, if it is still here."""
-        if waiter not in self._all:
-            return
-        del self._all[waiter]
-        same = self._by_key[waiter.key]
-        del same[waiter]
-        if not same:
-            del self._by_key[waiter.key]
-
-    def _first(self, waiters: OrderedDict[Waiter, None]) -> Waiter | None:
-        """Return the first that still waits: one that was just cancelled may not have left by itself yet."""
-        while waiters:
-            waiter = next(iter(waiters))
-            if not waiter.granted.cancelled():
-                return waiter
-            self.leave(waiter)
-        return None

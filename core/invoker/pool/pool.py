@@ -7,15 +7,15 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Self
 
 from invoker.config import NodeSettings, PoolSettings
-from invoker.contracts import Container, ContainerRuntime, LogExtractor, LogFollower
+from invoker.contracts import ContainerRuntime, LogExtractor
 from invoker.entities.container import ContainerSpec
 from invoker.entities.function import Executable
 from invoker.entities.request import Request
-from invoker.pool.budget import MemoryBudget, Queue, Waiter
+from invoker.pool.budget import MemoryBudget
+from invoker.pool.lease import Lease
+from invoker.pool.queue import Queue, Waiter
 from invoker.pool.shelf import Shelf
 from invoker.pool.slot import Slot, State, WarmKey
 
@@ -48,53 +48,6 @@ async def _sweep(pool: "Pool", idle_timeout: float) -> None:
     while True:
         await asyncio.sleep(min(idle_timeout / 4, 60))
         pool.remove_expired()
-
-
-class Lease:
-    """The use of a container for one activation: `async with pool.lease(…) as lease`.
-
-    Entering waits for a warm container, or for the memory to start one, and then for its start. Leaving returns the
-    container to the pool if `keep` was set, and has it removed otherwise: whatever breaks in between, nobody is
-    given a container in an unknown state.
-    """
-
-    __slots__ = ("_executable", "_pool", "_request", "_slot", "container", "follower", "keep", "warm")
-
-    def __init__(self, pool: "Pool", executable: Executable, request: Request) -> None:
-        self._pool = pool
-        self._executable = executable
-        self._request = request
-        self.keep = False
-        """Set it when the container may serve again."""
-        self.warm = False
-        """Whether the container had been initialised for this function before."""
-        self.container: Container
-        self.follower: LogFollower
-        self._slot: Slot
-
-    async def __aenter__(self) -> Self:
-        """Get a container.
-
-        Raises:
-            StartFailed: none could be started.
-        """
-        key = WarmKey(self._executable.function.digest, self._request.caller.namespace, self._request.function.binding)
-        slot = self._pool.take_warm(key)
-        if slot is None:
-            slot = await self._pool.obtain(key, self._executable, self._request)
-        assert slot.container is not None  # noqa: S101 (what is lent was created)
-        self._slot = slot
-        self.warm = slot.initialised
-        self.container = slot.container
-        self.follower = slot.follower
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Return the container, or have it removed. Doesn't wait for the removal."""
-        self._slot.initialised = self.keep
-        self._pool.give_back(self._slot, keep=self.keep)
 
 
 class Pool:

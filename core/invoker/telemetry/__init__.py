@@ -1,7 +1,7 @@
 """What the invoker says about itself: metrics, and one wide log line for each activation."""
 
 from invoker.telemetry.activations import ActivationTelemetry, Finished
-from invoker.telemetry.log import LogWriter, is_text, log_writing
+from invoker.telemetry.log import LogWriter, log_writing
 from invoker.telemetry.metrics import Counter, Histogram, Metrics
 
 __all__ = [
@@ -11,6 +11,5 @@ __all__ = [
     "Histogram",
     "LogWriter",
     "Metrics",
-    "is_text",
     "log_writing",
 ]

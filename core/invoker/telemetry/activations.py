@@ -56,10 +56,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ActivationTelemetry:
     """Counts activations and logs them. Every child of a label is looked up once, here."""
 
-    def __init__(self, metrics: Metrics, writer: LogWriter | None, *, text: bool = False) -> None:
-        """Without a `writer` nothing is logged; `text` chooses lines for people."""
+    def __init__(self, metrics: Metrics, writer: LogWriter | None) -> None:
+        """Without a `writer` nothing is logged."""
         self._writer = writer
-        self._encode: Callable[[Finished], bytes] = as_text if text else as_json
+        self._encode: Callable[[Finished], bytes] = as_text if writer is not None and writer.text else as_json
         self._started = metrics.counter("counter_invoker_activation_start", "Activations that were accepted")[""]
         self._init = metrics.histogram(
             "histogram_invoker_activationInit_finish_seconds", "Time in /init", SECONDS_OF_WORK

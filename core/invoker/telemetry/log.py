@@ -27,8 +27,10 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class LogWriter:
     """Takes whole lines, newline included, from any thread; one thread writes them."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, *, text: bool) -> None:
         self._stream = stream
+        self.text = text
+        """Lines are for people, not for machines."""
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self.left_out = 0
@@ -88,10 +90,10 @@ class LineHandler(logging.Handler):
 def log_writing(settings: TelemetrySettings, stream: BinaryIO | None = None) -> Iterator[LogWriter]:
     """Write the log to `stream`, by default to standard error, until the block is left."""
     target = stream if stream is not None else sys.stderr.buffer
-    writer = LogWriter(target)
+    writer = LogWriter(target, text=_is_text(settings, target))
     thread = threading.Thread(target=writer.write_until_finished, name="log writer", daemon=True)
     thread.start()
-    handler = LineHandler(writer, as_text if is_text(settings, target) else as_json)
+    handler = LineHandler(writer, as_text if writer.text else as_json)
     root = logging.getLogger()
     before = root.level
     root.setLevel(settings.level.upper())
@@ -105,7 +107,7 @@ def log_writing(settings: TelemetrySettings, stream: BinaryIO | None = None) -> 
         thread.join(timeout=5)  # a stuck terminal must not keep the process
 
 
-def is_text(settings: TelemetrySettings, stream: BinaryIO) -> bool:
+def _is_text(settings: TelemetrySettings, stream: BinaryIO) -> bool:
     """Whether lines are for people."""
     return settings.format == "text" or (settings.format == "auto" and stream.isatty())
 

@@ -1,0 +1,63 @@
+"""Logs: from the output of containers to the logs of activations."""
+
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from invoker.entities.container import ContainerSpec, Stream
+
+
+class Logs(msgspec.Struct, frozen=True):
+    """The logs of one activation."""
+
+    lines: tuple[str, ...]
+    """Formatted as spec 8.7.1: time, stream, text."""
+    complete: bool = True
+    """Both sentinels came, whether expected or not; False means that output may still be on its way.
+
+    Where they were expected, such a container can't be used again; one that prints none is never complete, and kept.
+    """
+    reusable: bool = True
+    """False if the output broke the rules, such as a forged sentinel (spec T59)."""
+
+
+@runtime_checkable
+class LogFollower(Protocol):
+    """Cuts the output of one container into the logs of its activations. It is also that container's `Output`."""
+
+    def write(self, stream: Stream, chunk: bytes) -> None:
+        """See `Output.write`."""
+        ...
+
+    def closed(self) -> None:
+        """See `Output.closed`."""
+        ...
+
+    def begin(self, limit: int) -> None:
+        """From here on output belongs to an activation that may log `limit` bytes.
+
+        The first activation also owns what came before it (spec T60); later, output in between is dropped.
+        """
+        ...
+
+    async def settled(self, timeout: float) -> bool:  # noqa: ASYNC109
+        """Wait until the activation's output is complete, for at most `timeout` seconds; return whether it is."""
+        ...
+
+    def end(self, *, expected: bool, failed: bool) -> Logs:
+        """Close the activation and return its logs as they are; what is unfinished on either stream is included.
+
+        `expected` tells whether this container prints sentinels: then logs without them end with a line that says
+        so. `failed` tells that the activation was a developer error: sentinels were not awaited, so nothing is said
+        of them; the last line warns instead, where the controllers know such a warning (spec 9.11.3, 9.11.8).
+        """
+        ...
+
+
+@runtime_checkable
+class LogExtractor(Protocol):
+    """Knows how the output of containers becomes the logs of activations."""
+
+    def follow(self, spec: ContainerSpec) -> LogFollower:
+        """Return the follower of a container that is about to be created."""
+        ...

@@ -1,0 +1,205 @@
+"""What every activation store that can be read must do, besides what an `ActivationStore` must."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import msgspec
+import pytest
+
+from invoker.contracts import ActivationReader, ActivationStore
+from invoker.entities.activation import Activation, Status
+from invoker.entities.function import Limits
+from invoker.testing.builders import an_activation, an_id, an_outcome
+
+_KEPT = (
+    *("activation_id", "namespace", "subject", "path", "name", "version", "kind", "limits"),
+    *("start", "end", "wait_time", "init_time", "cause", "binding", "logs"),
+)
+
+
+class Records(ActivationStore, ActivationReader, Protocol):
+    """An activation store that can be read."""
+
+
+def same(read: Activation | None, activation: Activation) -> bool:
+    """Return whether a record says what was stored; how its JSON is written doesn't matter."""
+    return read is not None and _contents(read) == _contents(activation)
+
+
+def _contents(activation: Activation) -> list[Any]:
+    outcome = activation.outcome
+    result = json.loads(bytes(outcome.response))
+    return [outcome.status, result, outcome.size, *(getattr(activation, name) for name in _KEPT)]
+
+
+def _ids(activations: Any) -> list[str]:
+    return [activation.activation_id for activation in activations]
+
+
+async def begun(records: AsyncIterator[Activation], store: Records, namespace: str) -> None:
+    """Make sure that `records` follows: put records until one comes out."""
+    first = asyncio.ensure_future(anext(records))
+    try:
+        while not first.done():
+            await store.put_many([an_activation(namespace=namespace, subject="marker")])
+            await asyncio.wait({first}, timeout=0.05)
+        assert first.result().subject == "marker"  # not what was there before
+    finally:
+        first.cancel()
+
+
+async def taken(records: AsyncIterator[Activation], number: int) -> list[Activation]:
+    """Return the next `number` records that `begun` didn't put."""
+    found: list[Activation] = []
+    while len(found) < number:
+        activation = await anext(records)
+        if activation.subject != "marker":
+            found.append(activation)
+    return found
+
+
+class ActivationReaderContract:
+    """What every reader must do: `class TestMine(ActivationReaderContract)`, beside `ActivationStoreContract`.
+
+    Fixtures to provide:
+        records: a ready store that is an `ActivationStore` and an `ActivationReader`; empty, private to the test.
+    """
+
+    @pytest.mark.asyncio
+    async def test_a_record_is_read_as_it_was_put(self, records: Records) -> None:
+        activation = an_activation(
+            path="acme/tools/resize",
+            limits=Limits(100, 128, 0, 3),
+            outcome=an_outcome('{"error":{"ünï":["cödé",1.5,null]}}'.encode(), Status.DEVELOPER_ERROR),
+            init_time=90,
+            cause=an_id(),
+            binding="zoe/mytools",
+            logs=("héllo 🐍", "", "two\nlines"),
+        )
+        bare = an_activation(kind="unknown", limits=None, wait_time=None)
+        await records.put_many([an_activation(), activation, bare])
+
+        assert same(await records.get("guest", activation.activation_id), activation)
+        assert same(await records.get("guest", bare.activation_id), bare)
+
+    @pytest.mark.asyncio
+    async def test_what_is_not_there_is_none(self, records: Records) -> None:
+        activation = an_activation(namespace="guest")
+        await records.put_many([activation])
+
+        assert await records.get("guest", an_id()) is None
+        assert await records.get("guest2", activation.activation_id) is None
+        assert await records.get("%", activation.activation_id) is None
+        assert await records.get("guest", "") is None
+
+    @pytest.mark.asyncio
+    async def test_the_newest_come_first_in_whatever_order_they_were_put(self, records: Records) -> None:
+        oldest, older, newer, newest = (an_activation(logs=("hello",)) for _ in range(4))
+        await records.put_many([newer, oldest])
+        await records.put_many([newest, older])
+
+        recent = await records.recent("guest", limit=10)
+
+        assert _ids(recent) == _ids([newest, newer, older, oldest])
+
+    @pytest.mark.asyncio
+    async def test_a_listing_has_no_logs_and_all_else(self, records: Records) -> None:
+        activation = an_activation(logs=("hello",), init_time=3)
+        await records.put_many([activation])
+
+        (listed,) = await records.recent("guest", limit=1)
+
+        assert same(listed, msgspec.structs.replace(activation, logs=()))
+
+    @pytest.mark.asyncio
+    async def test_a_listing_ends_at_its_limit(self, records: Records) -> None:
+        batch = [an_activation() for _ in range(7)]
+        await records.put_many(batch)
+
+        recent = await records.recent("guest", limit=3)
+
+        assert _ids(recent) == _ids(batch[:-4:-1])
+
+    @pytest.mark.asyncio
+    async def test_namespaces_do_not_mix(self, records: Records) -> None:
+        namespaces = ["guest", "guest2", "gues_", "gues%", "Guest", "g", "gäst", "%", "_____"]
+        batch = [an_activation(namespace=namespace, path="guest/hello") for namespace in namespaces]
+        await records.put_many(batch)
+
+        for activation in batch:
+            assert _ids(await records.recent(activation.namespace, limit=10)) == _ids([activation])
+            assert _ids(await records.recent(activation.namespace, limit=10, action="guest/hello")) == _ids(
+                [activation]
+            )
+        assert list(await records.recent("nobody", limit=10)) == []
+
+    @pytest.mark.asyncio
+    async def test_one_action_is_listed_alone(self, records: Records) -> None:
+        paths = ["guest/hello", "guest/hello2", "guest/pkg/hello", "guest/hell_", "guest/%", "acme/hello"]
+        batch = [an_activation(path=path, name=path.rpartition("/")[2]) for path in paths * 3]
+        await records.put_many(batch)
+
+        for path in paths:
+            recent = await records.recent("guest", limit=2, action=path)
+
+            assert _ids(recent) == _ids([each for each in batch if each.path == path][:-3:-1])
+        assert list(await records.recent("guest", limit=10, action="guest/nothing")) == []
+
+    @pytest.mark.asyncio
+    async def test_a_repeated_record_is_listed_once(self, records: Records) -> None:
+        activation = an_activation()
+        await records.put_many([activation, activation])
+        await records.put_many([activation])
+
+        assert _ids(await records.recent("guest", limit=10)) == _ids([activation])
+
+    @pytest.mark.asyncio
+    async def test_a_follower_sees_what_is_stored_from_now_on(self, records: Records) -> None:
+        await records.put_many([an_activation(), an_activation()])
+        following = records.follow("guest")
+        await begun(following, records, "guest")
+        batches = [[an_activation(logs=("héllo",)), an_activation()], [an_activation(logs=("two", "lines"))]]
+
+        for batch in batches:
+            await records.put_many(batch)
+
+        found = await taken(following, 3)
+        assert all(same(*pair) for pair in zip(found, [*batches[0], *batches[1]], strict=True))
+
+    @pytest.mark.asyncio
+    async def test_a_follower_sees_a_repeated_record_once(self, records: Records) -> None:
+        following = records.follow("guest")
+        await begun(following, records, "guest")
+        first, second = an_activation(), an_activation()
+
+        for batch in ([first], [first, second], [first]):
+            await records.put_many(batch)
+        found = await taken(following, 2)
+
+        assert _ids(found) == _ids([first, second])
+
+    @pytest.mark.asyncio
+    async def test_a_follower_sees_its_own_namespace(self, records: Records) -> None:
+        following = records.follow("guest")
+        await begun(following, records, "guest")
+        batch = [an_activation(namespace=namespace) for namespace in ("guest2", "guest", "gues_", "g", "%", "guest")]
+
+        await records.put_many(batch)
+
+        found = await taken(following, 2)
+        assert _ids(found) == _ids([batch[1], batch[5]])
+
+    @pytest.mark.asyncio
+    async def test_two_followers_both_see_everything(self, records: Records) -> None:
+        one, other = records.follow("guest"), records.follow("guest")
+        await begun(one, records, "guest")
+        await begun(other, records, "guest")
+        batch = [an_activation() for _ in range(250)]
+
+        await records.put_many(batch)
+
+        found = await asyncio.gather(taken(one, 250), taken(other, 250))
+        assert _ids(found[0]) == _ids(batch)
+        assert _ids(found[1]) == _ids(batch)

@@ -1,0 +1,164 @@
+"""An intake that runs no function: what a transport's tests put in place of the core."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from invoker.config import LimitsSettings
+from invoker.contracts import NO_CONTEXT, Admitted, Answers
+from invoker.entities.activation import Ack, Activation, Outcome, Status
+from invoker.errors import Busy, MalformedRequest
+from invoker.testing.builders import an_activation, an_outcome
+from invoker.wire.request import parse
+
+
+class Event(NamedTuple):
+    """Something that happened, to which activation if one is known."""
+
+    what: str
+    activation_id: str = ""
+
+
+class FakeIntake:
+    """See `contracts.Intake`. Keeps the core's promises: the order of answers, and an answer whatever happens.
+
+    `events` has what happened, in order: `malformed` and `busy` at the door, `admitted`, then for each invocation
+    `accepted`, `result` if it was told ahead, `completed`; `untold` in place of one of these if the transport raised,
+    `cancelled` before the `completed` of an invocation that was broken off.
+    """
+
+    def __init__(self, *, limit: int | None = None) -> None:
+        self.events: list[Event] = []
+        self.admitted: list[Admitted] = []
+        self.outcomes: deque[Outcome] = deque()
+        """What the next invocations come to, one each; then success with `{"ok":true}`."""
+        self.late_logs = False
+        """Results are told ahead of completions, where the transport can."""
+        self._limit = LimitsSettings().message if limit is None else limit
+        self._busy = 0
+        self._retry_after = 1
+        self._free = asyncio.Event()
+        self._free.set()
+        self._news = asyncio.Event()
+
+    # --- what tests say and ask --------------------------------------------------------------------------------
+
+    def turn_away(self, times: int = 1, *, retry_after: int = 1) -> None:
+        """Have no room for the next messages."""
+        self._busy = times
+        self._retry_after = retry_after
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every invocation running, receipt given, until this is left."""
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
+
+    async def seen(self, what: str, times: int = 1) -> None:
+        """Wait until something has happened so many times."""
+        while self.count(what) < times:
+            self._news.clear()
+            await self._news.wait()
+
+    def count(self, what: str) -> int:
+        """Return how often something has happened."""
+        return sum(event.what == what for event in self.events)
+
+    def story(self, activation_id: str) -> list[str]:
+        """Return what happened to one activation, in order."""
+        return [event.what for event in self.events if event.activation_id == activation_id]
+
+    def note(self, what: str, activation_id: str = "") -> None:
+        """Add an event, such as one that only the test knows of."""
+        self.events.append(Event(what, activation_id))
+        self._news.set()
+
+    # --- what transports call ----------------------------------------------------------------------------------
+
+    def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:
+        """See `Intake.admit`."""
+        try:
+            request = parse(self._checked(body))
+        except MalformedRequest:
+            self.note("malformed")
+            raise
+        if self._busy:
+            self._busy -= 1
+            self.note("busy", request.activation_id)
+            raise Busy("there is no room", self._retry_after)
+        admitted = Admitted(request, len(body), via, context)
+        self.admitted.append(admitted)
+        self.note("admitted", request.activation_id)
+        return admitted
+
+    def _checked(self, body: bytes) -> bytes:
+        if len(body) > self._limit:
+            raise MalformedRequest(f"the message has {len(body)} bytes; {self._limit} are allowed")
+        return body
+
+    async def invoke(self, admitted: Admitted, answers: Answers) -> None:
+        """See `Intake.invoke`."""
+        told = _Told(self, admitted, answers)
+        try:
+            await told.accepted()
+            await self._free.wait()
+            outcome = self.outcomes.popleft() if self.outcomes else an_outcome()
+            await told.end(outcome, ahead=self.late_logs)
+        except asyncio.CancelledError:
+            self.note("cancelled", admitted.request.activation_id)
+            await told.end(an_outcome(b'{"error":"broken off"}', Status.WHISK_ERROR), ahead=False)
+            raise
+
+
+class _Told:
+    """One invocation's answers, in the order that `contracts.Answers` promises."""
+
+    def __init__(self, intake: FakeIntake, admitted: Admitted, answers: Answers) -> None:
+        self._intake = intake
+        self._request = admitted.request
+        self._answers = answers
+        self._completed = False
+
+    async def accepted(self) -> None:
+        try:
+            await self._answers.accepted()
+        except Exception:  # noqa: BLE001 (whatever it is, the invocation goes on)
+            self._note("untold")
+        else:
+            self._note("accepted")
+
+    async def end(self, outcome: Outcome, *, ahead: bool) -> None:
+        if self._completed:
+            return
+        self._completed = True
+        activation = self._activation(outcome)
+        split = ahead and self._request.blocking and self._answers.splits
+        try:
+            if split:
+                await self._answers.result(activation)
+                self._note("result")
+            whole = Ack.COMBINED if self._request.blocking and not split else Ack.COMPLETION
+            await self._answers.completed(activation, whole)
+        except Exception:  # noqa: BLE001 (as above)
+            self._note("untold")
+        else:
+            self._note("completed")
+
+    def _activation(self, outcome: Outcome) -> Activation:
+        request = self._request
+        return an_activation(
+            activation_id=request.activation_id,
+            namespace=request.caller.namespace,
+            subject=request.caller.subject,
+            outcome=outcome,
+            blocking=request.blocking,
+            cause=request.cause,
+        )
+
+    def _note(self, what: str) -> None:
+        self._intake.note(what, self._request.activation_id)

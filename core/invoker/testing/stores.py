@@ -1,0 +1,111 @@
+"""Stores that keep everything in memory: for tests of what uses a store. They pass the contract suites."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Self
+
+import msgspec
+
+from invoker.entities.activation import Activation
+from invoker.entities.function import Function, FunctionRef
+from invoker.errors import FunctionNotFound
+
+
+class MemoryStore:
+    """A `FunctionStore` and `FunctionCatalog` that starts with `functions`."""
+
+    def __init__(self, *functions: Function) -> None:
+        self._functions: dict[str, Function] = {}
+        """By document id."""
+        self._numbers: dict[str, int] = {}
+        """How often each was put; deleting it doesn't start over."""
+        for function in functions:
+            self._put(function)
+
+    async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:
+        """See `FunctionStore.fetch`; only the newest revision is kept."""
+        function = self._functions.get(ref.document_id)
+        wanted = ref.revision if exact else None
+        if function is None or wanted not in (None, function.revision):
+            raise FunctionNotFound(ref.document_id, wanted)
+        return function
+
+    async def put(self, function: Function) -> str:
+        """See `FunctionCatalog.put`."""
+        return self._put(function)
+
+    async def functions(self, namespace: str) -> Sequence[Function]:
+        """See `FunctionCatalog.functions`."""
+        found = [each for each in self._functions.values() if each.path.partition("/")[0] == namespace]
+        return sorted(found, key=lambda function: function.document_id)
+
+    async def delete(self, ref: FunctionRef) -> None:
+        """See `FunctionCatalog.delete`."""
+        if self._functions.pop(ref.document_id, None) is None:
+            raise FunctionNotFound(ref.document_id)
+
+    def _put(self, function: Function) -> str:
+        document_id = function.document_id
+        number = self._numbers[document_id] = self._numbers.get(document_id, 0) + 1
+        content = hashlib.blake2b((function.code or "").encode(errors="surrogatepass"), digest_size=16)
+        revision = f"{number}-{content.hexdigest()}"
+        self._functions[document_id] = msgspec.structs.replace(function, revision=revision)
+        return revision
+
+
+class MemoryActivations:
+    """An `ActivationStore` and `ActivationReader`."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str], Activation] = {}
+        """By namespace and activation id, in the order in which they were stored."""
+        self._arrived = asyncio.Condition()
+
+    async def put_many(self, batch: Sequence[Activation]) -> None:
+        """See `ActivationStore.put_many`."""
+        for activation in batch:
+            self.records.setdefault((activation.namespace, activation.activation_id), activation)
+        async with self._arrived:
+            self._arrived.notify_all()
+
+    async def get(self, namespace: str, activation_id: str) -> Activation | None:
+        """See `ActivationReader.get`."""
+        return self.records.get((namespace, activation_id))
+
+    async def recent(self, namespace: str, *, limit: int, action: str | None = None) -> Sequence[Activation]:
+        """See `ActivationReader.recent`."""
+        found = [each for each in self.records.values() if each.namespace == namespace and action in (None, each.path)]
+        newest = sorted(found, key=lambda activation: activation.start, reverse=True)[:limit]
+        return [msgspec.structs.replace(activation, logs=()) for activation in newest]
+
+    def follow(self, namespace: str) -> "MemoryFollowing":
+        """See `ActivationReader.follow`."""
+        return MemoryFollowing(self, namespace)
+
+    async def after(self, position: int) -> list[Activation]:
+        """Wait until more than `position` records are stored; return those that came after it."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: len(self.records) > position)
+        return list(self.records.values())[position:]
+
+
+class MemoryFollowing:
+    """The records of a namespace as they are stored."""
+
+    def __init__(self, activations: MemoryActivations, namespace: str) -> None:
+        self._activations = activations
+        self._namespace = namespace
+        self._position = len(activations.records)
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Activation:
+        """Wait for the next record."""
+        while True:
+            activation, *_ = await self._activations.after(self._position)
+            self._position += 1
+            if activation.namespace == self._namespace:
+                return activation

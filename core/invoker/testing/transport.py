@@ -1,0 +1,300 @@
+"""What every transport must do."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
+
+import msgspec
+import pytest
+
+from invoker.config import LimitsSettings
+from invoker.contracts import Intake
+from invoker.entities.activation import Status
+from invoker.testing.builders import NOW, an_id, an_outcome
+from invoker.testing.intake import FakeIntake
+
+CROWD: Final = 64
+GLANCE: Final = 0.1
+"""Seconds for which something that must not happen is looked for."""
+
+
+class Delivery(Protocol):
+    """One message on its way, seen from the client that sent it."""
+
+    async def accepted(self) -> bool:
+        """Wait for the receipt; False if the transport says that there will be none."""
+        ...
+
+    async def answers(self) -> Sequence[bytes]:
+        """Wait until the transport has said all about this message; return the acknowledgements, in order."""
+        ...
+
+
+Send: TypeAlias = Callable[[bytes], Awaitable[Delivery]]
+"""How a client sends a message; it returns when the message is on its way."""
+OpenTransport: TypeAlias = Callable[[Intake], AbstractAsyncContextManager[Send]]
+
+
+def a_message(activation_id: str | None = None, *, blocking: bool = True, size: int | None = None) -> bytes:
+    """Return an activation message (spec 1.8), filled up to `size` bytes if that is given."""
+    message = {
+        "transid": ["kT3bQ0vYw8sLr1nZx5Hd7JcPe2Mf9Ga4", NOW],
+        "action": {"path": "guest", "name": "hello", "version": "0.0.1"},
+        "revision": None,
+        "user": {
+            "subject": "guest-subject",
+            "namespace": {"name": "guest", "uuid": "8a1c1f2e-4d5b-4c6a-9e7f-001122334455"},
+            "authkey": {"api_key": f"8a1c1f2e-4d5b-4c6a-9e7f-001122334455:{'k' * 64}"},
+            "rights": ["READ", "PUT", "DELETE", "ACTIVATE"],
+            "limits": {},
+        },
+        "activationId": activation_id or an_id(),
+        "rootControllerIndex": {"asString": "0", "instanceType": "controller"},
+        "blocking": blocking,
+        "content": {"name": ""},
+        "initArgs": [],
+        "lockedArgs": {},
+    }
+    short = len(msgspec.json.encode(message))
+    message["content"] = {"name": "x" * (0 if size is None else size - short)}
+    return msgspec.json.encode(message)
+
+
+def frees_the_slot(answer: Any) -> bool:
+    """Whether a controller takes an acknowledgement for a completion (spec 2.2, 2.8.5)."""
+    return "instance" in answer or "invoker" in answer
+
+
+class Life:
+    """A transport in a task of its own, so that leaving it can be watched, and cancelled."""
+
+    def __init__(self, opening: AbstractAsyncContextManager[Send], intake: FakeIntake) -> None:
+        self._opening = opening
+        self._intake = intake
+        self._send: asyncio.Future[Send] = asyncio.get_running_loop().create_future()
+        self._leave = asyncio.Event()
+        self.task = asyncio.create_task(self._live())
+
+    async def opened(self) -> Send:
+        """Return how to send, as soon as it is open."""
+        await asyncio.wait((self.task, self._send), return_when=asyncio.FIRST_COMPLETED)
+        if self.task.done():
+            self.task.result()
+        return self._send.result()
+
+    async def leave(self) -> bool:
+        """Begin to leave; return whether that has ended at once."""
+        self._leave.set()
+        await asyncio.wait((self.task,), timeout=GLANCE)
+        return self.task.done()
+
+    async def _live(self) -> None:
+        async with self._opening as send:
+            self._send.set_result(send)
+            await self._leave.wait()
+        self._intake.note("left")
+
+
+class TransportContract:
+    """What every transport must do: `class TestMine(TransportContract)`. Use a real socket, or a real broker.
+
+    Fixtures to provide:
+        open_transport: opens the transport on an intake, `async with open_transport(intake) as send`, at the settings'
+            defaults but for addresses. `send` is a client of it: it must not go through the transport's own code.
+
+    Class variables to set where the defaults are wrong:
+        tells_refusals: whether a sender learns that its message was turned away; a queue tells nobody.
+    """
+
+    tells_refusals: ClassVar[bool] = True
+
+    @pytest.mark.asyncio
+    async def test_the_receipt_comes_while_the_invocation_runs(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+
+        async with open_transport(intake) as send:
+            with intake.held():
+                delivery = await send(a_message())
+                accepted = await delivery.accepted()
+                running = not intake.count("completed")
+            await delivery.answers()
+
+        assert accepted
+        assert running
+
+    @pytest.mark.asyncio
+    async def test_what_is_no_message_is_never_invoked(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        good = an_id()
+
+        async with open_transport(intake) as send:
+            bad = [await send(body) for body in (b"", b"{}", b'{"transid":', b"\xff\x00")]
+            told = [(await one.accepted(), await one.answers()) for one in bad if self.tells_refusals]
+            await (await send(a_message(good))).answers()
+
+        assert [(accepted, list(answers)) for accepted, answers in told] == [(False, [])] * len(told)
+        assert [one.request.activation_id for one in intake.admitted] == [good]
+
+    @pytest.mark.asyncio
+    async def test_without_room_there_is_no_receipt(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        intake.turn_away()
+        message = an_id()
+
+        async with open_transport(intake) as send:
+            delivery = await send(a_message(message))
+            await intake.seen("busy")
+            if self.tells_refusals:
+                assert not await delivery.accepted()
+            answers = await delivery.answers()
+
+        again = [] if self.tells_refusals else ["admitted", "accepted", "completed"]
+        assert intake.story(message) == ["busy", *again]
+        assert len(answers) == (0 if self.tells_refusals else 1)
+
+    @pytest.mark.asyncio
+    async def test_each_message_is_invoked_once_and_as_it_came(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        ids = [an_id() for _ in range(10)]
+
+        async with open_transport(intake) as send:
+            for each in ids:
+                await (await send(a_message(each))).answers()
+
+        assert [one.request.activation_id for one in intake.admitted] == ids
+        assert {one.size for one in intake.admitted} == {len(a_message())}
+        assert all(intake.story(each) == ["admitted", "accepted", "completed"] for each in ids)
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("blocking", [True, False])
+    @pytest.mark.parametrize("late_logs", [True, False])
+    async def test_the_slot_is_freed_once(
+        self, open_transport: OpenTransport, *, blocking: bool, late_logs: bool
+    ) -> None:
+        intake = FakeIntake()
+        intake.late_logs = late_logs
+
+        async with open_transport(intake) as send:
+            delivery = await send(a_message(blocking=blocking))
+            answers = [json.loads(answer) for answer in await delivery.answers()]
+
+        assert [frees_the_slot(answer) for answer in answers].count(True) == 1
+        assert frees_the_slot(answers[-1])
+        assert len(answers) <= 2
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("late_logs", [True, False])
+    async def test_who_waits_is_told_the_response(self, open_transport: OpenTransport, *, late_logs: bool) -> None:
+        intake = FakeIntake()
+        intake.late_logs = late_logs
+        intake.outcomes.append(an_outcome('{"greeting":"h\u00e9llo"}'.encode()))
+        message = an_id()
+
+        async with open_transport(intake) as send:
+            first, *_ = [json.loads(answer) for answer in await (await send(a_message(message))).answers()]
+
+        assert first["transid"] == ["kT3bQ0vYw8sLr1nZx5Hd7JcPe2Mf9Ga4", NOW]
+        assert first["response"]["activationId"] == message
+        assert first["response"]["response"]["result"] == {"greeting": "h\u00e9llo"}
+
+    @pytest.mark.asyncio
+    async def test_who_does_not_wait_is_told_the_id_alone(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        intake.outcomes.append(an_outcome(b'{"secret":"of nobody who waits"}'))
+        message = an_id()
+
+        async with open_transport(intake) as send:
+            (answer,) = await (await send(a_message(message, blocking=False))).answers()
+
+        assert message.encode() in answer
+        assert b"secret" not in answer
+
+    @pytest.mark.asyncio
+    async def test_a_failure_of_ours_is_told_as_such(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        intake.outcomes.append(an_outcome(b'{"error":"the platform is to blame"}', Status.WHISK_ERROR))
+
+        async with open_transport(intake) as send:
+            *_, last = [json.loads(answer) for answer in await (await send(a_message())).answers()]
+
+        assert last["isSystemError"] is True
+
+    @pytest.mark.asyncio
+    async def test_many_at_once_get_their_own_answers(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        ids = [an_id() for _ in range(CROWD)]
+
+        async with open_transport(intake) as send:
+            with intake.held():
+                deliveries = await asyncio.gather(*(send(a_message(each)) for each in ids))
+                receipts = await asyncio.gather(*(each.accepted() for each in deliveries))
+                await intake.seen("accepted", CROWD)
+            answers = await asyncio.gather(*(each.answers() for each in deliveries))
+
+        assert all(receipts)
+        assert [json.loads(first)["response"]["activationId"] for first, *_ in answers] == ids
+
+    @pytest.mark.asyncio
+    async def test_a_message_of_the_largest_size_is_taken(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        largest = LimitsSettings().message
+
+        async with open_transport(intake) as send:
+            delivery = await send(a_message(size=largest))
+            accepted = await delivery.accepted()
+            answers = await delivery.answers()
+
+        assert accepted
+        assert [one.size for one in intake.admitted] == [largest]
+        assert frees_the_slot(json.loads(answers[-1]))
+
+    @pytest.mark.asyncio
+    async def test_a_message_with_one_byte_more_is_not(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        good = an_id()
+
+        async with open_transport(intake) as send:
+            delivery = await send(a_message(size=LimitsSettings().message + 1))
+            if self.tells_refusals:
+                assert not await delivery.accepted()
+                assert not await delivery.answers()
+            await (await send(a_message(good))).answers()
+
+        assert [one.request.activation_id for one in intake.admitted] == [good]
+
+    @pytest.mark.asyncio
+    async def test_leaving_waits_for_what_runs(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        life = Life(open_transport(intake), intake)
+        send = await life.opened()
+
+        with intake.held():
+            delivery = await send(a_message())
+            await intake.seen("accepted")
+            at_once = await life.leave()
+        answers = await delivery.answers()
+        await life.task
+
+        assert not at_once
+        assert [frees_the_slot(json.loads(answer)) for answer in answers].count(True) == 1
+        assert [event.what for event in intake.events] == ["admitted", "accepted", "completed", "left"]
+
+    @pytest.mark.asyncio
+    async def test_leaving_that_is_cut_short_still_gives_every_answer(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+        life = Life(open_transport(intake), intake)
+        send = await life.opened()
+
+        with intake.held():
+            deliveries = [await send(a_message()) for _ in range(3)]
+            await intake.seen("accepted", 3)
+            await life.leave()
+            life.task.cancel()
+            answers = [json.loads((await each.answers())[-1]) for each in deliveries]
+            with pytest.raises(asyncio.CancelledError):
+                await life.task
+
+        assert [(frees_the_slot(each), each["isSystemError"]) for each in answers] == [(True, True)] * 3
+        assert intake.count("cancelled") == intake.count("completed") == 3

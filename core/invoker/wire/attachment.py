@@ -1,0 +1,97 @@
+"""Where the code of an action is: in its document, in the name of an attachment, or in an attachment (spec 6.3, 6.5).
+
+As `/init` takes it, code is text, or standard base64 where it is binary.
+"""
+
+import base64
+import binascii
+from typing import Final, Self
+
+import msgspec
+
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_GROUP: Final = 4
+_BLANK: Final = "".join(map(chr, range(0x21)))
+"""What Java's `trim` removes."""
+
+_INLINE: Final = "mem"
+
+
+class Attachment(msgspec.Struct, frozen=True, kw_only=True):
+    """Code that a store keeps beside its document."""
+
+    name: str
+    """Without the scheme."""
+    scheme: str
+    """Who has it, such as `couch`; empty for legacy names, which CouchDB has as they are."""
+    type: str
+    """Its media type."""
+    length: int | None = None
+    """Bytes."""
+    digest: str | None = None
+    """The algorithm's name, a hyphen, the value, as who wrote it has it."""
+
+
+class Reference(msgspec.Struct, rename="camel", omit_defaults=True):
+    """What documents have in place of code that is elsewhere."""
+
+    attachment_name: str
+    attachment_type: str
+    length: int | None = None
+    digest: str | None = None
+
+    @classmethod
+    def inline(cls, code: str, *, binary: bool) -> Self:
+        """Return one whose name holds the code; unlike text in the document, it keeps the flag beside it (T27)."""
+        data = base64.b64decode(code) if binary else code.encode()
+        name = f"{_INLINE}:{base64.urlsafe_b64encode(data).decode()}"
+        return cls(name, "application/octet-stream" if binary else "text/plain; charset=UTF-8", len(data))
+
+    @property
+    def scheme(self) -> str:
+        """What stands before the colon of its name."""
+        scheme, colon, _ = self.attachment_name.partition(":")
+        return scheme if colon else ""
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether its name holds the code."""
+        return self.scheme == _INLINE
+
+    def contents(self) -> bytes:
+        """Return what the name of an inline one holds; `mem:` and `mem://` are empty (spec T28, T29).
+
+        Raises:
+            ValueError: it is no URL-safe base64.
+        """
+        text = self.attachment_name.partition(":")[2]
+        try:
+            return b"" if text == "//" else base64.b64decode(text, altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("exec.code has an inline attachment that is no URL-safe base64") from None
+
+    def attachment(self) -> Attachment:
+        """Return it as stores see it."""
+        return Attachment(
+            name=self.attachment_name.partition(":")[2] if self.scheme else self.attachment_name,
+            scheme=self.scheme,
+            type=self.attachment_type,
+            length=self.length,
+            digest=self.digest,
+        )
+
+
+def code_text(data: bytes, *, binary: bool) -> str:
+    """Return code as `/init` takes it (spec 6.5.3); what is not UTF-8 in a text becomes U+FFFD."""
+    return base64.b64encode(data).decode() if binary else data.decode(errors="replace")
+
+
+def binary_code(text: str) -> bool:
+    """Return whether code in a document is base64, going by the text alone (spec 6.3.5, T27)."""
+    trimmed = text.strip(_BLANK)
+    if not trimmed or len(trimmed) % _GROUP or not trimmed.isascii():
+        return False
+    body = trimmed.encode()
+    body = body[:-1] if body.endswith(b"=") else body
+    body = body[:-1] if body.endswith(b"=") else body
+    return not body.translate(None, _ALPHABET)

@@ -1,0 +1,146 @@
+"""The `user` of an activation message: on whose behalf a function runs (spec 1.5)."""
+
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+
+from invoker.entities.request import Caller, CallerLimits
+from invoker.units import ByteSize
+from invoker.wire import names, raw
+
+_Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+
+class Namespace(msgspec.Struct, gc=False):
+    """Of `user`, as it is on the wire. `annotations` come from the Go variant's controllers alone (spec 1.10.2)."""
+
+    name: str
+    uuid: str | None = None
+    annotations: msgspec.Raw = msgspec.Raw()
+
+
+class Limits(
+    msgspec.Struct,
+    gc=False,
+    omit_defaults=True,
+    rename={
+        "store_activations": "storeActivations",
+        "min_timeout": "minActionTimeout",
+        "max_timeout": "maxActionTimeout",
+        "min_memory": "minActionMemory",
+        "max_memory": "maxActionMemory",
+        "min_logs": "minActionLogs",
+        "max_logs": "maxActionLogs",
+        "min_concurrency": "minActionConcurrency",
+        "max_concurrency": "maxActionConcurrency",
+        "max_payload": "maxPayloadSize",
+        "truncation": "truncationSize",
+    },
+):
+    """What of the 19 names of spec 1.5.3 an invoker looks at, as it is on the wire."""
+
+    store_activations: bool | None = None
+    min_timeout: _Whole | None = None
+    max_timeout: _Whole | None = None
+    min_memory: _Whole | None = None
+    max_memory: _Whole | None = None
+    min_logs: _Whole | None = None
+    max_logs: _Whole | None = None
+    min_concurrency: _Whole | None = None
+    max_concurrency: _Whole | None = None
+    max_payload: str | None = None
+    truncation: str | None = None
+
+
+class User(msgspec.Struct, gc=False):
+    """As it is on the wire. `rights` were the controller's to check."""
+
+    subject: str
+    namespace: Namespace
+    authkey: msgspec.Raw = msgspec.Raw(b"{}")
+    limits: Limits | None = None
+
+
+_NO_LIMITS: Final = Limits()
+_SYSTEM_LIMITS: Final = CallerLimits()
+_SHORTEST_SUBJECT: Final = 5
+_RIGHTS: Final = ("READ", "PUT", "DELETE", "ACTIVATE")
+
+
+def read(user: User) -> Caller:
+    """Return the caller.
+
+    Raises:
+        names.Misfit: a field is of no use.
+    """
+    if len(user.subject) < _SHORTEST_SUBJECT:
+        raise names.Misfit(f"user.subject has fewer than {_SHORTEST_SUBJECT} characters")
+    if not raw.is_object(user.authkey):
+        raise names.Misfit("user.authkey is no object")
+    namespace = user.namespace
+    return Caller(
+        subject=user.subject,
+        namespace=names.entity_name(namespace.name, "user.namespace.name"),
+        namespace_uuid=namespace.uuid or "",
+        authkey=user.authkey,
+        limits=_limits(user.limits),
+        annotations=namespace.annotations if raw.is_array(namespace.annotations) else None,
+    )
+
+
+def write(caller: Caller) -> dict[str, object]:
+    """Return what `read` reads, with all that upstream's reader asks for."""
+    namespace: dict[str, object] = {"name": caller.namespace, "uuid": caller.namespace_uuid}
+    if caller.annotations is not None:
+        namespace["annotations"] = caller.annotations
+    return {
+        "subject": caller.subject,
+        "namespace": namespace,
+        "authkey": caller.authkey,
+        "rights": _RIGHTS,
+        "limits": _limits_of(caller.limits),
+    }
+
+
+def _limits(given: Limits | None) -> CallerLimits:
+    if given is None or given == _NO_LIMITS:
+        return _SYSTEM_LIMITS
+    return CallerLimits(
+        store_activations=given.store_activations is not False,
+        min_timeout=given.min_timeout,
+        max_timeout=given.max_timeout,
+        min_memory=given.min_memory,
+        max_memory=given.max_memory,
+        min_logs=given.min_logs,
+        max_logs=given.max_logs,
+        min_concurrency=given.min_concurrency,
+        max_concurrency=given.max_concurrency,
+        max_payload=_size(given.max_payload, "user.limits.maxPayloadSize"),
+        truncation=_size(given.truncation, "user.limits.truncationSize"),
+    )
+
+
+def _size(text: str | None, place: str) -> int | None:
+    """Read a size such as `1 MB` (spec 2.6.3)."""
+    if text is None:
+        return None
+    try:
+        return int(ByteSize.parse(text))
+    except ValueError:
+        raise names.Misfit(f"{place} is no size such as '1 MB'") from None
+
+
+def _limits_of(limits: CallerLimits) -> Limits:
+    sizes = {"max_payload": limits.max_payload, "truncation": limits.truncation}
+    return Limits(
+        store_activations=None if limits.store_activations else False,
+        min_timeout=limits.min_timeout,
+        max_timeout=limits.max_timeout,
+        min_memory=limits.min_memory,
+        max_memory=limits.max_memory,
+        min_logs=limits.min_logs,
+        max_logs=limits.max_logs,
+        min_concurrency=limits.min_concurrency,
+        max_concurrency=limits.max_concurrency,
+        **{name: f"{int(size)} B" for name, size in sizes.items() if size is not None},
+    )
