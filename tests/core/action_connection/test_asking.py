@@ -4,6 +4,11 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+
+from invoker import action_reply
+from invoker.action_connection import ActionConnection, Disconnected
+from invoker.entities.container import Reply
+from invoker.errors import PostTimedOut
 from tests.core.action_connection.peer import (
     LONG,
     OK,
@@ -17,11 +22,6 @@ from tests.core.action_connection.peer import (
     post,
     reply,
 )
-
-from invoker import action_reply
-from invoker.action_connection import ActionConnection, Disconnected
-from invoker.entities.container import Reply
-from invoker.errors import PostTimedOut
 
 
 async def test_a_request_has_the_headers_that_proxies_need() -> None:

@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+
+from invoker.action_connection import ActionConnection
 from tests.core.action_connection.peer import (
     OK,
     Line,
@@ -12,8 +14,6 @@ from tests.core.action_connection.peer import (
     post,
     reply,
 )
-
-from invoker.action_connection import ActionConnection
 
 
 def let_idle(connection: ActionConnection, seconds: float) -> None:

@@ -9,6 +9,9 @@ from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
+
+from invoker.action_connection import ActionConnection, Disconnected
+from invoker.errors import PostTimedOut, Unreachable
 from tests.core.action_connection.peer import (
     OK,
     SHORT,
@@ -18,9 +21,6 @@ from tests.core.action_connection.peer import (
     peer,
     post,
 )
-
-from invoker.action_connection import ActionConnection, Disconnected
-from invoker.errors import PostTimedOut, Unreachable
 
 
 @contextmanager

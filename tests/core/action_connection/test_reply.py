@@ -1,11 +1,11 @@
 """Replies of action proxies, without a connection: pieces, lengths, limits, nonsense."""
 
 import pytest
-from tests.core.action_connection.peer import chunked, reply
 
 from invoker import action_reply
 from invoker.action_reply import HEAD_LIMIT, Disconnected, ReplyReader
 from invoker.entities.container import Reply
+from tests.core.action_connection.peer import chunked, reply
 
 LIMIT = 1 << 20
 
