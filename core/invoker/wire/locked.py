@@ -1,7 +1,6 @@
 """Locked parameters: arguments that a controller sends encrypted, opened just before they are used (spec 7)."""
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -78,7 +77,7 @@ class Keys:
                 return value
             raise Undecryptable(name, "there is no key of the name it was encrypted with")
         try:
-            return raw.checked(_decrypted(cipher, raw.string(value) or ""))  # JSON, quotes included (spec T40)
+            return raw.checked(_decrypted(cipher, value))  # JSON, quotes included (spec T40)
         except _NotOpened as error:
             raise Undecryptable(name, str(error)) from None
         except raw.NotJSON:
@@ -101,11 +100,11 @@ def _cipher(name: str, text: str) -> AESGCM:
     return AESGCM(key)
 
 
-def _decrypted(cipher: AESGCM, text: str) -> bytes:
+def _decrypted(cipher: AESGCM, value: msgspec.Raw) -> bytes:
     """Open an envelope: base64 of the nonce's length, the nonce, the ciphertext and its tag (spec 7.1.3)."""
     try:
-        envelope = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+        envelope = base64.b64decode(raw.string(value) or "", validate=True)
+    except ValueError:
         raise _NotOpened("it is not base64") from None
     start = _LENGTH_SIZE + int.from_bytes(envelope[:_LENGTH_SIZE])
     if start - _LENGTH_SIZE not in _NONCE_SIZES or len(envelope) < start + _TAG_SIZE:

@@ -89,11 +89,11 @@ def read(text: bytes) -> Runtimes:
     try:
         given = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError([f"runtimes manifest: {raw.reason(error)}"]) from None
+        raise SettingsError([f"runtimes.manifest: {raw.reason(error)}"]) from None
     reading = _Reading()
     runtimes = list(reading.manifest(given))
     if reading.faults:
-        raise SettingsError([f"runtimes manifest: {fault}" for fault in reading.faults])
+        raise SettingsError([f"runtimes.manifest: {fault}" for fault in reading.faults])
     return Runtimes(runtimes, reading.native_images)
 
 

@@ -37,7 +37,7 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
         """The response was longer than `allowed` bytes; `text` is what was kept."""
         return (
             f"The {self.noun} produced a response that exceeded the allowed length: "
-            f"{length} > {allowed} bytes. The truncated response was: {text}"
+            f"{length:d} > {allowed:d} bytes. The truncated response was: {text}"  # a `ByteSize` would say "1 MB bytes"
         )
 
     def invalid_init(self, body: str) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.core.config.shop import SHOP, STRICT, ShopSettings, layers
 
 from invoker.config import CORE, Seconds, Secret, as_toml
 from invoker.config.spelling import quoted
 from invoker.errors import SettingsError
+from tests.core.config.shop import SHOP, STRICT, ShopSettings, layers
 
 Write = Callable[..., Path]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.core.config.shop import SHOP, ShopSettings, layers
 
 from invoker.config import Explained, as_toml, to_jsonable
 from invoker.errors import SettingsError
+from tests.core.config.shop import SHOP, ShopSettings, layers
 
 Write = Callable[..., Path]
 

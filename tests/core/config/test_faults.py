@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.core.config.shop import SHOP, STRICT, faults, layers
 
 from invoker.config import RolesSettings, Section, SettingsSection
 from invoker.errors import SettingsError
+from tests.core.config.shop import SHOP, STRICT, faults, layers
 
 Write = Callable[..., Path]
 

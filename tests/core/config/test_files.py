@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.core.config.shop import layers
 
 from invoker.errors import SettingsError
+from tests.core.config.shop import layers
 
 Write = Callable[..., Path]
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.core.config.shop import SHOP, ShopSettings, layers, settings, shop
 
 from invoker.config import (
     ByteSize,
@@ -20,6 +19,7 @@ from invoker.config import (
 )
 from invoker.config.layers import Layers
 from invoker.errors import PluginBroken, SettingsError
+from tests.core.config.shop import SHOP, ShopSettings, layers, settings, shop
 
 Write = Callable[..., Path]
 

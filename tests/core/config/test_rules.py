@@ -1,11 +1,11 @@
 """Rules about several sections, which plugins bring."""
 
 import pytest
-from tests.core.config.shop import SHOP, faults, layers
 
 from invoker.config import SettingsSection
 from invoker.config.merging import Validator
 from invoker.errors import PluginBroken
+from tests.core.config.shop import SHOP, faults, layers
 
 
 def ruled(*rules: Validator) -> SettingsSection:

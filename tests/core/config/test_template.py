@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.core.config.shop import SHOP, STRICT, TLSSettings, faults, layers
 
 from invoker.config import (
     CORE,
@@ -19,6 +18,7 @@ from invoker.config import (
     to_jsonable,
 )
 from invoker.config.template import documentation
+from tests.core.config.shop import SHOP, STRICT, TLSSettings, faults, layers
 
 Write = Callable[..., Path]
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.core.config.shop import SHOP, ShopSettings, TLSSettings, faults, layers, settings, shop
 
 from invoker.config import (
     NodeSettings,
@@ -17,6 +16,7 @@ from invoker.config import (
     default_files,
 )
 from invoker.errors import SettingsError
+from tests.core.config.shop import SHOP, ShopSettings, TLSSettings, faults, layers, settings, shop
 
 Write = Callable[..., Path]
 

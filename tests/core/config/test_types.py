@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, Self
 
 import msgspec
 import pytest
-from tests.core.config.shop import ShopSettings, layers
 
 from invoker.config import ByteSize, Seconds, SecondsOrZero, Secret, Section, SettingsSection, as_toml, to_jsonable
 from invoker.config.conversion import Misfit, convert
@@ -18,6 +17,7 @@ from invoker.config.kinds import expected, holds_secret
 from invoker.config.layer import Given, Origin
 from invoker.config.spelling import quoted
 from invoker.config.texts import Text
+from tests.core.config.shop import ShopSettings, layers
 
 
 class Size(Enum):

@@ -1,4 +1,4 @@
-"""The runtimes manifest: upstream's example, its rules, and every fault with its place (spec 6.11)."""
+"""The runtimes.manifest: upstream's example, its rules, and every fault with its place (spec 6.11)."""
 
 import json
 from typing import Any
@@ -41,8 +41,8 @@ def only(text: bytes) -> Runtime:
 def faults(text: bytes) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         read(text)
-    assert all(fault.startswith("runtimes manifest: ") for fault in caught.value.faults)
-    return [fault.removeprefix("runtimes manifest: ") for fault in caught.value.faults]
+    assert all(fault.startswith("runtimes.manifest: ") for fault in caught.value.faults)
+    return [fault.removeprefix("runtimes.manifest: ") for fault in caught.value.faults]
 
 
 # --- what is read ------------------------------------------------------------------------------------------------
