@@ -135,7 +135,7 @@ class FunctionCache:
     async def _fill(self, key: _Key, ref: FunctionRef, future: asyncio.Future[Executable]) -> None:
         try:
             executable = await self._load(ref)
-        except InvokerError as error:
+        except Exception as error:  # noqa: BLE001 (whoever waits is told; a group must not end for it)
             future.set_exception(error)
             future.exception()  # looked at: the last waiter may be gone by now
         except asyncio.CancelledError:
@@ -164,7 +164,11 @@ class FunctionCache:
         runtime = self._runtimes.resolve(function.kind)
         if runtime is None:
             known = ", ".join(sorted(each.kind for each in self._runtimes)) or "none"
-            raise FunctionUnreadable(function.document_id, f"nothing here runs kind {function.kind!r}; kinds: {known}")
+            raise FunctionUnreadable(
+                function.document_id,
+                f"nothing here runs kind {function.kind!r}; kinds: {known}",
+                executable=function.kind != "sequence",  # spec 6.7.8
+            )
         if runtime.require_main and not function.main:
             raise FunctionUnreadable(function.document_id, f"kind {runtime.kind!r} needs an entry point")
         return runtime

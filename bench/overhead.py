@@ -1,0 +1,156 @@
+"""`http`: what the invoker adds to a direct call of the action proxy, its throughput, and its CPU time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench import machine
+from bench.floor import Proxies, Relay, proxy_command
+from bench.load import Load, Round, Seen, Target
+from bench.messages import direct_run, invocation
+from bench.report import Report, Row, progress, row, row_beside
+from bench.target import Invoker, echoes, folder, interpreter
+from invoker.entities.function import Function
+
+SHARED: Final = 4
+"""Actions that all clients share, where they share."""
+
+_DIRECT: Final = "the same calls straight to action proxies of the same kind"
+_RELAY: Final = "CPU: a relay that decodes, calls /run and acknowledges, and does nothing else (relay.py)"
+
+
+class Plan(NamedTuple):
+    """How much is measured."""
+
+    proxy: str
+    rounds: int
+    seconds: float
+    latency: bool
+    own: tuple[int, ...]
+    """Numbers of clients, each with an action and so a warm container of its own."""
+    shared: tuple[int, ...]
+    """Numbers of clients that share `SHARED` actions."""
+
+    @classmethod
+    def of(cls, proxy: str, *, quick: bool) -> "Plan":
+        """Return what `python -m bench http` measures, or a minute's worth of it."""
+        if quick:
+            return cls(proxy, 5, 0.4, True, (1, 32), (32,))
+        return cls(proxy, 7, 1.0, True, (1, 8, 32, 64), (1, 8, 32, 64))
+
+
+class _Place(NamedTuple):
+    """Where rounds are run: ours and both floors, ready."""
+
+    load: Load
+    invoker: Invoker
+    proxies: Proxies
+    relay: Relay
+    functions: Sequence[Function]
+    """As the invoker's store has them."""
+
+    def ours(self, clients: int, seconds: float) -> Seen:
+        """Run a round through the invoker."""
+        chosen = [self.functions[number % len(self.functions)] for number in range(clients)]
+        targets = tuple(Target(self.invoker.port, invocation(one)) for one in chosen)
+        return self.load.run(
+            Round(targets=targets, expect="acknowledgement", seconds=seconds, watch=self.invoker.watched)
+        )
+
+    def direct(self, clients: int, seconds: float) -> Seen:
+        """Run a round past it."""
+        ports = self.proxies.ports
+        chosen = [number % len(ports) for number in range(clients)]
+        targets = tuple(Target(ports[one], direct_run(self.functions[one])) for one in chosen)
+        return self.load.run(Round(targets=targets, expect="result", seconds=seconds))
+
+    def relayed(self, clients: int, seconds: float) -> Seen:
+        """Run a round through the relay."""
+        targets = (Target(self.relay.port, invocation(self.functions[0])),) * clients
+        return self.load.run(
+            Round(targets=targets, expect="acknowledgement", seconds=seconds, watch=(self.relay.pid,))
+        )
+
+
+def measure(report: Report, plan: Plan) -> None:
+    """Measure all of the plan."""
+    with folder() as where, Load() as load:
+        program = interpreter(plan.proxy, where)
+        own = max((1, *plan.own))
+        _measure(report, plan, where, load, program, own, "own")
+    if plan.shared:
+        with folder() as where, Load() as load:
+            _measure(report, plan, where, load, interpreter(plan.proxy, where), SHARED, "shared")
+
+
+def _measure(  # noqa: PLR0913 (one set-up)
+    report: Report, plan: Plan, where: Path, load: Load, program: Path, actions: int, mode: str
+) -> None:
+    invoker = Invoker(where, python=program)
+    functions = invoker.put(echoes(actions))
+    with invoker, Proxies(proxy_command(program), functions) as proxies, Relay(proxies.ports) as relay:
+        place = _Place(load, invoker, proxies, relay, functions)
+        if mode == "own" and plan.latency:
+            _latency(report, plan, place)
+        for clients in plan.own if mode == "own" else plan.shared:
+            _throughput(report, plan, place, clients, mode)
+
+
+def _latency(report: Report, plan: Plan, place: _Place) -> None:
+    section = f"http, latency at 1 client, {plan.proxy} action proxy"
+    progress(section)
+    _warm(report, section, place, 1)
+    direct, ours = [], []
+    for _ in range(max(plan.rounds, 7)):
+        direct.append(place.direct(1, plan.seconds))
+        ours.append(place.ours(1, plan.seconds))
+    _check(report, section, (*direct, *ours))
+    report.add(
+        section,
+        [
+            row_beside(
+                "p50", "µs", [one.p50 for one in ours], [one.p50 for one in direct], _DIRECT, budget="added <= 120"
+            ),
+            row_beside("p99", "µs", [one.p99 for one in ours], [one.p99 for one in direct], _DIRECT),
+        ],
+    )
+
+
+def _throughput(report: Report, plan: Plan, place: _Place, clients: int, mode: str) -> None:
+    whose = "an action of its own each" if mode == "own" else f"{SHARED} actions for all"
+    section = f"http, {clients} clients, {whose}, {plan.proxy} action proxies"
+    progress(section)
+    _warm(report, section, place, clients)
+    direct, relayed, ours = [], [], []
+    for _ in range(plan.rounds):
+        direct.append(place.direct(clients, plan.seconds))
+        relayed.append(place.relayed(clients, plan.seconds))
+        ours.append(place.ours(clients, plan.seconds))
+    _check(report, section, (*direct, *relayed, *ours))
+    notes = [f"{place.invoker.containers()} containers, {machine.resident(place.invoker.pid) >> 20} MB resident"]
+    report.add(section, _rows(ours, direct, relayed), notes)
+
+
+def _rows(ours: Sequence[Seen], direct: Sequence[Seen], relayed: Sequence[Seen]) -> list[Row]:
+    return [
+        row_beside("CPU per invocation", "µs", _cpu(ours, 0), _cpu(relayed, 0), _RELAY, budget="<= 60, then 45"),
+        row("  and of the warden", "µs", _cpu(ours, 1)),
+        row_beside("throughput", "/s", [one.rate for one in ours], [one.rate for one in direct], _DIRECT),
+        row_beside("p50", "µs", [one.p50 for one in ours], [one.p50 for one in direct], _DIRECT),
+        row_beside("p99", "µs", [one.p99 for one in ours], [one.p99 for one in direct], _DIRECT),
+        row("worst", "µs", [one.worst for one in ours]),
+    ]
+
+
+def _cpu(seen: Sequence[Seen], process: int) -> list[float]:
+    return [one.cpu[process] / max(1, one.count) * 1e6 for one in seen]
+
+
+def _warm(report: Report, section: str, place: _Place, clients: int) -> None:
+    """Have every container started and every path walked before anything counts."""
+    _check(report, section, (place.ours(clients, 0.5), place.direct(clients, 0.2), place.relayed(clients, 0.2)))
+
+
+def _check(report: Report, section: str, seen: Sequence[Seen]) -> None:
+    for one in seen:
+        report.fault(section, one.examples)

@@ -1,0 +1,324 @@
+"""`path`: one warm invocation without any I/O, in this process: the whole line, and what its steps take.
+
+The stores, the container and the transport's socket are stand-ins that do nothing; all else is real: the intake, the
+core, the log follower, the answers. What the line takes here is what Python and the parsers take; system calls come on
+top of it (`profile` shows them). Stretches are cut out of the whole line where it passes a stand-in; steps are timed
+alone, in a tight loop that the processor's caches like, so that their sum is less than the line. All in CPU time.
+"""
+
+import asyncio
+import gc
+import statistics
+import time
+from array import array
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+
+import msgspec
+
+from bench import messages
+from bench.report import Report, Row, progress, row
+from bench.target import echoes
+from invoker.app import Parts, opened
+from invoker.config import LimitsSettings, LogsSettings, NodeSettings, PoolSettings, Settings, TelemetrySettings, node_of
+from invoker.contracts import Output
+from invoker.entities.activation import Ack, Activation
+from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
+from invoker.entities.function import Executable, Function, FunctionRef
+from invoker.entities.runtimes import Runtime, Runtimes
+from invoker.invocation.limits import LimitsCheck
+from invoker.invocation.outcome import Outcomes
+from invoker.invocation.running import Running
+from invoker.invocation.telling import Telling
+from invoker.invocation.timeline import Timeline
+from invoker.plugins import Plugins
+from invoker.sentinel import SENTINEL_LINE
+from invoker.telemetry import ActivationTelemetry, Finished, LogWriter, Metrics
+from invoker.wire import action_proxy
+from invoker.wire import request as wire
+from invoker.wire.acknowledgement import Acknowledger
+from invoker_attached_logs.follower import AttachedLogs
+from invoker_http.answers import BodyAnswers
+from invoker_http.response import Response
+from invoker_sqlite.records import row_of
+
+_SECTION: Final = "path"
+_REPEATS: Final = 5
+_BATCH: Final = 500
+"""Records that make a batch of which the recorder waits for no more."""
+_RUNTIME: Final = Runtime(kind="python:3", family="python", default=True)
+
+
+_now: Final = time.thread_time_ns
+
+
+class _Marks:
+    """When the line passed which stand-in, and what all stretches between them have taken."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, array[int]] = {}
+        """Nanoseconds of each stretch of each walk."""
+        self._last = 0
+
+    def start(self) -> None:
+        """Begin a walk."""
+        self._last = time.perf_counter_ns()  # a tenth of the price of CPU time
+
+    def pass_by(self, stretch: str) -> None:
+        """End a stretch and begin the next."""
+        now = time.perf_counter_ns()
+        self.taken.setdefault(stretch, array("q")).append(now - self._last)
+        self._last = time.perf_counter_ns()
+
+
+class _Container:
+    """A container that has answered before it was asked."""
+
+    name = "wsk0_1_guest_echo"
+
+    def __init__(self, output: Output, marks: _Marks) -> None:
+        self._output = output
+        self._marks = marks
+
+    async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ARG002, ASYNC109 (a contract)
+        if path == "/run":
+            self._marks.pass_by("receipt to /run: function, limits, lease, body")
+            self._output.write(Stream.STDOUT, SENTINEL_LINE)
+            self._output.write(Stream.STDERR, SENTINEL_LINE)
+            self._marks.pass_by("sentinels")
+        return Reply(200, b'{"n":1000000000}', 16)
+
+    async def inspect(self) -> ContainerState:
+        return ContainerState(running=True)
+
+    async def remove(self) -> None:
+        pass
+
+
+class _StandIns:
+    """Every plugin, and the objects that they open."""
+
+    has_observers = False
+
+    def __init__(self, function: Function, marks: _Marks) -> None:
+        self._function = function
+        self._marks = marks
+
+    @asynccontextmanager
+    async def activation_store(self, _: Settings) -> AsyncIterator["_StandIns"]:
+        yield self
+
+    @asynccontextmanager
+    async def function_store(self, _: Settings) -> AsyncIterator["_StandIns"]:
+        yield self
+
+    @asynccontextmanager
+    async def container_runtime(self, _: Settings) -> AsyncIterator["_StandIns"]:
+        yield self
+
+    @asynccontextmanager
+    async def log_extractor(self, _: Settings) -> AsyncIterator[AttachedLogs]:
+        yield AttachedLogs("openwhisk")
+
+    def admissions(self, _: Settings) -> Iterator[Any]:
+        return iter(())
+
+    async def put_many(self, batch: Sequence[Activation]) -> None:
+        pass
+
+    async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:  # noqa: ARG002 (there is only one)
+        return self._function
+
+    def runtimes(self) -> Runtimes:
+        return Runtimes([_RUNTIME])
+
+    async def create(self, spec: ContainerSpec, output: Output) -> _Container:  # noqa: ARG002 (all are alike)
+        return _Container(output, self._marks)
+
+
+class _Socket:
+    """A transport that takes everything."""
+
+    def __init__(self, marks: _Marks) -> None:
+        self.last = b""
+        self._marks = marks
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        receipt = data.startswith(b"HTTP/1.1 200")
+        self._marks.pass_by("entering, receipt" if receipt else "reply to answer: logs, outcome, record, acknowledgement")
+        self.last = data
+
+
+class _Writer:
+    """A log that takes everything."""
+
+    text = False
+
+    def line(self, line: bytes) -> None:
+        pass
+
+
+class _Bench:
+    """The line, ready to be walked."""
+
+    def __init__(self, parts: Parts, function: Function, marks: _Marks) -> None:
+        self.marks = marks
+        self.invoker = parts.invoker
+        self.parts = parts
+        self.function = function
+        self.body = messages.invocation(function).render(messages.FIRST).partition(b"\r\n\r\n")[2]
+        self.socket = _Socket(marks)
+        self.acknowledger = Acknowledger(node_of(NodeSettings(), PoolSettings()), spelling="both", compat="openwhisk")
+
+    async def walk(self) -> None:
+        """One invocation, from the message's bytes to the answer's."""
+        marks = self.marks
+        marks.start()
+        admitted = self.invoker.admit(self.body, via="http")
+        marks.pass_by("admission")
+        response = Response(cast("asyncio.WriteTransport", self.socket), chunked=True, keep_alive=True)
+        await self.invoker.invoke(admitted, BodyAnswers(self.acknowledger, admitted.request, response))
+        marks.pass_by("after the answer: metrics, log line")
+
+    async def whole(self, count: int) -> float:
+        """Return the microseconds of one invocation."""
+        taken = 0
+        for _ in range(count // _BATCH):
+            begun = _now()
+            for _ in range(_BATCH):
+                await self.walk()
+            taken += _now() - begun
+            while self.parts.recorder.pending:  # the recorder takes them, outside of the clock
+                await asyncio.sleep(0)
+        return taken / count / 1e3
+
+
+def measure(report: Report, *, quick: bool) -> None:
+    """Measure the line and its steps."""
+    import uvloop
+
+    progress(_SECTION)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        rows, faults = runner.run(_measure(2_000 if quick else 20_000))
+    report.add(_SECTION, rows)
+    report.fault(_SECTION, faults)
+
+
+async def _measure(count: int) -> tuple[list[Row], list[str]]:
+    (function,) = echoes(1)
+    function = msgspec.structs.replace(function, revision="1-bench")
+    settings = Settings.of(TelemetrySettings())
+    marks = _Marks()
+    plugins = cast("Plugins", _StandIns(function, marks))
+    async with opened(plugins, settings, cast("LogWriter", _Writer())) as parts:
+        bench = _Bench(parts, function, marks)
+        await bench.whole(500)
+        marks.taken.clear()
+        rows = [row("the whole line", "µs", [await bench.whole(count) for _ in range(_REPEATS)])]
+        for stretch, taken in marks.taken.items():
+            rows.append(row(f"  {stretch}", "µs", [statistics.median(taken) / 1e3]))
+        gc.disable()
+        rows.append(row("the whole line without garbage collection", "µs", [await bench.whole(count) for _ in range(_REPEATS)]))
+        gc.enable()
+        answer = bench.socket.last.split(b"\r\n")[1]
+        right = messages.is_acknowledgement(answer, messages.FIRST)
+        for what, step in _Steps(bench).all():
+            rows.append(row(f"  {what}", "µs", [_timed(step, count) for _ in range(_REPEATS)]))
+        for what, slow in (("lease a warm container and return it", _lease), ("logs: begin, two sentinels, end", _logs)):
+            rows.append(row(f"  {what}", "µs", [await slow(bench, count) for _ in range(_REPEATS)]))
+    return rows, [] if right else [f"not the acknowledgement: {answer[:300]!r}"]
+
+
+def _timed(step: Callable[[], object], count: int) -> float:
+    begun = _now()
+    for _ in range(count):
+        step()
+    return (_now() - begun) / count / 1e3
+
+
+async def _lease(bench: _Bench, count: int) -> float:
+    request = wire.parse(bench.body)
+    executable = await bench.parts.invoker._functions.fetch(request.function)  # noqa: SLF001 (the only way to it)
+    pool = bench.parts.pool
+    begun = _now()
+    for _ in range(count):
+        async with pool.lease(executable, request) as lease:
+            lease.keep = True
+    return (_now() - begun) / count / 1e3
+
+
+async def _logs(bench: _Bench, count: int) -> float:
+    spec = ContainerSpec(name="bench", runtime=_RUNTIME, memory=bench.function.limits.memory_bytes)
+    follower = AttachedLogs("openwhisk").follow(spec)
+    begun = _now()
+    for _ in range(count):
+        follower.begin(10 << 20)
+        follower.write(Stream.STDOUT, SENTINEL_LINE)
+        follower.write(Stream.STDERR, SENTINEL_LINE)
+        await follower.settled(1)
+        follower.end(expected=True, failed=False)
+    return (_now() - begun) / count / 1e3
+
+
+class _Steps:
+    """What happens on the line, each with what it gets there."""
+
+    def __init__(self, bench: _Bench) -> None:
+        self.bench = bench
+        self.admitted = bench.invoker.admit(bench.body, via="http")
+        self.request = self.admitted.request
+        self.stay = bench.invoker._door.pass_for(self.admitted)  # noqa: SLF001 (the only way to it)
+        self.reply = Reply(200, b'{"n":1000000000}', 16)
+        self.outcomes = Outcomes("openwhisk")
+        self.telemetry = ActivationTelemetry(Metrics(), cast("LogWriter", _Writer()))
+        self.limits = LimitsCheck(LimitsSettings(), 2 << 30, "openwhisk")
+        self.running = self.begun()
+        self.running.executable = Executable(bench.function, _RUNTIME)
+        self.outcome = self.outcomes.ran(self.reply, 1 << 20)
+        self.activation = self.running.activation(self.outcome)
+
+    def all(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Yield each step's name and what does it."""
+        bench, request, function = self.bench, self.request, self.bench.function
+        timeline = self.running.timeline
+        timeline.run_start = timeline.run_end = timeline.now()
+        content = request.content
+        assert content is not None
+        yield "message: decode", lambda: wire._MESSAGE.decode(bench.body)  # noqa: SLF001 (a part of the next)
+        yield "message: decode and check (parse)", lambda: wire.parse(bench.body)
+        yield "facts of the invocation", self.begun
+        yield "limits", lambda: self.limits.violation(function.limits, request.caller.limits)
+        yield "/run: body", lambda: action_proxy.run_body(request, content, function, deadline=1_888_888_888_888)
+        yield "/run: outcome of the reply", lambda: self.outcomes.ran(self.reply, 1 << 20)
+        yield "activation", lambda: self.running.activation(self.outcome)
+        yield "acknowledgement: encode", lambda: bench.acknowledger.encode(Ack.COMBINED, request, self.activation)
+        yield "metrics and log line", self.tell
+        yield "record: SQLite row (in its own thread)", lambda: row_of(self.activation, 1_888_888_888_888)
+
+    def begun(self) -> Running:
+        """Make what an invocation begins with."""
+        answers = BodyAnswers(self.bench.acknowledger, self.request, self.response())
+        telling = Telling(answers, blocking=self.request.blocking)
+        return Running(self.admitted, Timeline(time.time_ns), telling, self.stay)
+
+    def response(self) -> Response:
+        """Make a response."""
+        return Response(cast("asyncio.WriteTransport", self.bench.socket), chunked=True, keep_alive=True)
+
+    def tell(self) -> None:
+        """Count and log."""
+        self.telemetry.finished(
+            Finished(
+                activation=self.activation,
+                transaction_id=self.request.transaction.id,
+                via="http",
+                container="wsk0_1_guest_echo",
+                warm=True,
+                run_time=1,
+                log_time=0,
+            )
+        )

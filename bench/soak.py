@@ -1,0 +1,138 @@
+"""`soak`: load for a while. Every answer right, every record kept, memory flat, and nothing left behind, even killed."""
+
+import signal
+import sqlite3
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench import machine
+from bench.load import Load, Round, Seen, Target
+from bench.messages import invocation
+from bench.report import Report, Row, progress, row
+from bench.target import Invoker, echoes, folder, interpreter
+
+INTERVAL: Final = 0.5
+"""Seconds between looks at resident memory."""
+VANISH: Final = 5.0
+"""Seconds in which every process must be gone after the invoker's end."""
+_MB: Final = 1 << 20
+
+
+class Plan(NamedTuple):
+    """How long, with how many."""
+
+    seconds: float
+    clients: int
+    actions: int
+
+
+class _Sample(NamedTuple):
+    """Resident memory, in bytes, at a moment."""
+
+    at: float
+    invoker: int
+    warden: int
+
+
+def measure(report: Report, plan: Plan) -> None:
+    """Soak, stop with SIGTERM; then start again, load, and kill."""
+    section = f"soak, {plan.seconds:g} s, {plan.clients} clients on {plan.actions} actions"
+    progress(section)
+    with folder() as where, Load() as load:
+        _soak(report, section, plan, where, load)
+    with folder() as where, Load() as load:
+        _killed(report, section, plan, where, load)
+
+
+def _plan(invoker: Invoker, plan: Plan, seconds: float) -> Round:
+    functions = invoker.put(echoes(plan.actions))
+    return Round(
+        targets=tuple(
+            Target(invoker.port, invocation(functions[number % plan.actions])) for number in range(plan.clients)
+        ),
+        expect="acknowledgement",
+        seconds=seconds,
+        watch=invoker.watched,
+    )
+
+
+def _soak(report: Report, section: str, plan: Plan, where: Path, load: Load) -> None:
+    invoker = Invoker(where, python=interpreter("instant", where))
+    with invoker:
+        warm = load.run(_plan(invoker, plan, min(5.0, plan.seconds / 4)))  # buffers grow, containers start
+        load.begin(_plan(invoker, plan, plan.seconds))
+        samples = _samples(invoker, plan.seconds)
+        seen = load.finish()
+        containers = invoker.containers()
+        invoker.signal(signal.SIGTERM)
+        code = invoker.wait()
+    report.fault(section, (*warm.examples, *seen.examples))
+    if code != 0:
+        report.fault(section, [f"exit code {code} after SIGTERM"])
+    _vanished(report, section, where, "SIGTERM")
+    stored = _stored(where)
+    if stored != warm.count + seen.count:
+        report.fault(section, [f"{stored} records of {warm.count + seen.count} activations"])
+    report.add(section, _rows(samples, seen), [f"{seen.count} activations in {containers} containers, {stored} records"])
+
+
+def _samples(invoker: Invoker, seconds: float) -> list[_Sample]:
+    """Look at memory until it is time."""
+    begun = time.monotonic()
+    samples = []
+    while (at := time.monotonic() - begun) < seconds:
+        samples.append(_Sample(at, machine.resident(invoker.pid), machine.resident(invoker.warden)))
+        time.sleep(INTERVAL)
+    return samples
+
+
+def _rows(samples: Sequence[_Sample], seen: Seen) -> list[Row]:
+    later = samples[len(samples) // 2 :]
+    rows = [
+        row("throughput", "/s", [seen.rate]),
+        row("CPU per invocation", "µs", [seen.cpu[0] / max(1, seen.count) * 1e6]),
+        row("p50", "µs", [seen.p50]),
+        row("p99", "µs", [seen.p99]),
+        row("worst", "µs", [seen.worst]),
+    ]
+    for who, values in (("invoker", [one.invoker for one in later]), ("warden", [one.warden for one in later])):
+        slope = statistics.linear_regression([one.at for one in later], values).slope
+        rows.append(row(f"resident memory of the {who}, second half", "MB", [value / _MB for value in values]))
+        rows.append(row("  its slope", "kB/s", [slope / 1024]))
+        rows.append(row("  for each thousand invocations", "kB", [slope / 1024 / seen.rate * 1000]))
+    return rows
+
+
+def _killed(report: Report, section: str, plan: Plan, where: Path, load: Load) -> None:
+    """Kill the invoker in the middle of its work: its containers must go with it."""
+    with Invoker(where, python=interpreter("instant", where)) as invoker:
+        load.begin(_plan(invoker, plan, 2.0))
+        time.sleep(1.0)
+        if not invoker.containers():
+            report.fault(section, ["there was nothing to kill"])
+        invoker.signal(signal.SIGKILL)
+        invoker.wait()
+        load.finish()  # whose answers are of no interest any more
+    _vanished(report, section, where, "SIGKILL")
+
+
+def _vanished(report: Report, section: str, where: Path, after: str) -> None:
+    """Check that no process of the invoker is left: each of them has its folder on its command line or in its HOME."""
+    begun = time.monotonic()
+    while (left := machine.marked(str(where))) and time.monotonic() - begun < VANISH:
+        time.sleep(0.02)
+    if left:
+        report.fault(section, [f"{len(left)} processes were left {VANISH:g} s after {after}: {left}"])
+    else:
+        report.add(
+            f"{section}: after {after}", [row("until no process was left", "s", [time.monotonic() - begun])]
+        )
+
+
+def _stored(where: Path) -> int:
+    with closing(sqlite3.connect(where / "state" / "invoker.sqlite3")) as database:
+        return int(database.execute("SELECT count(*) FROM activations").fetchone()[0])

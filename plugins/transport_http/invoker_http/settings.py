@@ -1,0 +1,64 @@
+"""The section `[http]`."""
+
+from pathlib import Path
+from typing import Literal
+
+from invoker.config import Seconds, Secret, Section, SettingsSection
+from invoker_http.address import Address
+
+
+class TlsSettings(Section, frozen=True, kw_only=True):
+    """Encryption of the data listener; files in PEM format."""
+
+    certificate: Path | None = None
+    """The server's certificate, with those between it and its authority."""
+    key: Path | None = None
+    """The certificate's private key, not encrypted."""
+    client_ca: Path | None = None
+    """Authorities of callers: if given, only callers with a certificate of one of them are let in."""
+
+    def __post_init__(self) -> None:
+        """Check what one field can't know."""
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both, or neither")
+        if self.client_ca is not None and self.certificate is None:
+            raise ValueError("client_ca needs certificate and key as well")
+
+
+class HttpSettings(Section, frozen=True, kw_only=True):
+    """Messages over HTTP, and what operators ask."""
+
+    bind: str = "127.0.0.1:8080"
+    """Address of the data listener, `POST /invoke`: host:port or [IPv6]:port; without a host all addresses.
+
+    Whoever reaches it can run code: beyond loopback it needs client certificates or a password.
+    """
+    admin: str = "127.0.0.1:8081"
+    """Address of the listener for operators, `/readyz` and `/metrics`; empty for none."""
+    tls: TlsSettings = TlsSettings()
+    username: str | None = None
+    password: Secret | None = None
+    """Basic authentication of the data listener."""
+    allow_anonymous: bool = False
+    """Let listeners beyond loopback go unprotected, because the network itself is guarded."""
+    ack_identity: Literal["both", "instance", "invoker"] = "both"
+    """How acknowledgements spell who sends them: today's controllers read "instance", the Go variant's "invoker"."""
+    body_timeout: Seconds = Seconds(30)
+    """How long a request may take to arrive, and an answer to be taken."""
+    keep_alive: Seconds = Seconds(120)
+    """How long a connection without requests is kept; longer than callers keep theirs (90 s in Go's client)."""
+    listener: Literal["httptools", "aiohttp"] = "httptools"
+    """Which server reads the requests; what callers see is the same."""
+
+    def __post_init__(self) -> None:
+        """Check what one field can't know."""
+        Address.parse(self.bind)
+        if self.admin:
+            Address.parse(self.admin)
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together: give both, or neither")
+        if self.username is not None and ":" in self.username:
+            raise ValueError("username can't have a colon in it: basic authentication ends it there")
+
+
+SECTION = SettingsSection(name="http", into=HttpSettings)

@@ -1,0 +1,178 @@
+"""How containers end: whatever ends them, nothing of them is left."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+
+import pytest
+from invoker_process.runtime import process_runtime
+from invoker_process.settings import ProcessSettings
+from invoker_process.warden.places import PREFIX
+
+from invoker import Settings
+from invoker.entities.container import ContainerState
+from invoker.errors import Lost
+from invoker.testing.containers import RecordedOutput
+from tests.plugins.runtime_process.actions import DAEMONS, Watch, loaded, run, watching
+
+Left = Callable[[], Awaitable[Collection[object]]]
+
+LONELY = Path(__file__).with_name("lonely_invoker.py")
+
+
+async def test_removal_reaches_daemons_that_left_their_session_twice(settings: Settings, left: Left) -> None:
+    output = RecordedOutput()
+    async with process_runtime(settings) as runtime:
+        container = await loaded(runtime, DAEMONS, output=output)
+
+        with watching((await run(container)).values()) as watch:
+            await container.remove()
+
+            assert watch.running() == set()
+        assert output.closings == 1
+        assert not await left()
+
+
+async def test_leaving_reaches_the_daemons_of_twenty_containers_and_the_warden(settings: Settings, left: Left) -> None:
+    with contextlib.ExitStack() as watched:
+        async with process_runtime(settings) as runtime:
+            containers = [await loaded(runtime, DAEMONS, name=f"wsk_{number}") for number in range(20)]
+            pids = [pid for container in containers for pid in (await run(container)).values()]
+            watch = watched.enter_context(watching([runtime.warden_pid, *pids]))
+
+        assert len(pids) == 60
+        assert watch.running() == set()
+    assert not await left()
+
+
+async def test_a_proxy_that_exits_takes_its_daemons_with_it(settings: Settings, left: Left) -> None:
+    output = RecordedOutput()
+    async with process_runtime(settings) as runtime:
+        container = await loaded(runtime, DAEMONS, output=output)
+        pids = await run(container)
+        with watching(pids.values()) as watch:
+            os.kill(pids["proxy"], signal.SIGKILL)
+
+            await watch.end()
+            await output.ends()  # the daemons had the streams open
+
+        assert await container.inspect() == ContainerState(running=False, exit_code=-signal.SIGKILL)
+        await container.remove()
+        assert not await left()
+
+
+async def test_one_container_ends_without_the_others(settings: Settings) -> None:
+    async with process_runtime(settings) as runtime:
+        first, second = [await loaded(runtime, DAEMONS, name=name) for name in ("wsk_1", "wsk_2")]
+        await run(first)
+        with watching((await run(second)).values()) as watch:
+            await first.remove()
+
+            assert len(watch.running()) == 3
+            assert "proxy" in await run(second)
+            await second.remove()
+
+
+async def test_a_killed_invoker_leaves_nothing(tmp_path: Path, cgroup: str) -> None:
+    invoker = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(LONELY), str(tmp_path), cgroup), stdout=asyncio.subprocess.PIPE
+    )
+    assert invoker.stdout is not None
+    pids = json.loads(await invoker.stdout.readline())
+    with watching(pids) as watch:
+        invoker.kill()
+        await invoker.wait()
+
+        await watch.end()
+
+    assert len(pids) == 10
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_warden_leaves_signals_to_the_invoker(settings: Settings) -> None:
+    async with process_runtime(settings) as runtime:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(runtime.warden_pid, number)
+
+        container = await loaded(runtime, DAEMONS)
+
+        assert os.getsid(runtime.warden_pid) != os.getsid(0)
+        assert "proxy" in await run(container)
+
+
+class TestAKilledWarden:
+    async def test_loses_its_containers_and_is_replaced(self, settings: Settings, left: Left) -> None:
+        output = RecordedOutput()
+        async with process_runtime(settings) as runtime:
+            container = await loaded(runtime, DAEMONS, output=output)
+            with watching((await run(container)).values()) as watch:
+                os.kill(runtime.warden_pid, signal.SIGKILL)
+                await output.ends()
+                await container.remove()
+
+                await assert_ended(watch, settings)
+            assert await container.inspect() == ContainerState(running=False)
+
+            another = await loaded(runtime, DAEMONS)  # of the same name
+            assert "proxy" in await run(another)
+        assert output.closings == 1
+        assert not await left()
+
+    async def test_loses_requests_in_flight(self, settings: Settings) -> None:
+        output = RecordedOutput()
+        async with process_runtime(settings) as runtime:
+            code = "def main(args):\n    print('here', flush=True)\n    while True: pass"
+            container = await loaded(runtime, code, output=output)
+            request = asyncio.ensure_future(run(container))
+            await output.says(b"here")
+
+            os.kill(runtime.warden_pid, signal.SIGKILL)
+
+            with pytest.raises(Lost) as caught:
+                await request
+            assert not caught.value.state.running
+
+    async def test_is_no_reason_to_stay_behind(self, settings: Settings, tmp_path: Path) -> None:
+        async with process_runtime(settings) as runtime:
+            await loaded(runtime, DAEMONS)
+            os.kill(runtime.warden_pid, signal.SIGKILL)
+
+        assert list(tmp_path.glob(f"{PREFIX}*")) == []
+
+    async def test_of_an_earlier_invoker_is_cleaned_up_after(self, tmp_path: Path) -> None:
+        invoker = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(LONELY), str(tmp_path), "off"), stdout=asyncio.subprocess.PIPE
+        )
+        assert invoker.stdout is not None
+        warden, *pids = json.loads(await invoker.stdout.readline())
+        with watching(pids[2::3]) as watch:  # the daemons that kept their environment
+            os.kill(invoker.pid, signal.SIGSTOP)  # so that it can't start another warden
+            os.kill(warden, signal.SIGKILL)
+            invoker.kill()
+            await invoker.wait()
+
+            async with process_runtime(Settings.of(ProcessSettings(work_dir=tmp_path))):
+                assert watch.running() == set()
+        kill_the_rest(pids)
+        assert list(tmp_path.iterdir()) == []
+
+
+async def assert_ended(watch: Watch, settings: Settings) -> None:
+    """All have ended; without control groups, a daemon that hid its environment may go on: the page of decisions says so."""
+    hidden = watch.running()
+    assert len(hidden) <= 1
+    kill_the_rest(hidden)
+    await watch.end()
+
+
+def kill_the_rest(pids: Collection[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

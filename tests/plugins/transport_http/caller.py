@@ -1,0 +1,176 @@
+"""Callers: raw connections that say what a test tells them, and a client for the contract suite."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from invoker.config import Settings
+from invoker.contracts import Intake
+from invoker.testing.transport import Delivery
+from invoker_http.serving import serving
+from invoker_http.settings import HttpSettings
+
+
+class Operator:
+    """What operators are told; a test may change it."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def faults(self) -> Sequence[str]:
+        return self.told
+
+    def metrics(self) -> bytes:
+        return b"# HELP up Whether it is\n# TYPE up gauge\nup 1.0\n"
+
+    def info(self) -> dict[str, object]:
+        return {"name": "invoker0", "memory": {"total": 1}}
+
+
+@dataclass
+class Got:
+    """One response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    head: bytes
+
+
+class Caller:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self.writer.write(piece)
+            await self.writer.drain()
+
+    async def head(self) -> Got:
+        """Read a response's head; as soon as it is there."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        line, *lines = head.decode().removesuffix("\r\n\r\n").split("\r\n")
+        headers = dict(one.split(": ", 1) for one in lines)
+        return Got(int(line.split(" ")[1]), headers, b"", head)
+
+    async def body(self, got: Got) -> bytes:
+        """Read the body that belongs to a head."""
+        if "Content-Length" in got.headers:
+            return await self.reader.readexactly(int(got.headers["Content-Length"]))
+        if got.headers.get("Transfer-Encoding") != "chunked":
+            return await self.reader.read()
+        body = b""
+        while True:
+            size = int(await self.reader.readuntil(b"\r\n"), 16)
+            piece = await self.reader.readexactly(size + 2)
+            assert piece.endswith(b"\r\n")
+            if not size:
+                return body
+            body += piece[:-2]
+
+    async def response(self) -> Got:
+        """Read a whole response."""
+        got = await self.head()
+        got.body = await self.body(got)
+        return got
+
+    async def ask(self, *pieces: bytes) -> Got:
+        await self.send(*pieces)
+        return await self.response()
+
+    async def rest(self) -> bytes:
+        """Read to the end of the connection."""
+        return await self.reader.read()
+
+    async def leave(self) -> None:
+        """Close."""
+        self.writer.close()
+        with suppress(OSError):  # it may be cut already
+            await self.writer.wait_closed()
+
+
+async def connected(url: str, tls: ssl.SSLContext | None = None, limit: int = 1 << 22) -> Caller:
+    """Connect; `limit` is about how much is read before somebody asks for it."""
+    where = urlsplit(url)
+    return Caller(*await asyncio.open_connection(where.hostname, where.port, ssl=tls, limit=limit))
+
+
+@asynccontextmanager
+async def calling(url: str, tls: ssl.SSLContext | None = None, *, limit: int = 1 << 22) -> AsyncIterator[Caller]:
+    """Connect."""
+    caller = await connected(url, tls, limit)
+    try:
+        yield caller
+    finally:
+        await caller.leave()
+
+
+def post(body: bytes, *headers: str, target: str = "/invoke", method: str = "POST", version: str = "1.1") -> bytes:
+    """Return a request."""
+    lines = [f"{method} {target} HTTP/{version}", "Host: invoker", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join((*lines, "\r\n")).encode() + body
+
+
+def get(target: str, *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
+    """Return a request without a body."""
+    return "\r\n".join((f"{method} {target} HTTP/{version}", "Host: invoker", *headers, "\r\n")).encode()
+
+
+def http(**changes: Any) -> HttpSettings:
+    """Return settings with ports that the system chooses, and no listener for operators."""
+    return HttpSettings(**({"bind": "127.0.0.1:0", "admin": ""} | changes))
+
+
+@asynccontextmanager
+async def listening(
+    intake: Intake, settings: HttpSettings, *others: Any, operator: Operator | None = None
+) -> AsyncIterator[str]:
+    """Open the transport; yield the data listener's URL."""
+    async with serving(Settings.of(settings, *others), intake, operator or Operator()) as addresses:
+        yield addresses.data
+
+
+class HttpDelivery:
+    """See `invoker.testing.transport.Delivery`: each message on a connection of its own."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._head: Got | None = None
+        self._answers: list[bytes] | None = None
+
+    async def accepted(self) -> bool:
+        if self._head is None:
+            self._head = await self._caller.head()
+        return self._head.status == 200
+
+    async def answers(self) -> Sequence[bytes]:
+        if self._answers is None:
+            accepted = await self.accepted()
+            assert self._head is not None
+            body = await self._caller.body(self._head)
+            self._answers = [body] if accepted else []
+            await self._caller.leave()
+        return self._answers
+
+
+@asynccontextmanager
+async def transport(
+    intake: Intake, settings: HttpSettings, *headers: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Any]:
+    """Open the transport for the contract suite."""
+    async with listening(intake, settings) as url:
+
+        async def send(body: bytes) -> Delivery:
+            caller = await connected(url, tls)
+            with suppress(ConnectionError):  # refused before its end: the reply says why
+                await caller.send(post(body, *headers))
+            return HttpDelivery(caller)
+
+        yield send
