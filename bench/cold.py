@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from bench import machine
 from bench.floor import Proxy, ask, proxy_command
 from bench.messages import FIRST, direct_run, init, invocation, is_acknowledgement, is_answer_of_run
 from bench.report import Report, progress, row, row_beside
@@ -17,6 +18,9 @@ from bench.target import Invoker, echoes, folder, interpreter
 from invoker.entities.function import Function
 
 _FLOOR: Final = "fork and exec of the same interpreter with the same proxy, then the same /init and /run"
+
+_PAUSE: Final = 0.2
+"""Seconds before each start: what an interpreter does after its first answer (V8 compiles) must not slow the next."""
 
 
 class _Cold(NamedTuple):
@@ -56,27 +60,38 @@ def measure(report: Report, *, quick: bool) -> None:
             _measure(report, section, where, proxy_command(chosen, family), family, 5 if quick else 15)
 
 
-def _measure(  # noqa: PLR0913 (one set-up)
-    report: Report, section: str, where: Path, command: Sequence[str], family: str, rounds: int
-) -> None:
+def _measure(report: Report, section: str, where: Path, command: Sequence[str], family: str, rounds: int) -> None:
     invoker = Invoker(where)
     functions = invoker.put(echoes(rounds + 1, family, "cold"))
     with invoker:
         _ours(report, section, invoker, functions[0], FIRST)  # the first of all finds no file in the page cache
-        bare = []
-        ours = []
+        bare, ours = [], []
+        used = [machine.cpu_ns(pid) for pid in invoker.watched]
         for number, function in enumerate(functions[1:], FIRST + 1):
+            time.sleep(_PAUSE)
             bare.append(_bare(report, section, command, function, number))
+            time.sleep(_PAUSE)
             ours.append(_ours(report, section, invoker, function, number))
+        cpu = [(machine.cpu_ns(pid) - before) / rounds / 1e6 for pid, before in zip(invoker.watched, used, strict=True)]
     report.add(
         section,
         [
-            row_beside("from the message to its answer", "ms", [one.whole for one in ours], [one.whole for one in bare], _FLOOR),
+            row_beside(
+                "from the message to its answer", "ms", [one.whole for one in ours], [one.whole for one in bare], _FLOOR
+            ),
             row("  waitTime: fetch the action, create the container", "ms", [one.wait for one in ours]),
             row_beside(
-                "  initTime: the interpreter boots, /init", "ms", [one.init for one in ours], [one.init for one in bare], _FLOOR
+                "  initTime: the interpreter boots, /init",
+                "ms",
+                [one.init for one in ours],
+                [one.init for one in bare],
+                _FLOOR,
             ),
-            row_beside("  the rest of duration: /run", "ms", [one.run for one in ours], [one.run for one in bare], _FLOOR),
+            row_beside(
+                "  the rest of duration: /run", "ms", [one.run for one in ours], [one.run for one in bare], _FLOOR
+            ),
+            row("CPU of the invoker for each", "ms", cpu[:1]),
+            row("  and of the warden", "ms", cpu[1:]),
         ],
         ["the phases of ours are whole milliseconds: those of the activation's record"],
     )

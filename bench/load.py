@@ -13,6 +13,7 @@ from array import array
 from typing import Final, Literal, Self
 
 import msgspec
+import uvloop
 
 from bench import machine
 from bench.client import Client, Judge, Tally
@@ -149,8 +150,6 @@ def _seen(tally: Tally, seconds: float, cpu: tuple[float, ...]) -> Seen:
 
 def main() -> None:
     """Run rounds until there are no more."""
-    import uvloop
-
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for line in sys.stdin.buffer:
             seen = runner.run(_round(msgspec.json.decode(line, type=Round)))

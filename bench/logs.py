@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+import uvloop
+
 from bench import machine
 from bench.report import Report, Row, progress, row_beside
 from invoker.contracts import LogFollower, Logs
@@ -68,8 +70,6 @@ class _Speed(NamedTuple):
 
 def measure(report: Report, *, quick: bool) -> None:
     """Measure both."""
-    import uvloop
-
     progress(_SECTION)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         rows, faults = runner.run(_measure(quick=quick))
@@ -161,7 +161,9 @@ async def _read(chunks: int, limit: int | None) -> _Speed:
     follower.begin(limit or 0)
     stdout, stderr = pipes.attach(Stream.STDOUT), pipes.attach(Stream.STDERR)
     with machine.pinned(machine.LOAD_CORE):
-        writer = subprocess.Popen([sys.executable, "-I", "-S", "-c", _WRITER, str(chunks)], stdout=stdout, stderr=stderr)
+        writer = subprocess.Popen(  # noqa: ASYNC220 (it takes no time)
+            [sys.executable, "-I", "-S", "-c", _WRITER, str(chunks)], stdout=stdout, stderr=stderr
+        )
     os.close(stdout)
     os.close(stderr)
     clock: Callable[[], float] = time.perf_counter

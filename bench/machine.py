@@ -66,8 +66,8 @@ def pinned(core: int) -> Iterator[None]:
 
 def pin(pid: int, core: int) -> None:
     """Move a process with all its threads; those it starts later follow."""
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(thread), {core})
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
 
 
 def cpu_ns(pid: int) -> int:

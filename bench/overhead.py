@@ -1,7 +1,7 @@
 """`http`: what the invoker adds to a direct call of the action proxy, its throughput, and its CPU time."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from bench import machine
@@ -25,7 +25,6 @@ class Plan(NamedTuple):
     proxy: str
     rounds: int
     seconds: float
-    latency: bool
     own: tuple[int, ...]
     """Numbers of clients, each with an action and so a warm container of its own."""
     shared: tuple[int, ...]
@@ -35,8 +34,8 @@ class Plan(NamedTuple):
     def of(cls, proxy: str, *, quick: bool) -> "Plan":
         """Return what `python -m bench http` measures, or a minute's worth of it."""
         if quick:
-            return cls(proxy, 5, 0.4, True, (1, 32), (32,))
-        return cls(proxy, 7, 1.0, True, (1, 8, 32, 64), (1, 8, 32, 64))
+            return cls(proxy, 5, 0.4, (1, 32), (32,))
+        return cls(proxy, 7, 1.0, (1, 8, 32, 64), (1, 8, 32, 64))
 
 
 class _Place(NamedTuple):
@@ -67,33 +66,29 @@ class _Place(NamedTuple):
     def relayed(self, clients: int, seconds: float) -> Seen:
         """Run a round through the relay."""
         targets = (Target(self.relay.port, invocation(self.functions[0])),) * clients
-        return self.load.run(
-            Round(targets=targets, expect="acknowledgement", seconds=seconds, watch=(self.relay.pid,))
-        )
+        return self.load.run(Round(targets=targets, expect="acknowledgement", seconds=seconds, watch=(self.relay.pid,)))
 
 
 def measure(report: Report, plan: Plan) -> None:
     """Measure all of the plan."""
+    with _ready(plan, max(plan.own)) as place:
+        _latency(report, plan, place)
+        for clients in plan.own:
+            _throughput(report, plan, place, clients, "an action of its own each")
+    with _ready(plan, SHARED) as place:
+        for clients in plan.shared:
+            _throughput(report, plan, place, clients, f"{SHARED} actions for all")
+
+
+@contextmanager
+def _ready(plan: Plan, actions: int) -> Iterator[_Place]:
+    """Start everything."""
     with folder() as where, Load() as load:
         program = interpreter(plan.proxy, where)
-        own = max((1, *plan.own))
-        _measure(report, plan, where, load, program, own, "own")
-    if plan.shared:
-        with folder() as where, Load() as load:
-            _measure(report, plan, where, load, interpreter(plan.proxy, where), SHARED, "shared")
-
-
-def _measure(  # noqa: PLR0913 (one set-up)
-    report: Report, plan: Plan, where: Path, load: Load, program: Path, actions: int, mode: str
-) -> None:
-    invoker = Invoker(where, python=program)
-    functions = invoker.put(echoes(actions))
-    with invoker, Proxies(proxy_command(program), functions) as proxies, Relay(proxies.ports) as relay:
-        place = _Place(load, invoker, proxies, relay, functions)
-        if mode == "own" and plan.latency:
-            _latency(report, plan, place)
-        for clients in plan.own if mode == "own" else plan.shared:
-            _throughput(report, plan, place, clients, mode)
+        invoker = Invoker(where, python=program)
+        functions = invoker.put(echoes(actions))
+        with invoker, Proxies(proxy_command(program), functions) as proxies, Relay(proxies.ports) as relay:
+            yield _Place(load, invoker, proxies, relay, functions)
 
 
 def _latency(report: Report, plan: Plan, place: _Place) -> None:
@@ -116,8 +111,7 @@ def _latency(report: Report, plan: Plan, place: _Place) -> None:
     )
 
 
-def _throughput(report: Report, plan: Plan, place: _Place, clients: int, mode: str) -> None:
-    whose = "an action of its own each" if mode == "own" else f"{SHARED} actions for all"
+def _throughput(report: Report, plan: Plan, place: _Place, clients: int, whose: str) -> None:
     section = f"http, {clients} clients, {whose}, {plan.proxy} action proxies"
     progress(section)
     _warm(report, section, place, clients)

@@ -3,30 +3,35 @@
 The stores, the container and the transport's socket are stand-ins that do nothing; all else is real: the intake, the
 core, the log follower, the answers. What the line takes here is what Python and the parsers take; system calls come on
 top of it (`profile` shows them). Stretches are cut out of the whole line where it passes a stand-in; steps are timed
-alone, in a tight loop that the processor's caches like, so that their sum is less than the line. All in CPU time.
+alone, in a tight loop that the processor's caches like, so that their sum is less than the line.
 """
 
 import asyncio
 import gc
 import statistics
 import time
-from array import array
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator
+from typing import Final, cast
 
 import msgspec
+import uvloop
 
 from bench import messages
 from bench.report import Report, Row, progress, row
+from bench.standins import RUNTIME, Marks, Socket, StandIns, Writer
 from bench.target import echoes
 from invoker.app import Parts, opened
-from invoker.config import LimitsSettings, LogsSettings, NodeSettings, PoolSettings, Settings, TelemetrySettings, node_of
-from invoker.contracts import Output
-from invoker.entities.activation import Ack, Activation
-from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
-from invoker.entities.function import Executable, Function, FunctionRef
-from invoker.entities.runtimes import Runtime, Runtimes
+from invoker.config import (
+    LimitsSettings,
+    NodeSettings,
+    PoolSettings,
+    Settings,
+    TelemetrySettings,
+    node_of,
+)
+from invoker.entities.activation import Ack
+from invoker.entities.container import ContainerSpec, Reply, Stream
+from invoker.entities.function import Executable, Function
 from invoker.invocation.limits import LimitsCheck
 from invoker.invocation.outcome import Outcomes
 from invoker.invocation.running import Running
@@ -47,131 +52,19 @@ _SECTION: Final = "path"
 _REPEATS: Final = 5
 _BATCH: Final = 500
 """Records that make a batch of which the recorder waits for no more."""
-_RUNTIME: Final = Runtime(kind="python:3", family="python", default=True)
-
-
 _now: Final = time.thread_time_ns
-
-
-class _Marks:
-    """When the line passed which stand-in, and what all stretches between them have taken."""
-
-    def __init__(self) -> None:
-        self.taken: dict[str, array[int]] = {}
-        """Nanoseconds of each stretch of each walk."""
-        self._last = 0
-
-    def start(self) -> None:
-        """Begin a walk."""
-        self._last = time.perf_counter_ns()  # a tenth of the price of CPU time
-
-    def pass_by(self, stretch: str) -> None:
-        """End a stretch and begin the next."""
-        now = time.perf_counter_ns()
-        self.taken.setdefault(stretch, array("q")).append(now - self._last)
-        self._last = time.perf_counter_ns()
-
-
-class _Container:
-    """A container that has answered before it was asked."""
-
-    name = "wsk0_1_guest_echo"
-
-    def __init__(self, output: Output, marks: _Marks) -> None:
-        self._output = output
-        self._marks = marks
-
-    async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ARG002, ASYNC109 (a contract)
-        if path == "/run":
-            self._marks.pass_by("receipt to /run: function, limits, lease, body")
-            self._output.write(Stream.STDOUT, SENTINEL_LINE)
-            self._output.write(Stream.STDERR, SENTINEL_LINE)
-            self._marks.pass_by("sentinels")
-        return Reply(200, b'{"n":1000000000}', 16)
-
-    async def inspect(self) -> ContainerState:
-        return ContainerState(running=True)
-
-    async def remove(self) -> None:
-        pass
-
-
-class _StandIns:
-    """Every plugin, and the objects that they open."""
-
-    has_observers = False
-
-    def __init__(self, function: Function, marks: _Marks) -> None:
-        self._function = function
-        self._marks = marks
-
-    @asynccontextmanager
-    async def activation_store(self, _: Settings) -> AsyncIterator["_StandIns"]:
-        yield self
-
-    @asynccontextmanager
-    async def function_store(self, _: Settings) -> AsyncIterator["_StandIns"]:
-        yield self
-
-    @asynccontextmanager
-    async def container_runtime(self, _: Settings) -> AsyncIterator["_StandIns"]:
-        yield self
-
-    @asynccontextmanager
-    async def log_extractor(self, _: Settings) -> AsyncIterator[AttachedLogs]:
-        yield AttachedLogs("openwhisk")
-
-    def admissions(self, _: Settings) -> Iterator[Any]:
-        return iter(())
-
-    async def put_many(self, batch: Sequence[Activation]) -> None:
-        pass
-
-    async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:  # noqa: ARG002 (there is only one)
-        return self._function
-
-    def runtimes(self) -> Runtimes:
-        return Runtimes([_RUNTIME])
-
-    async def create(self, spec: ContainerSpec, output: Output) -> _Container:  # noqa: ARG002 (all are alike)
-        return _Container(output, self._marks)
-
-
-class _Socket:
-    """A transport that takes everything."""
-
-    def __init__(self, marks: _Marks) -> None:
-        self.last = b""
-        self._marks = marks
-
-    def is_closing(self) -> bool:
-        return False
-
-    def write(self, data: bytes) -> None:
-        receipt = data.startswith(b"HTTP/1.1 200")
-        self._marks.pass_by("entering, receipt" if receipt else "reply to answer: logs, outcome, record, acknowledgement")
-        self.last = data
-
-
-class _Writer:
-    """A log that takes everything."""
-
-    text = False
-
-    def line(self, line: bytes) -> None:
-        pass
 
 
 class _Bench:
     """The line, ready to be walked."""
 
-    def __init__(self, parts: Parts, function: Function, marks: _Marks) -> None:
+    def __init__(self, parts: Parts, function: Function, marks: Marks) -> None:
         self.marks = marks
         self.invoker = parts.invoker
         self.parts = parts
         self.function = function
         self.body = messages.invocation(function).render(messages.FIRST).partition(b"\r\n\r\n")[2]
-        self.socket = _Socket(marks)
+        self.socket = Socket(marks)
         self.acknowledger = Acknowledger(node_of(NodeSettings(), PoolSettings()), spelling="both", compat="openwhisk")
 
     async def walk(self) -> None:
@@ -192,15 +85,13 @@ class _Bench:
             for _ in range(_BATCH):
                 await self.walk()
             taken += _now() - begun
-            while self.parts.recorder.pending:  # the recorder takes them, outside of the clock
+            while self.parts.recorder.pending:  # noqa: ASYNC110 (the recorder takes them, outside of the clock)
                 await asyncio.sleep(0)
         return taken / count / 1e3
 
 
 def measure(report: Report, *, quick: bool) -> None:
     """Measure the line and its steps."""
-    import uvloop
-
     progress(_SECTION)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         rows, faults = runner.run(_measure(2_000 if quick else 20_000))
@@ -212,9 +103,9 @@ async def _measure(count: int) -> tuple[list[Row], list[str]]:
     (function,) = echoes(1)
     function = msgspec.structs.replace(function, revision="1-bench")
     settings = Settings.of(TelemetrySettings())
-    marks = _Marks()
-    plugins = cast("Plugins", _StandIns(function, marks))
-    async with opened(plugins, settings, cast("LogWriter", _Writer())) as parts:
+    marks = Marks()
+    plugins = cast("Plugins", StandIns(function, marks))
+    async with opened(plugins, settings, cast("LogWriter", Writer())) as parts:
         bench = _Bench(parts, function, marks)
         await bench.whole(500)
         marks.taken.clear()
@@ -222,13 +113,18 @@ async def _measure(count: int) -> tuple[list[Row], list[str]]:
         for stretch, taken in marks.taken.items():
             rows.append(row(f"  {stretch}", "µs", [statistics.median(taken) / 1e3]))
         gc.disable()
-        rows.append(row("the whole line without garbage collection", "µs", [await bench.whole(count) for _ in range(_REPEATS)]))
+        rows.append(
+            row("the whole line without garbage collection", "µs", [await bench.whole(count) for _ in range(_REPEATS)])
+        )
         gc.enable()
         answer = bench.socket.last.split(b"\r\n")[1]
         right = messages.is_acknowledgement(answer, messages.FIRST)
         for what, step in _Steps(bench).all():
             rows.append(row(f"  {what}", "µs", [_timed(step, count) for _ in range(_REPEATS)]))
-        for what, slow in (("lease a warm container and return it", _lease), ("logs: begin, two sentinels, end", _logs)):
+        for what, slow in (
+            ("lease a warm container and return it", _lease),
+            ("logs: begin, two sentinels, end", _logs),
+        ):
             rows.append(row(f"  {what}", "µs", [await slow(bench, count) for _ in range(_REPEATS)]))
     return rows, [] if right else [f"not the acknowledgement: {answer[:300]!r}"]
 
@@ -252,7 +148,7 @@ async def _lease(bench: _Bench, count: int) -> float:
 
 
 async def _logs(bench: _Bench, count: int) -> float:
-    spec = ContainerSpec(name="bench", runtime=_RUNTIME, memory=bench.function.limits.memory_bytes)
+    spec = ContainerSpec(name="bench", runtime=RUNTIME, memory=bench.function.limits.memory_bytes)
     follower = AttachedLogs("openwhisk").follow(spec)
     begun = _now()
     for _ in range(count):
@@ -274,10 +170,10 @@ class _Steps:
         self.stay = bench.invoker._door.pass_for(self.admitted)  # noqa: SLF001 (the only way to it)
         self.reply = Reply(200, b'{"n":1000000000}', 16)
         self.outcomes = Outcomes("openwhisk")
-        self.telemetry = ActivationTelemetry(Metrics(), cast("LogWriter", _Writer()))
+        self.telemetry = ActivationTelemetry(Metrics(), cast("LogWriter", Writer()))
         self.limits = LimitsCheck(LimitsSettings(), 2 << 30, "openwhisk")
         self.running = self.begun()
-        self.running.executable = Executable(bench.function, _RUNTIME)
+        self.running.executable = Executable(bench.function, RUNTIME)
         self.outcome = self.outcomes.ran(self.reply, 1 << 20)
         self.activation = self.running.activation(self.outcome)
 

@@ -4,7 +4,6 @@ The invoker runs with a sampler inside (`sampled.py`), 32 clients, instant actio
 cent: shares are to be read, not times.
 """
 
-import os
 import signal
 from pathlib import Path
 from typing import Final
@@ -50,7 +49,9 @@ def measure(report: Report, *, quick: bool) -> None:
         rows.append(row(f"thread {name}: user", "µs", [user / whole * each]))
         rows.append(row(f"thread {name}: system", "µs", [system / whole * each]))
     report.add(_SECTION, rows)
-    report.add(_SECTION + ": functions of the main thread, with what they call", _shares(samples.functions, samples, main))
+    report.add(
+        _SECTION + ": functions of the main thread, with what they call", _shares(samples.functions, samples, main)
+    )
     report.add(_SECTION + ": lines of the main thread, alone", _shares(samples.lines, samples, main))
 
 
@@ -62,8 +63,8 @@ def _shares(counts: dict[str, int], samples: Samples, each: float) -> list[Row]:
 def _threads(pid: int) -> dict[str, tuple[int, int]]:
     """Return the user and system ticks of each thread; the main thread's number is the process's."""
     found = {}
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        text = Path(f"/proc/{pid}/task/{thread}/stat").read_text(encoding="ascii")
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        text = (thread / "stat").read_text(encoding="ascii")
         fields = text[text.rindex(")") + 2 :].split()
-        found[thread] = (int(fields[11]), int(fields[12]))
+        found[thread.name] = (int(fields[11]), int(fields[12]))
     return found

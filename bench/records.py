@@ -25,7 +25,9 @@ _SECTION: Final = "records, SQLite"
 _FLOOR: Final = f"sqlite3.executemany of the same rows into the same tables, {BATCH} in a transaction"
 _PRAGMAS: Final = ("synchronous = NORMAL", "wal_autocheckpoint = 4000", "cache_size = -16000")
 """As the store sets them."""
-_LINE: Final = "2026-01-01T00:00:00.123456789Z stdout: a line of some eighty characters, as functions print them all day"
+_LINE: Final = (
+    "2026-01-01T00:00:00.123456789Z stdout: a line of some eighty characters, as functions print them all day"
+)
 
 
 class _Taken(NamedTuple):
@@ -33,13 +35,14 @@ class _Taken(NamedTuple):
 
     seconds: float
     cpu: float
-    count: int
+    stored: int
 
 
 def measure(report: Report, *, quick: bool) -> None:
     """Measure rounds of both."""
     progress(_SECTION)
     count = 5_000 if quick else 20_000
+    rows: list[tuple[Any, ...]] = []
     ours: list[_Taken] = []
     floor: list[_Taken] = []
     with folder() as where:
@@ -48,19 +51,23 @@ def measure(report: Report, *, quick: bool) -> None:
             rows = asyncio.run(_rows(where / f"rows-{number}", records))
             floor.append(asyncio.run(_raw(where / f"floor-{number}", rows)))
             ours.append(asyncio.run(_recorded(where / f"ours-{number}", records)))
-    wrong = [f"{one.count} of {count} records were stored" for one in (*ours, *floor) if one.count != count]
+    wrong = [f"{one.stored} of {count} records were stored" for one in (*ours, *floor) if one.stored != count]
     report.fault(_SECTION, wrong)
     report.add(
         _SECTION,
         [
             row_beside(
-                "records", "/s", [one.count / one.seconds for one in ours], [one.count / one.seconds for one in floor], _FLOOR
+                "records",
+                "/s",
+                [one.stored / one.seconds for one in ours],
+                [one.stored / one.seconds for one in floor],
+                _FLOOR,
             ),
             row_beside(
                 "CPU per record",
                 "µs",
-                [one.cpu / one.count * 1e6 for one in ours],
-                [one.cpu / one.count * 1e6 for one in floor],
+                [one.cpu / one.stored * 1e6 for one in ours],
+                [one.cpu / one.stored * 1e6 for one in floor],
                 _FLOOR,
             ),
         ],

@@ -143,7 +143,7 @@ def _ack(message: _Message, result: bytes) -> bytes:
 async def _main(ports: list[int]) -> None:
     loop = asyncio.get_running_loop()
     left = loop.create_future()
-    loop.add_reader(0, lambda: left.done() or left.set_result(None))  # standard input ends with the bench
+    loop.add_reader(0, left.cancel)  # standard input ends with the bench
     async with asyncio.TaskGroup() as tasks:
         count = 0
 
@@ -154,7 +154,7 @@ async def _main(ports: list[int]) -> None:
 
         server = await loop.create_server(accept, "127.0.0.1", 0)
         print(server.sockets[0].getsockname()[1], flush=True)
-        await left
+        await asyncio.wait([left])
         os._exit(0)
 
 

@@ -52,7 +52,7 @@ def row(what: str, unit: str, ours: Sequence[float], *, budget: str = "") -> Row
     return Row(what=what, unit=unit, ours=Figure.of(ours), budget=budget)
 
 
-def row_beside(  # noqa: PLR0913 (two series, and their names)
+def row_beside(
     what: str, unit: str, ours: Sequence[float], floor: Sequence[float], floor_is: str, *, budget: str = ""
 ) -> Row:
     """Return a measurement beside its floor; each round of ours is compared with the floor's round before it."""

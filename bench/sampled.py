@@ -16,6 +16,8 @@ from typing import Final
 
 import msgspec
 
+from invoker.cli import main as invoker
+
 INTERVAL: Final = 0.001
 
 
@@ -29,33 +31,35 @@ class Samples(msgspec.Struct):
     """By `file function`, for all in the stack of a sample."""
 
 
-_lines: Counter[tuple[str, int, str]] = Counter()
-_functions: Counter[tuple[str, str]] = Counter()
-_last = 0
-"""The main thread's time at the last sample."""
+class _Sampler:
+    """The handler of the timer's signal."""
 
+    def __init__(self) -> None:
+        self.lines: Counter[tuple[str, int, str]] = Counter()
+        self.functions: Counter[tuple[str, str]] = Counter()
+        self._last = 0
+        """The main thread's time at the last sample."""
 
-def _sample(_number: int, frame: FrameType | None) -> None:
-    global _last  # noqa: PLW0603 (a signal handler has no other place)
-    now = time.thread_time_ns()
-    used, _last = now - _last, now
-    if frame is None:
-        return
-    _lines[frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname] += used
-    stack = set()
-    while frame is not None:
-        stack.add((frame.f_code.co_filename, frame.f_code.co_qualname))
-        frame = frame.f_back
-    for function in stack:
-        _functions[function] += used
+    def begin(self, _number: int, _frame: FrameType | None) -> None:
+        """Forget what was, and start the timer."""
+        self.lines.clear()
+        self.functions.clear()
+        self._last = time.thread_time_ns()
+        signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
 
-
-def _begin(_number: int, _frame: FrameType | None) -> None:
-    global _last  # noqa: PLW0603 (see above)
-    _last = time.thread_time_ns()
-    _lines.clear()
-    _functions.clear()
-    signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
+    def sample(self, _number: int, frame: FrameType | None) -> None:
+        """Note where the main thread is."""
+        now = time.thread_time_ns()
+        used, self._last = now - self._last, now
+        if frame is None:
+            return
+        self.lines[frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname] += used
+        stack = set()
+        while frame is not None:
+            stack.add((frame.f_code.co_filename, frame.f_code.co_qualname))
+            frame = frame.f_back
+        for function in stack:
+            self.functions[function] += used
 
 
 def _short(path: str) -> str:
@@ -65,19 +69,18 @@ def _short(path: str) -> str:
 
 def main() -> None:
     """Run the command line."""
-    from invoker.cli import main as invoker
-
     target = Path(sys.argv.pop(1))
-    signal.signal(signal.SIGPROF, _sample)
-    signal.signal(signal.SIGUSR1, _begin)
+    sampler = _Sampler()
+    signal.signal(signal.SIGPROF, sampler.sample)
+    signal.signal(signal.SIGUSR1, sampler.begin)
     try:
         invoker()
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         samples = Samples(
-            _lines.total(),
-            {f"{_short(path)}:{line} {name}": count for (path, line, name), count in _lines.items()},
-            {f"{_short(path)} {name}": count for (path, name), count in _functions.items()},
+            sampler.lines.total(),
+            {f"{_short(path)}:{line} {name}": count for (path, line, name), count in sampler.lines.items()},
+            {f"{_short(path)} {name}": count for (path, name), count in sampler.functions.items()},
         )
         target.write_bytes(msgspec.json.encode(samples))
 

@@ -1,4 +1,4 @@
-"""`soak`: load for a while. Every answer right, every record kept, memory flat, and nothing left behind, even killed."""
+"""`soak`: load for a while. Every answer right, every record kept, memory flat, and nothing left behind."""
 
 import signal
 import sqlite3
@@ -43,12 +43,13 @@ def measure(report: Report, plan: Plan) -> None:
     section = f"soak, {plan.seconds:g} s, {plan.clients} clients on {plan.actions} actions"
     progress(section)
     with folder() as where, Load() as load:
-        _soak(report, section, plan, where, load)
+        rows, notes = _soaked(report, section, plan, where, load)
     with folder() as where, Load() as load:
-        _killed(report, section, plan, where, load)
+        rows += _killed(report, section, plan, where, load)
+    report.add(section, rows, notes)
 
 
-def _plan(invoker: Invoker, plan: Plan, seconds: float) -> Round:
+def _round(invoker: Invoker, plan: Plan, seconds: float, watch: tuple[int, ...] = ()) -> Round:
     functions = invoker.put(echoes(plan.actions))
     return Round(
         targets=tuple(
@@ -56,15 +57,15 @@ def _plan(invoker: Invoker, plan: Plan, seconds: float) -> Round:
         ),
         expect="acknowledgement",
         seconds=seconds,
-        watch=invoker.watched,
+        watch=watch,
     )
 
 
-def _soak(report: Report, section: str, plan: Plan, where: Path, load: Load) -> None:
+def _soaked(report: Report, section: str, plan: Plan, where: Path, load: Load) -> tuple[list[Row], list[str]]:
     invoker = Invoker(where, python=interpreter("instant", where))
     with invoker:
-        warm = load.run(_plan(invoker, plan, min(5.0, plan.seconds / 4)))  # buffers grow, containers start
-        load.begin(_plan(invoker, plan, plan.seconds))
+        warm = load.run(_round(invoker, plan, min(5.0, plan.seconds / 4)))  # buffers grow, containers start
+        load.begin(_round(invoker, plan, plan.seconds, invoker.watched))
         samples = _samples(invoker, plan.seconds)
         seen = load.finish()
         containers = invoker.containers()
@@ -73,11 +74,11 @@ def _soak(report: Report, section: str, plan: Plan, where: Path, load: Load) -> 
     report.fault(section, (*warm.examples, *seen.examples))
     if code != 0:
         report.fault(section, [f"exit code {code} after SIGTERM"])
-    _vanished(report, section, where, "SIGTERM")
+    rows = _rows(samples, seen) + _vanished(report, section, where, "SIGTERM")
     stored = _stored(where)
     if stored != warm.count + seen.count:
         report.fault(section, [f"{stored} records of {warm.count + seen.count} activations"])
-    report.add(section, _rows(samples, seen), [f"{seen.count} activations in {containers} containers, {stored} records"])
+    return rows, [f"{warm.count + seen.count} activations in {containers} containers, {stored} records"]
 
 
 def _samples(invoker: Invoker, seconds: float) -> list[_Sample]:
@@ -98,6 +99,7 @@ def _rows(samples: Sequence[_Sample], seen: Seen) -> list[Row]:
         row("p50", "µs", [seen.p50]),
         row("p99", "µs", [seen.p99]),
         row("worst", "µs", [seen.worst]),
+        row("CPU of the warden", "ms/s", [seen.cpu[1] / seen.seconds * 1e3]),
     ]
     for who, values in (("invoker", [one.invoker for one in later]), ("warden", [one.warden for one in later])):
         slope = statistics.linear_regression([one.at for one in later], values).slope
@@ -107,30 +109,27 @@ def _rows(samples: Sequence[_Sample], seen: Seen) -> list[Row]:
     return rows
 
 
-def _killed(report: Report, section: str, plan: Plan, where: Path, load: Load) -> None:
+def _killed(report: Report, section: str, plan: Plan, where: Path, load: Load) -> list[Row]:
     """Kill the invoker in the middle of its work: its containers must go with it."""
     with Invoker(where, python=interpreter("instant", where)) as invoker:
-        load.begin(_plan(invoker, plan, 2.0))
+        load.begin(_round(invoker, plan, 2.0))
         time.sleep(1.0)
         if not invoker.containers():
             report.fault(section, ["there was nothing to kill"])
         invoker.signal(signal.SIGKILL)
         invoker.wait()
         load.finish()  # whose answers are of no interest any more
-    _vanished(report, section, where, "SIGKILL")
+    return _vanished(report, section, where, "SIGKILL")
 
 
-def _vanished(report: Report, section: str, where: Path, after: str) -> None:
+def _vanished(report: Report, section: str, where: Path, after: str) -> list[Row]:
     """Check that no process of the invoker is left: each of them has its folder on its command line or in its HOME."""
     begun = time.monotonic()
     while (left := machine.marked(str(where))) and time.monotonic() - begun < VANISH:
         time.sleep(0.02)
     if left:
         report.fault(section, [f"{len(left)} processes were left {VANISH:g} s after {after}: {left}"])
-    else:
-        report.add(
-            f"{section}: after {after}", [row("until no process was left", "s", [time.monotonic() - begun])]
-        )
+    return [row(f"from the end by {after} until no process is left", "s", [time.monotonic() - begun])]
 
 
 def _stored(where: Path) -> int:

@@ -1,6 +1,7 @@
 """The program: which parts there are and in which order they open. Downwards it starts, upwards it stops."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -81,12 +82,24 @@ async def serve(plugins: Plugins, settings: Settings, signals: Signals, writer: 
         for name, transport in plugins.transports(settings, parts.invoker, parts.overview):
             await doors.enter_async_context(transport)  # from here on, work arrives
             logger.debug("transport %s is open", name)
+        _settle_memory()
         parts.overview.phase = "running"
         logger.info("ready", extra={"event": "ready"})
         await signals.stop.wait()
         parts.overview.phase = "stopping"
         await _close(doors, parts.invoker, settings, signals)
     return Stopped(parts.invoker.broken_off, parts.recorder.lost)
+
+
+def _settle_memory() -> None:
+    """Spare the garbage collector what lives as long as the program, and let it come less often.
+
+    An invocation leaves no cycles: what it makes is freed as it ends. A collection every 700 objects, the default,
+    finds nothing and makes the tail long.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _close(doors: AsyncExitStack, invoker: Invoker, settings: Settings, signals: Signals) -> None:

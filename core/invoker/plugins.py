@@ -157,10 +157,7 @@ class Plugins:
         if point is None:
             raise PluginNotInstalled(name, sorted(self._points))
         self._manager.register(attempt(point), name=name)
-        try:
-            self._manager.check_pending()  # a misspelt hook is an error, not silence
-        except pluggy.PluginValidationError as error:
-            raise PluginBroken(name, str(error)) from error
+        _check_hooks(self._manager, name)
 
 
 _HOOKS = {
@@ -195,9 +192,27 @@ def attempt(point: EntryPoint) -> Any:
         raise PluginBroken(point.name, f"{type(error).__name__}: {error}") from error
 
 
-def hooks_in(plugin: Any) -> tuple[str, ...]:
-    """Return the hooks that a plugin implements, without using it."""
+def hooks_in(point: EntryPoint) -> tuple[str, ...]:
+    """Return the hooks that a plugin implements, without using it.
+
+    Raises:
+        PluginBroken: it can't be imported, or misspells a hook.
+    """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    manager.register(plugin)
+    plugin = attempt(point)
+    manager.register(plugin, name=point.name)
+    _check_hooks(manager, point.name)
     return tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or []))
+
+
+def _check_hooks(manager: pluggy.PluginManager, name: str) -> None:
+    """Make a misspelt hook an error, not silence.
+
+    Raises:
+        PluginBroken: the plugin that was registered last has one.
+    """
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginBroken(name, str(error)) from error

@@ -31,7 +31,8 @@ HEALTH_TEST = b"""{"transid":["sid_invokerHealth",1789999000000],
  "rootControllerIndex":{"asString":"0","instanceType":"controller"},
  "blocking":false,"initArgs":[],"lockedArgs":{}}"""
 
-SEQUENCE = b"""{"transid":["Zz9Yy8Xx7Ww6Vv5Uu4Tt3Ss2Rr1Qq0Pp",1790000001500,true,["kT3bQ0vYw8sLr1nZx5Hd7JcPe2Mf9Ga4",1790000000123,true]],
+SEQUENCE = b"""{"transid":["Zz9Yy8Xx7Ww6Vv5Uu4Tt3Ss2Rr1Qq0Pp",1790000001500,true,\
+["kT3bQ0vYw8sLr1nZx5Hd7JcPe2Mf9Ga4",1790000000123,true]],
  "action":{"path":"zoe","name":"sum","version":"0.0.2"},
  "revision":"2-0123456789abcdef0123456789abcdef",
  "user":{"subject":"zoe-subject","namespace":{"name":"zoe","uuid":"7b0a2f5c-1f4e-4a53-9d0a-6f2b7c3d4e5f"},

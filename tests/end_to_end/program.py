@@ -56,15 +56,21 @@ class Home:
         """The file that both stores share."""
         return self.state / "invoker.sqlite3"
 
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        """Return the whole command line."""
+        return [sys.executable, "-m", "invoker", *arguments]
+
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
         """Start a command; its streams are pipes."""
         return subprocess.Popen(
-            [sys.executable, "-m", "invoker", *arguments],
+            self.command(*arguments),
             cwd=self.folder,
             env=self.environment | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=True,  # so that the whole of it can be sent a signal, as by a terminal
         )
 
     def call(self, *arguments: str | Path, **environment: str) -> "Called":

@@ -11,23 +11,57 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(600)  # it downloads what a stranger downloads
-def test_a_stranger_builds_and_tests_the_example_store(tmp_path: Path) -> None:
-    wheels, example = tmp_path / "wheels", tmp_path / "store_files"
-    shutil.copytree(ROOT / "examples" / "store_files", example, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / "bin" / "python"
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A machine of somebody else's: a fresh environment with our wheel in it, and a folder to work in."""
+    home = tmp_path_factory.mktemp("stranger")
+    venv.create(home / "venv", with_pip=True)
+    install(home, ROOT, extras="testing")
+    return home
 
-    run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, ROOT, example)
-    (invoker,) = wheels.glob("functions_invoker-*.whl")
-    (store,) = wheels.glob("invoker_files-*.whl")
-    run(python, "-m", "pip", "install", "--quiet", f"{invoker}[testing]", store)
+
+@pytest.mark.timeout(600)  # it downloads what a stranger downloads
+def test_a_stranger_builds_and_tests_the_example_store(stranger: Path) -> None:
+    example = copied("store_files", stranger)
+    install(stranger, example)
     (example / "invoker_files.py").unlink()  # what is tested is what was installed
 
-    said = run(python, "-m", "pytest", "-q", "tests", cwd=example)
+    said = run(python(stranger), "-m", "pytest", "-q", "tests", cwd=example)
 
     assert " passed" in said
     assert not {"failed", "skipped", "error"} & set(said.replace(",", " ").split())
+
+
+@pytest.mark.timeout(600)
+def test_a_stranger_watches_activations_with_the_example_observer(stranger: Path) -> None:
+    install(stranger, copied("metrics", stranger))
+    function = stranger / "hello.py"
+    function.write_text("def main(args):\n    return {}\n")
+    settings = ["--set", 'extra=["busiest"]', "--set", f"node.state_dir={stranger}"]
+
+    said = run(python(stranger), "-m", "invoker", *settings, "invoke", function, "--repeat", 3)
+
+    assert "3  /guest/hello" in said
+
+
+def copied(example: str, home: Path) -> Path:
+    """Copy an example out of the repository."""
+    there = home / example
+    shutil.copytree(ROOT / "examples" / example, there, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    return there
+
+
+def install(home: Path, project: Path, *, extras: str = "") -> None:
+    """Build a project's wheel and install that."""
+    wheels = home / "wheels" / project.name
+    run(python(home), "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, project)
+    (wheel,) = wheels.glob("*.whl")
+    run(python(home), "-m", "pip", "install", "--quiet", f"{wheel}[{extras}]" if extras else wheel)
+
+
+def python(home: Path) -> Path:
+    """The stranger's Python."""
+    return home / "venv" / "bin" / "python"
 
 
 def run(*command: object, cwd: Path | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Functions that fail, in every way we know of: what callers read (spec 9.6, 9.7, 11.1), what is recorded, what is left."""
+"""Functions that fail in every way we know of: what callers read (spec 9.6, 9.7, 11.1), what is recorded and left."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -226,7 +226,9 @@ async def test_a_function_that_hangs_is_told_so_and_nothing_of_it_is_left(
         record = await ends_as(program, f"{language}-hangs", 2, {"port": place.port})
 
         visitor = await place.visitor()
-        assert record["response"]["result"] == {"error": f"The action exceeded its time limits of {TIMEOUT} milliseconds."}
+        assert record["response"]["result"] == {
+            "error": f"The action exceeded its time limits of {TIMEOUT} milliseconds."
+        }
         assert annotations_of(record)["timeout"] is True
         await gone([visitor.facts["pid"], visitor.facts["daemon"]])
 

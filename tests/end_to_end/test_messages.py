@@ -28,9 +28,7 @@ def main(args):
 """
 HEALTH = "function main(params) { return params; }"
 TRANSACTION = "kT3bQ0vYw8sLr1nZx5Hd7JcPe2Mf9Ga4"
-API_KEY = (
-    "7b0a2f5c-1f4e-4a53-9d0a-6f2b7c3d4e5f:QmFzZTY0LXNlY3JldC1vZi1zaXh0eS1mb3VyLWNoYXJhY3RlcnMtZXhhY3RseSEh"
-)
+API_KEY = "7b0a2f5c-1f4e-4a53-9d0a-6f2b7c3d4e5f:QmFzZTY0LXNlY3JldC1vZi1zaXh0eS1mb3VyLWNoYXJhY3RlcnMtZXhhY3RseSEh"
 
 SECRETS = f"""
 [encryption.keys]
@@ -253,4 +251,3 @@ async def test_a_wrong_key_is_a_developer_error_too(own_home: Home) -> None:
         }
         assert await program.idle_containers() == 0
         assert LOCKED_128 not in program.log.text()
-

@@ -73,7 +73,7 @@ def program(home: Home) -> Iterator[Running]:
         python("child-talks", CHILD_TALKS),
         python("unfinished", "import os\ndef main(args): os.write(1, b'no line end'); return {}"),
         python("endless-line", f"import os\ndef main(args): print('x' * {10 * MB}, end=''); return {{}}"),
-        python("much", f"def main(args):\n    for _ in range(20000): print('x' * 100)\n    return {{}}", logs=1),
+        python("much", "def main(args):\n    for _ in range(20000): print('x' * 100)\n    return {}", logs=1),
         python("muted", TALKS, logs=0),
         python("dies-talking", "import os\ndef main(args): os.write(1, b'last words'); os._exit(1)"),
     )

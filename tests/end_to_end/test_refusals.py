@@ -205,4 +205,3 @@ async def test_refusals_are_counted(program: Running) -> None:
     failed = 'counter_activations_status_counter_total{status="application_error"}'
     assert after[malformed] == before[malformed] + 1
     assert after[failed] == before[failed] + 1
-

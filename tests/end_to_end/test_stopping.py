@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,6 +178,22 @@ async def test_a_second_signal_means_now(own_home: Home, second: signal.Signals)
     await broken_off(program, sent, record, acknowledgement)
 
 
+async def test_an_interrupt_from_the_terminal_reaches_all_processes_and_is_a_polite_one(own_home: Home) -> None:
+    with with_functions(own_home).running() as program:
+        async with meeting() as place:
+            invocation = asyncio.create_task(program.invoke(message("waits", {"port": place.port})))
+            visitor = await place.visitor()
+
+            os.killpg(program.process.pid, signal.SIGINT)
+            await asyncio.to_thread(program.log.wait, lambda line: "stopping" in str(line.get("message")), 30)
+            await visitor.let_go()
+            acknowledgement = await invocation
+
+            assert await ended(program) == 0
+
+    assert acknowledgement["response"]["response"]["result"] == {"waited": True}
+
+
 async def test_idle_containers_and_their_daemons_are_gone_when_it_has_stopped(own_home: Home) -> None:
     with with_functions(own_home).running() as program:
         async with meeting() as place:
@@ -247,16 +264,4 @@ async def test_a_warden_that_is_killed_costs_its_containers_and_no_more(own_home
 
 
 def parent(pid: int) -> int:
-    with open(f"/proc/{pid}/stat") as stat:
-        return int(stat.read().rpartition(")")[2].split()[1])
-
-
-async def test_the_interpreter_is_told_from_the_outside_when_it_cannot_listen(own_home: Home) -> None:
-    with own_home.running() as program:
-        taken = f"{program.data.host}:{program.data.port}"
-
-        called = await asyncio.to_thread(own_home.call, "--set", f"http.bind={taken}", "run")
-
-    assert called.code == 2
-    assert "Traceback" not in called.errors
-    assert f"http.bind: can't listen on {taken}" in called.errors
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

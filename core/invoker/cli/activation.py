@@ -10,7 +10,7 @@ import msgspec
 from invoker.cli.action import namespace_option
 from invoker.cli.names import reference
 from invoker.cli.program import Program, run_loop
-from invoker.cli.terminal import json_option, note, say, show_json, show_table, status_text
+from invoker.cli.terminal import json_option, note, say, show_json, show_table, start_type, status_text
 from invoker.config import RolesSettings
 from invoker.contracts import ActivationReader
 from invoker.entities.activation import Activation
@@ -43,7 +43,7 @@ def list_activations(program: Program, limit: int, name: str | None, namespace: 
                 time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.start / 1000)),
                 one.activation_id,
                 status_text(one.outcome.status),
-                "warm" if one.init_time is None else "cold",
+                start_type(one),
                 f"{one.duration} ms",
                 one.path,
             )

@@ -12,7 +12,7 @@ from invoker.cli.names import NAMESPACE, pairs, parameters, reference
 from invoker.cli.program import Program, run_loop
 from invoker.cli.requests import new_request
 from invoker.cli.sources import function_from
-from invoker.cli.terminal import err, json_option, note, say, show_json, status_text
+from invoker.cli.terminal import err, json_option, note, say, show_json, start_type, status_text
 from invoker.entities.activation import Activation, Status
 from invoker.entities.function import FunctionRef, Limits
 from invoker.wire import request as wire
@@ -90,7 +90,7 @@ def _local(what: str, kind: str | None, main: str | None, limits: Limits) -> One
 
 
 async def _invoke(program: Program, call: _Call) -> Status:
-    """Invoke as often as asked; return how the last one ended."""
+    """Invoke as often as asked; return how the worst of them ended."""
     worst = Status.SUCCESS
     async with opened(program.plugins, program.settings, functions=call.local) as parts:
         ref = call.ref
@@ -111,12 +111,17 @@ def _show(activation: Activation, peak: int | None, *, as_json: bool) -> None:
     for line in activation.logs:
         note(line, "dim")
     say(msgspec.json.format(bytes(activation.outcome.response)).decode(), "")
-    start = "warm" if activation.init_time is None else f"cold, init {activation.init_time} ms"
+    start = start_type(activation)
+    if start == "none":
+        start = "never started"
+    elif start == "cold":
+        start = f"cold, init {activation.init_time} ms"
+    waited = "" if activation.wait_time is None else f"  waited {activation.wait_time} ms"
     limit = "" if activation.limits is None else f", limit {activation.limits.memory} MB"
     memory = "" if peak is None else f"  memory {peak / (1 << 20):.0f} MB{limit}"
     err.print(
         status_text(activation.outcome.status),
-        f" {activation.duration} ms ({start})  waited {activation.wait_time} ms{memory}  {activation.activation_id}",
+        f" {activation.duration} ms ({start}){waited}{memory}  {activation.activation_id}",
         sep="",
     )
 
@@ -130,6 +135,6 @@ def _facts(activation: Activation, peak: int | None) -> dict[str, object]:
         "duration": activation.duration,
         "waitTime": activation.wait_time,
         "initTime": activation.init_time,
-        "start": "warm" if activation.init_time is None else "cold",
+        "start": start_type(activation),
         "peakMemory": peak,
     }

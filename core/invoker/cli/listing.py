@@ -10,7 +10,7 @@ import msgspec
 from invoker.cli.program import Program
 from invoker.cli.terminal import json_option, note, say, show_json, show_table
 from invoker.errors import PluginError
-from invoker.plugins import attempt, hooks_in, installed
+from invoker.plugins import hooks_in, installed
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ def _row(program: Program, name: str, point: EntryPoint, *, everything: bool) ->
     if active:
         return Row(name, active, distribution, program.plugins.hooks_of(name))
     try:
-        return Row(name, active, distribution, hooks_in(attempt(point)) if everything else ())
+        return Row(name, active, distribution, hooks_in(point) if everything else ())
     except PluginError as error:
         return Row(name, active, distribution, failure=str(error))
 

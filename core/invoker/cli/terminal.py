@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from invoker.entities.activation import Status
+from invoker.entities.activation import Activation, Status
 from invoker.errors import SettingsError
 
 _PIPE_WIDTH = 10_000
@@ -62,6 +62,13 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> 
 def status_text(status: Status) -> Text:
     """Return a status in words and colour."""
     return Text(status.word.replace("_", " "), style=COLOURS[status])
+
+
+def start_type(activation: Activation) -> str:
+    """Return "cold", "warm", or "none" for one that never reached a container: it took no time and gave no answer."""
+    if activation.init_time is not None:
+        return "cold"
+    return "warm" if activation.duration or activation.outcome.size is not None else "none"
 
 
 def complain(errors: Sequence[BaseException]) -> None:

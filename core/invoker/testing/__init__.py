@@ -1,4 +1,4 @@
-"""For authors of plugins and of programs around the invoker: contract suites, builders, and stores that keep nothing.
+"""For authors of plugins and of programs around the invoker: contract suites, builders, and stores in memory.
 
 `function_store`, `function_catalog`, `activation_store`, `activation_reader`, `log_extractor` and their like hold one
 suite each, named for the contract: subclass it, provide the fixtures that its docstring lists, and pytest runs it on

@@ -41,13 +41,13 @@ def document_of(activation: Activation) -> dict[str, Any]:
     }
 
 
-def is_stored(stored: Mapping[str, Any] | None, activation: Activation) -> bool:
-    """Return whether what is stored says what the record says."""
+def excerpt(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what `document_of` has of something that is stored; a store may keep more."""
     if stored is None:
-        return False
-    expected = document_of(activation)
-    response = {name: stored["response"].get(name) for name in expected["response"]}
-    return {**{name: stored.get(name) for name in expected}, "response": response} == expected
+        return None
+    fields = ("namespace", "activationId", "name", "version", "subject", "start", "end")
+    response = {name: stored["response"].get(name) for name in ("statusCode", "result")}
+    return {**{name: stored.get(name) for name in fields}, "response": response, "logs": stored.get("logs")}
 
 
 async def kept_or_refused(store: ActivationStore, read_back: ReadBack, activation: Activation) -> None:
@@ -61,9 +61,9 @@ async def kept_or_refused(store: ActivationStore, read_back: ReadBack, activatio
     except RecordsRefused as error:
         assert set(error.refused) == {activation.activation_id}  # noqa: PT017 (either is right)
     else:
-        assert is_stored(await read_back(activation), activation)
-    assert is_stored(await read_back(before), before)
-    assert is_stored(await read_back(after), after)
+        assert excerpt(await read_back(activation)) == document_of(activation)
+    assert excerpt(await read_back(before)) == document_of(before)
+    assert excerpt(await read_back(after)) == document_of(after)
 
 
 class ActivationStoreContract:
@@ -81,7 +81,7 @@ class ActivationStoreContract:
 
         await store.put_many([an_activation(), activation, an_activation()])
 
-        assert is_stored(await read_back(activation), activation)
+        assert excerpt(await read_back(activation)) == document_of(activation)
 
     @pytest.mark.asyncio
     async def test_what_was_not_put_is_not_there(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -97,7 +97,7 @@ class ActivationStoreContract:
         await store.put_many([activation])
         await store.put_many([])
 
-        assert is_stored(await read_back(activation), activation)
+        assert excerpt(await read_back(activation)) == document_of(activation)
 
     @pytest.mark.asyncio
     async def test_a_repeated_batch_is_no_error(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -106,7 +106,7 @@ class ActivationStoreContract:
         await store.put_many(batch)
         await store.put_many(batch)  # the first answer was lost
 
-        assert [is_stored(await read_back(each), each) for each in batch] == [True, True]
+        assert [excerpt(await read_back(each)) for each in batch] == [document_of(each) for each in batch]
 
     @pytest.mark.asyncio
     async def test_what_is_new_in_a_repeated_batch_is_kept(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -115,7 +115,9 @@ class ActivationStoreContract:
 
         await store.put_many([before, there, after])
 
-        assert [is_stored(await read_back(each), each) for each in (there, before, after)] == [True] * 3
+        assert [excerpt(await read_back(each)) for each in (there, before, after)] == [
+            document_of(each) for each in (there, before, after)
+        ]
 
     @pytest.mark.asyncio
     async def test_the_same_record_may_be_in_a_batch_twice(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -123,8 +125,8 @@ class ActivationStoreContract:
 
         await store.put_many([activation, other, activation])
 
-        assert is_stored(await read_back(activation), activation)
-        assert is_stored(await read_back(other), other)
+        assert excerpt(await read_back(activation)) == document_of(activation)
+        assert excerpt(await read_back(other)) == document_of(other)
 
     @pytest.mark.asyncio
     async def test_a_large_batch_is_kept_whole(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -132,7 +134,7 @@ class ActivationStoreContract:
 
         await store.put_many(batch)
 
-        assert [number for number, each in enumerate(batch) if not is_stored(await read_back(each), each)] == []
+        assert [excerpt(await read_back(each)) for each in batch] == [document_of(each) for each in batch]
 
     @pytest.mark.asyncio
     async def test_one_id_in_two_namespaces_is_two_records(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -141,8 +143,8 @@ class ActivationStoreContract:
 
         await store.put_many([activation, other])
 
-        assert is_stored(await read_back(activation), activation)
-        assert is_stored(await read_back(other), other)
+        assert excerpt(await read_back(activation)) == document_of(activation)
+        assert excerpt(await read_back(other)) == document_of(other)
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("namespace", ["guest", "a b", "_", "gäst", "a@b.c", "100%", "a&b=c+d"])
@@ -153,7 +155,7 @@ class ActivationStoreContract:
 
         await store.put_many([activation])
 
-        assert is_stored(await read_back(activation), activation)
+        assert excerpt(await read_back(activation)) == document_of(activation)
 
     @pytest.mark.asyncio
     async def test_failures_are_records_like_others(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -166,7 +168,7 @@ class ActivationStoreContract:
 
         await store.put_many(batch)
 
-        assert all([is_stored(await read_back(each), each) for each in batch])
+        assert [excerpt(await read_back(each)) for each in batch] == [document_of(each) for each in batch]
 
     @pytest.mark.asyncio
     async def test_results_may_be_any_json(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -175,7 +177,7 @@ class ActivationStoreContract:
 
         await store.put_many(batch)
 
-        assert all([is_stored(await read_back(each), each) for each in batch])
+        assert [excerpt(await read_back(each)) for each in batch] == [document_of(each) for each in batch]
 
     @pytest.mark.asyncio
     async def test_a_record_may_have_everything_or_nothing(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -194,8 +196,8 @@ class ActivationStoreContract:
 
         await store.put_many([full, bare])
 
-        assert is_stored(await read_back(full), full)
-        assert is_stored(await read_back(bare), bare)
+        assert excerpt(await read_back(full)) == document_of(full)
+        assert excerpt(await read_back(bare)) == document_of(bare)
 
     @pytest.mark.asyncio
     async def test_a_result_of_a_megabyte_is_kept(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -204,7 +206,7 @@ class ActivationStoreContract:
 
         await store.put_many([an_activation(), activation])
 
-        assert is_stored(await read_back(activation), activation)
+        assert excerpt(await read_back(activation)) == document_of(activation)
 
     @pytest.mark.asyncio
     async def test_ten_megabytes_of_logs_are_kept_or_refused(self, store: ActivationStore, read_back: ReadBack) -> None:

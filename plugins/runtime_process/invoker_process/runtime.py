@@ -34,11 +34,11 @@ async def process_runtime(settings: Settings) -> AsyncIterator["ProcessRuntime"]
     """
     chosen = settings[ProcessSettings]
     interpreters = await installed(chosen)
-    async with asyncio.TaskGroup() as tasks:
-        runtime = ProcessRuntime(chosen, interpreters, settings[NodeSettings].api_host, tasks)
-        await runtime.open()
+    runtime = ProcessRuntime(chosen, interpreters, settings[NodeSettings].api_host)
+    await runtime.open()
+    logger.warning("actions run as child processes, and nothing keeps a hostile one from this user's files")
+    async with asyncio.TaskGroup() as runtime.tasks:  # only now, for a group wraps what is raised on entering
         try:
-            logger.warning("actions run as child processes, and nothing keeps a hostile one from this user's files")
             yield runtime
         finally:
             await runtime.close()
@@ -47,12 +47,12 @@ async def process_runtime(settings: Settings) -> AsyncIterator["ProcessRuntime"]
 class ProcessRuntime:
     """Starts containers by way of the warden. Owns the warden, and its successor should it be killed."""
 
-    def __init__(
-        self, settings: ProcessSettings, interpreters: Interpreters, api_host: str | None, tasks: asyncio.TaskGroup
-    ) -> None:
+    tasks: asyncio.TaskGroup
+    """Where the one task runs that there may be: the start of another warden."""
+
+    def __init__(self, settings: ProcessSettings, interpreters: Interpreters, api_host: str | None) -> None:
         self._settings = settings
         self._interpreters = interpreters
-        self._tasks = tasks
         self._environment = {"PATH": interpreters.search_path, "LANG": LANGUAGE}
         if api_host is not None:
             self._environment["__OW_API_HOST"] = api_host  # spec 10.7.6
@@ -70,8 +70,9 @@ class ProcessRuntime:
         """Remove every container, and the warden."""
         while self._replacing is not None:
             await asyncio.wait({self._replacing})
-        if self._warden is not None:
-            await self._warden.dismiss()
+        if not await self._dismiss():  # it was killed on the way: another ends what it left
+            await self._replace(None, ())
+            await self._dismiss()
 
     @property
     def warden_pid(self) -> int:
@@ -113,17 +114,21 @@ class ProcessRuntime:
         """Return a warden that lives; start one if the last was killed and its successor failed to start."""
         if self._warden is None:
             if self._replacing is None:
-                self._replacing = self._tasks.create_task(self._replace(None, ()), name="warden")
+                self._replacing = self.tasks.create_task(self._replace(None, ()), name="warden")
             await asyncio.wait({self._replacing})
         if self._warden is None:
             raise StartFailed("no warden could be started, which the log explains")
         return self._warden
 
+    async def _dismiss(self) -> bool:
+        warden, self._warden = self._warden, None
+        return warden is None or await warden.dismiss()
+
     def _on_death(self, charges: Sequence[Charge]) -> None:
         """Start another warden at once, for the first thing it does is to end what the dead one had in charge."""
         logger.error("the warden was killed: %d containers are lost, another warden is started", len(charges))
         dead, self._warden = self._warden, None
-        self._replacing = self._tasks.create_task(self._replace(dead, charges), name="warden")
+        self._replacing = self.tasks.create_task(self._replace(dead, charges), name="warden")
 
     async def _replace(self, dead: WardenClient | None, charges: Sequence[Charge]) -> None:
         try:

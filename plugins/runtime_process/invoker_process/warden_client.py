@@ -108,8 +108,8 @@ class WardenClient:
         """Have a container ended; its charge is told when it is gone."""
         self._send(Kill(ward))
 
-    async def dismiss(self) -> None:
-        """Have everything ended and cleaned up, and wait until the warden has left."""
+    async def dismiss(self) -> bool:
+        """Have everything ended and cleaned up, and wait until the warden has left; return whether it did all that."""
         self._on_death = _expected
         self._abandon_unsent()
         with contextlib.suppress(OSError):
@@ -122,6 +122,7 @@ class WardenClient:
             if self._process is not None:
                 self._process.kill()
             await self.left()
+        return self._process is not None and self._process.returncode == 0
 
     async def left(self) -> None:
         """Wait until it has ended."""
@@ -173,11 +174,11 @@ class WardenClient:
         self._on_death(charges)
 
     def _send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        self._unsent.append((encode(message), descriptors))
         if self.alive:
+            self._unsent.append((encode(message), descriptors))
             self._flush()
         else:
-            self._abandon_unsent()
+            _close(descriptors)
 
     def _flush(self) -> None:
         """Send what can be sent now; the rest when the warden has read some."""

@@ -240,6 +240,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 (whatever the reason)
         """See `asyncio.Protocol`."""
+        self._timer.cancel()
         self._writing_paused = False
         self._lost.set_result(None)
         self._wake()

@@ -37,8 +37,8 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     """Address of the listener for operators, `/readyz` and `/metrics`; empty for none."""
     tls: TlsSettings = TlsSettings()
     username: str | None = None
+    """Who may send messages, with `password`: basic authentication of the data listener."""
     password: Secret | None = None
-    """Basic authentication of the data listener."""
     allow_anonymous: bool = False
     """Let listeners beyond loopback go unprotected, because the network itself is guarded."""
     ack_identity: Literal["both", "instance", "invoker"] = "both"
@@ -52,11 +52,16 @@ class HttpSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what one field can't know."""
-        Address.parse(self.bind)
-        if self.admin:
-            Address.parse(self.admin)
+        for name, address in (("bind", self.bind), ("admin", self.admin)):
+            try:
+                if address or name == "bind":
+                    Address.parse(address)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         if (self.username is None) != (self.password is None):
             raise ValueError("username and password belong together: give both, or neither")
+        if self.password is not None and not self.password.reveal():
+            raise ValueError("password is empty: give one, or leave it out together with username")
         if self.username is not None and ":" in self.username:
             raise ValueError("username can't have a colon in it: basic authentication ends it there")
 

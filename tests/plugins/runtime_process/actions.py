@@ -6,6 +6,7 @@ import json
 import os
 import select
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from invoker.contracts import Container, ContainerRuntime, Output
@@ -69,6 +70,16 @@ async def run(container: Container, **arguments: object) -> Any:
     reply = await container.post("/run", body, timeout=PATIENCE, limit=1 << 20)
     assert reply.status == 200, reply.body
     return json.loads(reply.body)
+
+
+def entries(path: Path, pattern: str = "*") -> list[Path]:
+    """Return what is in a directory."""
+    return sorted(path.glob(pattern))
+
+
+def descriptors_of(pid: int) -> int:
+    """Return how many descriptors a process has open."""
+    return len(entries(Path(f"/proc/{pid}/fd")))
 
 
 class Watch:

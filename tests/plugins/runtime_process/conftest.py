@@ -1,14 +1,14 @@
 """The runtime lives close to the event loop, so its tests run on both kinds; those of the proxies have none."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from invoker_process.settings import ProcessSettings
-from invoker_process.warden.places import PREFIX, remaining
 
 from invoker import Settings
+from invoker_process.settings import ProcessSettings
+from invoker_process.warden.places import PREFIX, remaining
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:
@@ -39,8 +39,12 @@ def left(tmp_path: Path) -> Callable[[], Awaitable[Collection[object]]]:
     """Look for processes and directories of containers, without asking the runtime."""
 
     async def processes_and_directories() -> Collection[object]:
-        places = list(tmp_path.glob(f"{PREFIX}*"))
-        found: list[object] = [pid for place in places for pid in remaining(place)]
-        return found + [path for place in places for path in place.iterdir() if path.is_dir()]
+        return list(_remains(tmp_path))
 
     return processes_and_directories
+
+
+def _remains(base: Path) -> Iterator[object]:
+    for place in base.glob(f"{PREFIX}*"):
+        yield from remaining(place)
+        yield from (path for path in place.iterdir() if path.is_dir())

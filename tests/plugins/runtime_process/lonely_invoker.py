@@ -5,10 +5,9 @@ import json
 import sys
 from pathlib import Path
 
+from invoker import Settings
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
-
-from invoker import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
@@ -20,7 +19,8 @@ async def main(work_dir: str, cgroup: str) -> None:
     async with process_runtime(Settings.of(settings)) as runtime:
         containers = [await loaded(runtime, DAEMONS, name=f"wsk_{number}") for number in range(3)]
         pids = [pid for container in containers for pid in (await run(container)).values()]
-        print(json.dumps([runtime.warden_pid, *pids]), flush=True)
+        sys.stdout.write(f"{json.dumps([runtime.warden_pid, *pids])}\n")
+        sys.stdout.flush()
         await asyncio.get_running_loop().create_future()
 
 

@@ -2,13 +2,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from invoker_process import open_container_runtime
-from invoker_process.settings import ProcessSettings
 
 from invoker import Settings
 from invoker.contracts import ContainerRuntime, Opening
 from invoker.entities.container import ContainerSpec
 from invoker.testing.container_runtime import ContainerRuntimeContract
+from invoker_process import open_container_runtime
+from invoker_process.settings import ProcessSettings
 from tests.plugins.runtime_process.actions import a_spec
 
 

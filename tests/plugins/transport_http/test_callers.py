@@ -7,7 +7,7 @@ from http import HTTPStatus
 import pytest
 
 from invoker.contracts import Admitted, Answers
-from invoker.testing.builders import an_id
+from invoker.testing.builders import an_activation, an_id
 from invoker.testing.intake import FakeIntake
 from invoker.testing.transport import a_message
 from tests.plugins.transport_http.caller import calling, get, http, listening, post
@@ -65,6 +65,22 @@ async def test_who_does_not_wait_gets_the_combined_form_with_the_id(listener: st
 
     assert answer["response"] == message
     assert "activationId" not in answer
+
+
+async def test_a_result_is_never_told_alone() -> None:
+    class Hasty(FakeIntake):
+        async def invoke(self, admitted: Admitted, answers: Answers) -> None:
+            await answers.accepted()
+            with pytest.raises(RuntimeError, match=admitted.request.activation_id):
+                await answers.result(an_activation(activation_id=admitted.request.activation_id))
+            self.note("refused")
+
+    intake = Hasty()
+    async with listening(intake, http()) as url, calling(url) as caller:
+        await caller.send(post(a_message()))
+        await caller.rest()
+
+    assert intake.count("refused") == 1
 
 
 class Mute(FakeIntake):

@@ -1,5 +1,6 @@
 """Connections: how long they are kept, what is sent on them at once, and callers that leave."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -9,11 +10,13 @@ from http import HTTPStatus
 
 import pytest
 
-from invoker.config import Seconds
+from invoker.config import LimitsSettings, Seconds
 from invoker.testing.builders import an_id, an_outcome
 from invoker.testing.intake import FakeIntake
-from invoker.testing.transport import a_message
-from tests.plugins.transport_http.caller import Caller, calling, get, http, listening, post
+from invoker.testing.transport import GLANCE, a_message
+from tests.plugins.transport_http.caller import Caller, Got, calling, get, http, listening, post
+
+LIMIT = LimitsSettings().message
 
 
 async def test_an_old_caller_reads_to_the_end_of_the_connection(listener: str) -> None:
@@ -54,6 +57,26 @@ async def test_many_pipelined_requests_are_all_answered(listener: str) -> None:
         got = [(await caller.response()).body for _ in range(2000)]
 
     assert got == [b"pong"] * 2000
+
+
+async def test_what_is_sent_ahead_waits_with_the_caller(listener: str) -> None:
+    intake = FakeIntake()
+    count = 32  # far more than the system's buffers hold
+
+    async with (
+        listening(intake, http(listener=listener)) as url,
+        calling(url) as caller,
+        asyncio.TaskGroup() as tasks,
+    ):
+        with intake.held():
+            sending = tasks.create_task(caller.send(*[post(a_message(size=LIMIT)) for _ in range(count)]))
+            await intake.seen("accepted")
+            await asyncio.wait((sending,), timeout=GLANCE)
+            sent_at_once = sending.done()
+        got = [await caller.response() for _ in range(count)]
+
+    assert not sent_at_once
+    assert [each.status for each in got] == [HTTPStatus.OK] * count
 
 
 async def test_an_idle_connection_is_closed(listener: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from invoker.config import NodeSettings, PoolSettings, node_of
 from invoker.testing.intake import FakeIntake
 from invoker.wire.acknowledgement import Acknowledger
-from invoker_http.door import BAD_REQUEST, HEAD_TOO_LARGE, TOO_SLOW, Door
+from invoker_http.door import HEAD_TOO_LARGE, TOO_SLOW, Door
 from invoker_http.request_reader import HEAD_LIMIT, RequestReader
 from tests.plugins.transport_http.caller import get, post
 
@@ -137,10 +137,10 @@ def test_a_refused_request_that_has_come_whole_is_not_waited_for(reader: Request
 
 
 def test_after_a_refusal_nothing_is_read(reader: RequestReader) -> None:
-    reader.feed(b"nonsense")
+    reader.feed(post(b"x" * 101) + get("/ping") + b"nonsense")
     reader.feed(get("/ping"))
 
-    assert [each.reply for each in reader.ready] == [BAD_REQUEST]
+    assert [each.reply for each in reader.ready] == [reader._door.too_large]
 
 
 def test_requests_before_nonsense_are_answered_first(reader: RequestReader) -> None:
@@ -168,7 +168,7 @@ def test_what_is_refused_by_its_head_is_not_waited_for(reader: RequestReader) ->
 def test_a_target_that_is_no_path_is_nothing(reader: RequestReader) -> None:
     reader.feed(get("*") + get("http://[/invoke") + get("x:1", method="CONNECT"))
 
-    assert [status for status, _ in read(reader)][0] == 404
+    assert next(status for status, _ in read(reader)) == 404
 
 
 def test_giving_up_is_a_refusal(reader: RequestReader) -> None:

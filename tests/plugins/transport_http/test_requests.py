@@ -265,12 +265,14 @@ async def test_a_small_limit_holds_for_chunked_bodies_too(listener: str) -> None
     assert [got.status, refused.status] == [HTTPStatus.OK, HTTPStatus.REQUEST_ENTITY_TOO_LARGE]
 
 
-async def test_a_broken_chunk_is_a_bad_request(listener: str) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_broken_chunk_is_a_bad_request(listener: str, *, at_once: bool) -> None:
     intake = FakeIntake()
-    whole = chunked(a_message(), 100)
+    head = chunked(b"", 1).removesuffix(b"0\r\n\r\n")
+    broken = b"5\r\nhello\r\nnonsense\r\n"
 
     async with listening(intake, http(listener=listener)) as url, calling(url) as caller:
-        got = await caller.ask(whole[:300], b"nonsense\r\n")
+        got = await caller.ask(*([head + broken] if at_once else [head, broken]))
 
     assert got.status == HTTPStatus.BAD_REQUEST
     assert not intake.events

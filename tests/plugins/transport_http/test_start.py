@@ -215,10 +215,16 @@ def test_what_is_no_address_is_refused(bind: str) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"username": "me"}, {"password": Secret("x")}, {"username": "a:b", "password": Secret("x")}, {"admin": "nowhere"}],
+    [
+        {"username": "me"},
+        {"password": Secret("x")},
+        {"username": "me", "password": Secret("")},
+        {"username": "a:b", "password": Secret("x")},
+        {"admin": "nowhere"},
+    ],
 )
 def test_fields_that_do_not_fit_are_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"belong together|colon|expected an address"):
+    with pytest.raises(ValueError, match=r"belong together|is empty|colon|expected an address"):
         HttpSettings(**fields)  # type: ignore[arg-type]
 
 

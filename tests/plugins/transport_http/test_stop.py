@@ -9,8 +9,10 @@ import pytest
 
 from invoker.config import Settings
 from invoker.contracts import Admitted, Answers
+from invoker.entities.activation import Ack
+from invoker.testing.builders import an_activation
 from invoker.testing.intake import FakeIntake
-from invoker.testing.transport import a_message
+from invoker.testing.transport import GLANCE, a_message
 from invoker_http.serving import Addresses, serving
 from tests.plugins.transport_http.caller import Caller, Operator, calling, connected, get, http, post
 
@@ -145,8 +147,8 @@ async def test_what_is_broken_off_is_answered_before_its_connection_ends(listene
     assert all(b'"isSystemError":true' in answer for answer in answers)
 
 
-class Stubborn(FakeIntake):
-    """Breaks its promise to end when it is cancelled, until told."""
+class Slow(FakeIntake):
+    """Takes its time to end when it is cancelled: until told."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,13 +161,37 @@ class Stubborn(FakeIntake):
         except asyncio.CancelledError:
             self.note("cancelled", admitted.request.activation_id)
             await self.told.wait()
+            await answers.completed(an_activation(), Ack.COMBINED)
+            raise
+
+
+@pytest.mark.timeout(20)
+async def test_what_is_broken_off_may_take_its_time(listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invoker_http.listener.FLUSH", 0.01)
+    monkeypatch.setattr("invoker_http.server.FLUSH", 0.01)
+    intake = Slow()
+    opened = Opened(intake, listener)
+
+    async with calling((await opened.addresses()).data) as caller:
+        await caller.send(post(a_message()))
+        await caller.head()
+        await opened.stop()
+        opened.task.cancel()
+        await intake.seen("cancelled")
+        await asyncio.wait((opened.task,), timeout=GLANCE)
+        intake.told.set()
+        rest = await caller.rest()
+        with pytest.raises(asyncio.CancelledError):
+            await opened.task
+
+    assert rest.endswith(b"\r\n0\r\n\r\n")
 
 
 @pytest.mark.timeout(20)
 async def test_leaving_can_be_cut_short_twice(listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("invoker_http.listener.FLUSH", 0.05)
     monkeypatch.setattr("invoker_http.server.FLUSH", 0.05)
-    intake = Stubborn()
+    intake = Slow()
     opened = Opened(intake, listener)
 
     async with calling((await opened.addresses()).data) as caller:

@@ -1,0 +1,187 @@
+"""Where work directories are, and what becomes of those that nobody owns any more."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from invoker_process.warden.places import PREFIX, Place, delete, remaining, sweep
+from tests.plugins.runtime_process.actions import watching
+
+KEEPER = """
+import sys, types
+package = types.ModuleType("invoker_process")
+package.__path__ = [sys.argv[1]]
+sys.modules["invoker_process"] = package
+from pathlib import Path
+from invoker_process.warden.places import Place
+place = Place(Path(sys.argv[2]))
+place.directory(1)
+print(place.path, flush=True)
+sys.stdin.read()
+"""
+
+
+def keeper(base: Path) -> subprocess.Popen[str]:
+    """A process that has a place, as a warden does."""
+    package = Path(sys.modules["invoker_process"].__file__ or "").parent
+    command = [sys.executable, "-I", "-c", KEEPER, str(package), str(base)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def path_of(keeper: subprocess.Popen[str]) -> Path:
+    assert keeper.stdout is not None
+    return Path(keeper.stdout.readline().strip())
+
+
+def a_daemon(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["/bin/sleep", "3600"], env=environment, start_new_session=True)
+
+
+def test_a_place_is_private_and_made_if_need_be(tmp_path: Path) -> None:
+    with keeper(tmp_path / "new" / "base") as warden:
+        place = path_of(warden)
+
+        assert place.parent == tmp_path / "new" / "base"
+        assert place.stat().st_mode & 0o777 == 0o700
+        assert (place / "1").stat().st_mode & 0o777 == 0o700
+        warden.kill()
+
+
+def test_the_place_of_a_living_warden_is_left_alone(tmp_path: Path) -> None:
+    with keeper(tmp_path) as warden:
+        place = path_of(warden)
+        with a_daemon({"HOME": f"{place}/1"}) as daemon, watching([daemon.pid]) as watch:
+            sweep(tmp_path)
+
+            assert place.exists()
+            assert watch.running() == {daemon.pid}
+            daemon.kill()
+        warden.kill()
+
+
+def test_the_place_of_a_dead_warden_is_removed_with_its_processes(tmp_path: Path) -> None:
+    with keeper(tmp_path) as warden:
+        place = path_of(warden)
+        warden.kill()
+    with (
+        a_daemon({"HOME": f"{place}/1"}) as daemon,
+        a_daemon({"HOME": str(tmp_path)}) as stranger,
+        watching([daemon.pid, stranger.pid]) as watch,
+    ):
+        assert list(remaining(place)) == [daemon.pid]
+
+        sweep(tmp_path)
+
+        assert watch.running() == {stranger.pid}
+        assert not place.exists()
+        stranger.kill()
+
+
+def test_what_only_looks_like_a_place_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / f"{PREFIX}without-lock").mkdir()
+    (tmp_path / f"{PREFIX}file").touch()
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "other")
+    before = sorted(tmp_path.iterdir())
+
+    sweep(tmp_path)
+
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_that_names_another_control_group_is_not_believed(tmp_path: Path) -> None:
+    with keeper(tmp_path) as warden:
+        place = path_of(warden)
+        warden.kill()
+    other = tmp_path / "group"
+    other.mkdir()
+    (other / "cgroup.procs").write_text(str(os.getpid()))
+    (place / "cgroup").write_text(str(other))
+
+    sweep(tmp_path)
+
+    assert other.exists()
+    assert not place.exists()
+
+
+def test_a_place_can_be_made_where_others_are(tmp_path: Path) -> None:
+    first, second = Place(tmp_path), Place(tmp_path)
+
+    assert first.path != second.path
+    first.remove()
+    second.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_that_is_no_directory_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(OSError, match="File exists"):
+        Place(tmp_path / "file")
+
+
+def test_a_deep_tree_is_deleted(tmp_path: Path) -> None:
+    depth = 1500  # more than Python may recurse, and within what a path may be long
+    (tmp_path / "tree").mkdir()
+    here = Path.cwd()
+    os.chdir(tmp_path / "tree")
+    try:
+        for _ in range(depth):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("file").touch()
+    finally:
+        os.chdir(here)
+
+    delete(tmp_path / "tree")
+
+    assert not (tmp_path / "tree").exists()
+
+
+def test_links_are_deleted_and_not_followed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "link").symlink_to(kept)
+    (tree / "broken").symlink_to("nowhere")
+
+    delete(tree)
+
+    assert not tree.exists()
+    assert (kept / "file").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody whom permissions stop")
+def test_a_tree_without_permissions_is_deleted_by_its_owner(tmp_path: Path) -> None:
+    base = tmp_path
+    while base != base.parent and base.parent != Path("/"):  # so that somebody else may come here
+        base.chmod(0o755)
+        base = base.parent
+    tree = tmp_path / "tree"
+    (tree / "closed" / "deeper").mkdir(parents=True)
+    (tree / "closed" / "deeper" / "file").touch()
+    for path in (tmp_path, tree, tree / "closed", tree / "closed" / "deeper"):
+        os.chown(path, 65534, 65534)
+    (tree / "closed" / "deeper").chmod(0)
+    (tree / "closed").chmod(0o500)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setuid(65534)
+            delete(tree)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+    assert not tree.exists()
+
+
+def test_deleting_what_is_not_there_is_no_error(tmp_path: Path) -> None:
+    delete(tmp_path / "nothing")
+
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,97 @@
+"""What the plugin's README says is so."""
+
+import asyncio
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from invoker.config import Secret, Settings
+from invoker.config.layers import Layers
+from invoker.errors import SettingsError
+from invoker.testing.intake import FakeIntake
+from invoker.wire.request import parse
+from invoker_http.serving import serving
+from invoker_http.settings import SECTION, HttpSettings, TlsSettings
+from tests.plugins.transport_http.caller import Operator, http
+
+README = (Path(__file__).parents[3] / "plugins/transport_http/README.md").read_text()
+SETTINGS, *_ = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+MESSAGE, *_ = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^curl .*$", README, re.MULTILINE)
+
+
+def read(text: str, folder: Path, **environ: str) -> HttpSettings:
+    path = folder / "invoker.toml"
+    path.write_text(text)
+    return Layers.read([path], environ=environ).settings([SECTION])[HttpSettings]
+
+
+def test_the_settings_are_settings(tmp_path: Path) -> None:
+    settings = read(SETTINGS, tmp_path)
+
+    shown = tomllib.loads(SETTINGS)["http"]
+    assert shown.keys() == {field.name for field in msgspec.structs.fields(HttpSettings)}
+    defaults = msgspec.structs.replace(settings, tls=TlsSettings(), username=None, password=None)
+    assert defaults == HttpSettings()
+
+
+def test_the_password_may_come_from_the_environment(tmp_path: Path) -> None:
+    settings = read('[http]\nusername = "controller"\n', tmp_path, INVOKER_HTTP__PASSWORD="123")
+
+    assert settings.password == Secret("123")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('bind = "here"', "http: bind: expected an address such as"),
+        ('admin = "here"', "http: admin: expected an address such as"),
+        ('tls = { key = "x" }', "http.tls: certificate and key belong together"),
+        ('username = "me"', "http: username and password belong together"),
+        ('keep_alive = "0 s"', "http.keep_alive: expected a duration longer than 0"),
+    ],
+)
+def test_a_wrong_setting_is_named(line: str, fault: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(f"[http]\n{line}\n", tmp_path)
+
+    (found,) = caught.value.faults
+    assert found.startswith(fault)
+
+
+def test_the_message_is_a_message() -> None:
+    request = parse(MESSAGE.encode())
+
+    assert (request.blocking, request.function.name) == (True, "hello")
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if "https:" not in each])
+async def test_the_commands_work(command: str, tmp_path: Path) -> None:
+    if not any(os.access(Path(folder) / "curl", os.X_OK) for folder in os.get_exec_path()):
+        pytest.skip("curl is not installed")
+    (tmp_path / "message.json").write_text(MESSAGE)
+    settings = http(admin="127.0.0.1:0", username="controller", password=Secret("secret"))
+
+    async with serving(Settings.of(settings), FakeIntake(), Operator()) as addresses:
+        assert addresses.admin is not None
+        line = command.replace("http://127.0.0.1:8080", addresses.data).replace(
+            "http://127.0.0.1:8081", addresses.admin
+        )
+        curl = await asyncio.create_subprocess_exec(
+            *line.replace("--user controller", "--user controller:secret").split(),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        out, _ = await curl.communicate()
+
+    if "/readyz" in command:
+        assert out == b"ready"
+    elif "--user" in command:
+        assert out.startswith(b"HTTP/1.1 200 OK")
+    else:
+        assert out.startswith(b"HTTP/1.1 401 Unauthorized")
