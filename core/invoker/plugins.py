@@ -56,8 +56,7 @@ class Plugins:
         self._roles = roles
         self._logs = logs
         self._points = installed()
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self._manager.add_hookspecs(hookspecs)
+        self._manager = _manager()
         for name in self.active:  # by name: an installed plugin that nobody asked for stays unloaded
             self._load(name)
 
@@ -156,8 +155,7 @@ class Plugins:
         point = self._points.get(name)
         if point is None:
             raise PluginNotInstalled(name, sorted(self._points))
-        self._manager.register(attempt(point), name=name)
-        _check_hooks(self._manager, name)
+        _register(self._manager, point)
 
 
 _HOOKS = {
@@ -196,23 +194,29 @@ def hooks_in(point: EntryPoint) -> tuple[str, ...]:
     """Return the hooks that a plugin implements, without using it.
 
     Raises:
-        PluginBroken: it can't be imported, or misspells a hook.
+        PluginBroken: it can't be imported, or its hooks are wrong.
     """
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    plugin = attempt(point)
-    manager.register(plugin, name=point.name)
-    _check_hooks(manager, point.name)
+    manager = _manager()
+    plugin = _register(manager, point)
     return tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or []))
 
 
-def _check_hooks(manager: pluggy.PluginManager, name: str) -> None:
-    """Make a misspelt hook an error, not silence.
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _register(manager: pluggy.PluginManager, point: EntryPoint) -> Any:
+    """Import a plugin and join it in; a misspelt hook or argument is an error, not silence.
 
     Raises:
-        PluginBroken: the plugin that was registered last has one.
+        PluginBroken: says what is wrong.
     """
+    plugin = attempt(point)
     try:
+        manager.register(plugin, name=point.name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginBroken(name, str(error)) from error
+        raise PluginBroken(point.name, " ".join(str(error).split())) from error
+    return plugin
