@@ -156,8 +156,8 @@ class Running:
     def wait_until_ready(self) -> None:
         """Wait for the log to say where it listens, and that it does."""
         self.log.wait(lambda line: line.get("event") == _READY, PATIENCE)
-        urls = [line["url"] for line in self.log.lines if "url" in line]
-        self.operators, self.data = map(Address.parse, urls)  # in the order in which they open
+        urls = {line["message"].split()[2]: line["url"] for line in self.log.lines if "url" in line}
+        self.operators, self.data = Address.parse(urls["operators"]), Address.parse(urls["messages"])
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

@@ -4,28 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.distributions import distribution, search_path
 from tests.end_to_end.program import Called, Home
 
 SECRET = "hunter2-and-more"
 
 
-def distribution(folder: Path, name: str, points: str, **modules: str) -> Path:
-    """Lay out an installed distribution with plugins."""
-    top = folder / name
-    info = top / f"{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[invoker.plugins]\n{points}\n")
-    for module, text in modules.items():
-        (top / f"{module}.py").write_text(text)
-    return top
-
-
 def call_with(home: Home, places: list[Path], *arguments: str) -> Called:
     """Run a command in an environment where further distributions are installed."""
-    inherited = home.environment.get("PYTHONPATH")
-    path = ":".join([*map(str, places), *([inherited] if inherited else [])])
-    return home.call(*arguments, PYTHONPATH=path)
+    return home.call(*arguments, PYTHONPATH=search_path(home, *places))
 
 
 def failed(called: Called, code: int, complaint: str) -> None:

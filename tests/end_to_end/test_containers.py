@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -257,3 +258,16 @@ async def test_idle_containers_go_after_their_time(own_home: Home) -> None:
         await gone([first["pid"]])
         assert await program.idle_containers() == 0
         assert (await told(program, "who"))["pid"] != first["pid"]
+
+
+async def test_a_work_directory_that_somebody_cleared_away_is_made_again(own_home: Home) -> None:
+    own_home.put(python("one", WHO), python("two", WHO + "# two"))
+
+    with own_home.running() as program:
+        await told(program, "one")
+        shutil.rmtree(own_home.work)
+
+        assert (await told(program, "two"))["count"] == 1
+        assert (await told(program, "one"))["count"] == 2
+
+    assert list(own_home.work.iterdir()) == []

@@ -218,10 +218,10 @@ def test_repeated_it_is_warm(own_home: Home) -> None:
 def test_limits_can_be_tried(own_home: Home) -> None:
     source = written(own_home, "slow.py", "def main(args):\n    while True: pass")
 
-    called = own_home.call("invoke", source, "--timeout", "500", "--json")
+    called = own_home.call("invoke", source, "--timeout", "2000", "--json")
 
     assert called.code == 11
-    assert called.json["result"] == {"error": "The action exceeded its time limits of 500 milliseconds."}
+    assert called.json["result"] == {"error": "The action exceeded its time limits of 2000 milliseconds."}
 
 
 def test_another_entry_point_can_be_named(own_home: Home) -> None:

@@ -132,7 +132,7 @@ async def test_people_read_lines_of_text(own_home: Home) -> None:
     with own_home.start("--set", "telemetry.format=text", "--set", "http.admin=", "run") as process:
         assert process.stderr is not None
         lines = iter(process.stderr.readline, b"")
-        url = next(line.split()[-1].decode() for line in lines if b"listening on" in line)
+        url = next(line.split()[-1].decode() for line in lines if b"listening for messages on" in line)
         assert next(lines).split()[1:] == [b"info", b"ready"]
         answer = await ask(Address.parse(url), "POST", "/invoke", message("echo"))
         process.terminate()

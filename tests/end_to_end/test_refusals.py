@@ -1,6 +1,7 @@
 """What is turned away: at the door with a status, after it with an acknowledgement in the words of spec 11.1."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 
 import pytest
@@ -205,3 +206,21 @@ async def test_refusals_are_counted(program: Running) -> None:
     failed = 'counter_activations_status_counter_total{status="application_error"}'
     assert after[malformed] == before[malformed] + 1
     assert after[failed] == before[failed] + 1
+
+
+async def test_a_stranger_is_turned_away_and_whoever_knows_the_password_is_not(own_home: Home) -> None:
+    own_home.put(python("length", LENGTH))
+    settings = {"INVOKER_HTTP__USERNAME": "controller", "INVOKER_HTTP__PASSWORD": "hunter2"}
+    known, wrong = (b64encode(f"controller:{word}".encode()).decode() for word in ("hunter2", "guess"))
+
+    with own_home.running(**settings) as program:
+        nobody = await send(program, message("length"))
+        guessed = await send(program, message("length"), Authorization=f"Basic {wrong}")
+        answer = await send(program, message("length", {"text": "abc"}), Authorization=f"Basic {known}")
+        assert (await program.operator("/readyz")).status == 200
+
+    assert nobody.status == guessed.status == 401
+    assert "basic" in nobody.headers["www-authenticate"].lower()
+    assert answer.json["response"]["response"]["result"] == {"length": 3}
+    assert "hunter2" not in program.log.text()
+    assert len(await own_home.recorded()) == 1

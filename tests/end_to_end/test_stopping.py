@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.caller import ask, connected
+from tests.end_to_end.caller import Address, ask, connected
 from tests.end_to_end.functions import nodejs, python
 from tests.end_to_end.meeting import NODEJS, PYTHON, Visitor, meeting
 from tests.end_to_end.messages import message
@@ -265,3 +265,17 @@ async def test_a_warden_that_is_killed_costs_its_containers_and_no_more(own_home
 
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def test_a_log_that_nobody_reads_any_more_costs_neither_answers_nor_the_exit_code(own_home: Home) -> None:
+    with with_functions(own_home).start("--set", "http.admin=", "run") as process:
+        assert process.stderr is not None
+        url = next(line["url"] for line in map(json.loads, process.stderr) if "url" in line)
+        process.stderr.close()
+
+        answers = [await ask(Address.parse(url), "POST", "/invoke", message("fine")) for _ in range(3)]
+        process.terminate()
+        code = await asyncio.to_thread(process.wait)
+
+    assert [answer.json["response"]["response"]["result"] for answer in answers] == [{"fine": True}] * 3
+    assert code == 0

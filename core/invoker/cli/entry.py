@@ -1,5 +1,6 @@
 """The program's entry: all commands, and what becomes of errors."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -56,7 +57,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `invoker … | head`
-        sys.stderr.close()
         sys.exit(FAILED)
     except Exception as error:
         expected = [one for one in leaves(error) if isinstance(one, InvokerError | OSError)]
@@ -64,6 +64,19 @@ def main() -> None:
             raise
         complain(expected)
         sys.exit(MISUSED if all(type(one).__name__ in _MISUSES for one in expected) else FAILED)
+    finally:
+        _forget_readers_that_left()
+
+
+def _forget_readers_that_left() -> None:
+    """Keep the exit code: Python changes it to 120 when what is left in a buffer can't be written at the end."""
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # nobody reads it, or it was closed
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
 
 
 _MISUSES = frozenset({"SettingsError", "PluginNotInstalled", "ProviderCount", "NotSupported"})

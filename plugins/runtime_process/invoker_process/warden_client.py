@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -24,6 +25,10 @@ logger = logging.getLogger("invoker.process")
 _MUCH: Final = 1 << 16
 _PATIENCE: Final = 30.0
 """Seconds a warden may take to start, which includes cleaning up after another, and to leave."""
+
+
+_FULL: Final = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS))
+"""What a line says that takes no more just now; the last is about descriptors on their way."""
 
 
 class Charge(Protocol):
@@ -186,11 +191,11 @@ class WardenClient:
             data, descriptors = self._unsent[0]
             try:
                 sent = socket.send_fds(self._connection, [data], list(descriptors))
-            except BlockingIOError:
-                self._loop.add_writer(self._connection, self._flush)
-                return
-            except OSError:  # it died; reading will tell
-                self._abandon_unsent()
+            except OSError as error:
+                if error.errno in _FULL:
+                    self._loop.add_writer(self._connection, self._flush)
+                else:  # it died; reading will tell
+                    self._abandon_unsent()
                 return
             _close(descriptors)
             self._unsent[0] = (data[sent:], ())

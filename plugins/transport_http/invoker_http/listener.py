@@ -89,6 +89,8 @@ class _Connection(asyncio.Protocol):
         """When the connection became idle, or the request that is arriving began."""
         self._arriving = False
         """The timer knows of a request that is arriving."""
+        self._uninvited = False
+        """A caller holds back a body that it wasn't asked for yet."""
         self._reading_paused = False
         self._writing_paused = False
         self._full_since = 0.0
@@ -126,6 +128,8 @@ class _Connection(asyncio.Protocol):
                 return True
             if self._ending:
                 return False
+            if self._uninvited:
+                self._invite()
             await self._wait()
         return False
 
@@ -168,8 +172,9 @@ class _Connection(asyncio.Protocol):
             waiter.set_result(None)
 
     def _invite(self) -> None:
-        """Ask for the body that a caller holds back; not between another response's parts."""
-        if not self._busy and not self._reader.ready:
+        """Ask for the body that a caller holds back; later, if that would come between another response's parts."""
+        self._uninvited = self._busy or bool(self._reader.ready)
+        if not self._uninvited:
             self._transport.write(INVITATION)
 
     # --- time --------------------------------------------------------------------------------------------------

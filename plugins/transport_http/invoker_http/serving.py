@@ -47,11 +47,11 @@ async def serving(settings: Settings, intake: Intake, operations: Operations) ->
         if operators:
             sockets = _bound(stack, "http.admin", http.admin, operators)
             await stack.enter_async_context(admin.listening(operations, sockets, lambda: door.closed))
-            admin_url = _announced("http", http.admin, sockets)
+            admin_url = _announced("operators", "http", http.admin, sockets)
         sockets = _bound(stack, "http.bind", http.bind, data)
         listening = server.listening if http.listener == "aiohttp" else listener.listening
         await stack.enter_async_context(listening(door, http, sockets, tls))
-        data_url = _announced("http" if tls is None else "https", http.bind, sockets)
+        data_url = _announced("messages", "http" if tls is None else "https", http.bind, sockets)
         if exposure.sends_passwords_in_the_clear(http, data):
             logger.warning("callers send their password in the clear: set http.tls.certificate and http.tls.key")
         yield Addresses(data_url, admin_url)
@@ -84,7 +84,7 @@ def _bound(stack: AsyncExitStack, setting: str, address: str, places: Sequence[P
     return sockets
 
 
-def _announced(scheme: str, address: str, sockets: Sequence[socket.socket]) -> str:
+def _announced(whom: str, scheme: str, address: str, sockets: Sequence[socket.socket]) -> str:
     where = url(scheme, Address.parse(address), sockets)
-    logger.info("listening on %s", where, extra={"url": where})
+    logger.info("listening for %s on %s", whom, where, extra={"url": where})
     return where

@@ -13,7 +13,7 @@ import pytest
 
 from invoker import Settings
 from invoker.entities.container import ContainerState
-from invoker.errors import Lost
+from invoker.errors import Lost, StartFailed
 from invoker.testing.containers import RecordedOutput
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
@@ -78,6 +78,28 @@ async def test_one_container_ends_without_the_others(settings: Settings) -> None
             await second.remove()
 
 
+@pytest.mark.parametrize("step", ["pass", "os.setsid()"])
+async def test_processes_that_flee_by_forking_are_caught(settings: Settings, left: Left, step: str) -> None:
+    code = f"""
+import os
+def main(args):
+    for _ in range(2):
+        if os.fork() == 0:
+            while True:
+                if os.fork():
+                    os._exit(0)
+                {step}
+    return {{}}
+"""
+    async with process_runtime(settings) as runtime:
+        container = await loaded(runtime, code)
+        await run(container)
+
+        await container.remove()
+
+        assert not await left()
+
+
 async def test_a_killed_invoker_leaves_nothing(tmp_path: Path, cgroup: str) -> None:
     invoker = await asyncio.create_subprocess_exec(
         *(sys.executable, str(LONELY), str(tmp_path), cgroup), stdout=asyncio.subprocess.PIPE
@@ -136,6 +158,35 @@ class TestAKilledWarden:
             with pytest.raises(Lost) as caught:
                 await request
             assert not caught.value.state.running
+
+    async def test_is_waited_for_by_whoever_starts_something_meanwhile(self, settings: Settings) -> None:
+        async with process_runtime(settings) as runtime:
+            killed = runtime.warden_pid
+            os.kill(killed, signal.SIGKILL)
+            while runtime.warden_pid:  # until the loop has noticed
+                await asyncio.sleep(0)
+
+            containers = await asyncio.gather(*(loaded(runtime, DAEMONS, name=name) for name in ("wsk_1", "wsk_2")))
+
+            assert [container.name for container in containers] == ["wsk_1", "wsk_2"]
+            assert runtime.warden_pid not in {0, killed}
+
+    async def test_without_a_successor_fails_starts_until_there_is_one(self, tmp_path: Path) -> None:
+        base = tmp_path / "base"
+        async with process_runtime(Settings.of(ProcessSettings(work_dir=base))) as runtime:
+            container = await loaded(runtime, DAEMONS)
+            base.rename(tmp_path / "moved")
+            base.touch()
+            os.kill(runtime.warden_pid, signal.SIGKILL)
+            await container.remove()
+
+            with pytest.raises(StartFailed, match="no warden"):
+                await loaded(runtime, DAEMONS)
+
+            base.unlink()
+            (tmp_path / "moved").rename(base)
+            assert "proxy" in await run(await loaded(runtime, DAEMONS))
+        assert entries(base) == []
 
     async def test_is_no_reason_to_stay_behind(self, settings: Settings, tmp_path: Path) -> None:
         async with process_runtime(settings) as runtime:

@@ -1,5 +1,6 @@
 """What actions find when they run as child processes, and what they don't."""
 
+import asyncio
 import json
 import logging
 import os
@@ -231,3 +232,22 @@ async def test_results_come_back_as_they_were_sent(settings: Settings, node: str
         nodejs = await loaded(runtime, "function main(args) { return args }", name="wsk_2", kind="nodejs:20")
 
         assert json.loads(json.dumps(arguments)) == await run(python, **arguments) == await run(nodejs, **arguments)
+
+
+async def test_requests_at_one_time_have_connections_of_their_own(settings: Settings, node: str) -> None:
+    assert node
+    code = """
+let first
+function main(args) {
+    return new Promise(resolve => {
+        if (first === undefined) first = resolve
+        else { first({turn: 1}); resolve({turn: 2}) }
+    })
+}
+"""
+    async with process_runtime(settings) as runtime:
+        container = await loaded(runtime, code, kind="nodejs:20")
+
+        turns = await asyncio.gather(run(container), run(container))
+
+    assert sorted(turn["turn"] for turn in turns) == [1, 2]

@@ -215,15 +215,36 @@ async def test_a_caller_that_does_not_read_its_answer_holds_nobody_up(
     assert not rest.endswith(b"\r\n0\r\n\r\n")
 
 
-async def test_a_large_answer_is_read_at_the_callers_pace(listener: str) -> None:
+async def test_the_next_request_waits_until_an_answer_is_read(listener: str) -> None:
     intake = FakeIntake()
     intake.outcomes.append(an_outcome(b'"' + b"x" * 20_000_000 + b'"'))
 
     async with listening(intake, http(listener=listener)) as url, calling(url) as caller:
-        await caller.send(post(a_message()))
+        await caller.send(post(a_message()) * 2)
         await intake.seen("completed")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(intake.seen("admitted", 2), GLANCE)
         large = await caller.response()
-        small = await caller.ask(post(a_message()))
+        small = await caller.response()
 
     assert len(json.loads(large.body)["response"]["response"]["result"]) == 20_000_000
     assert small.status == HTTPStatus.OK
+
+
+async def test_an_invitation_does_not_come_between_the_parts_of_an_answer(listener: str) -> None:
+    intake = FakeIntake()
+    message = a_message()
+
+    async with listening(intake, http(listener=listener)) as url, calling(url) as caller:
+        with intake.held():
+            await caller.send(post(a_message()))
+            first = await caller.head()
+            await caller.send(post(message, "Expect: 100-continue").removesuffix(message))
+            async with calling(url) as other:  # when this one is served, the other's head has been read
+                await other.ask(get("/ping"))
+        body = await caller.body(first)
+        invitation = await caller.head()
+        second = await caller.ask(message)
+
+    assert json.loads(body)["isSystemError"] is False
+    assert [invitation.status, second.status] == [HTTPStatus.CONTINUE, HTTPStatus.OK]

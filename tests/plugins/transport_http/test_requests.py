@@ -151,6 +151,15 @@ async def test_a_chunked_body_above_the_limit_is_refused(listener: str) -> None:
     assert not intake.events
 
 
+async def test_an_endless_body_is_refused_before_its_end(listener: str) -> None:
+    endless = chunked(b"x" * 2 * LIMIT, 50_000).removesuffix(b"0\r\n\r\n")
+
+    async with listening(FakeIntake(), http(listener=listener)) as url, calling(url) as caller:
+        got = await caller.ask(endless)
+
+    assert got.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
 async def test_a_caller_that_asks_first_is_invited(listener: str) -> None:
     message = a_message()
     head, _, _ = post(message, "Expect: 100-continue").partition(b"\r\n\r\n")

@@ -45,8 +45,10 @@ async def test_the_plugin_opens_the_transport_and_logs_where(caplog: pytest.LogC
                     assert (await caller.ask(get("/ping"))).body == b"pong"
 
     assert nothing is None
-    assert [record.getMessage() for record in caplog.records] == [f"listening on {url}" for url in urls]
-    assert len(urls) == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"listening for operators on {urls[0]}",
+        f"listening for messages on {urls[1]}",
+    ]
     assert all(url.startswith("http://127.0.0.1:") and not url.endswith(":0") for url in urls)
 
 

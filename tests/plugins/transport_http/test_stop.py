@@ -113,7 +113,10 @@ async def test_operators_are_told_to_the_end(listener: str) -> None:
     assert json.loads(ready.body) == ["stopping"]
 
 
-async def test_connections_end_with_the_transport(listener: str) -> None:
+@pytest.mark.timeout(20)
+async def test_connections_end_with_the_transport(listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invoker_http.listener.FLUSH", 60.0)
+    monkeypatch.setattr("invoker_http.server.FLUSH", 60.0)
     opened = Opened(FakeIntake(), listener)
     url = (await opened.addresses()).data
 

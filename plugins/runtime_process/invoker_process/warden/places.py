@@ -37,21 +37,34 @@ class Place:
             OSError: it can't be.
         """
         base.mkdir(parents=True, exist_ok=True)
-        made = base.resolve() / f".{PREFIX}{os.urandom(8).hex()}"
-        made.mkdir(mode=_PRIVATE)
-        descriptor = os.open(made / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        self.path = made.rename(made.with_name(made.name[1:]))  # under this name only once it is locked
+        self.path = base.resolve() / f"{PREFIX}{os.urandom(8).hex()}"
+        self._cgroup: Path | None = None
+        self._make()
 
     def remember(self, group: Path) -> None:
         """Note which control group belongs to it, for whoever must clean up after us."""
+        self._cgroup = group
         (self.path / _GROUP).write_text(str(group), encoding="utf-8")
 
     def directory(self, ward: int) -> Path:
         """Make the private directory of a container."""
         path = self.path / str(ward)
-        path.mkdir(mode=_PRIVATE)
+        try:
+            path.mkdir(mode=_PRIVATE)
+        except FileNotFoundError:  # whoever clears away old temporary files has taken the place
+            self._make()
+            path.mkdir(mode=_PRIVATE)
         return path
+
+    def _make(self) -> None:
+        """Make the directory; it bears its name only once it is locked."""
+        made = self.path.with_name(f".{self.path.name}")
+        made.mkdir(mode=_PRIVATE, parents=True)
+        descriptor = os.open(made / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        made.rename(self.path)
+        if self._cgroup is not None:
+            self.remember(self._cgroup)
 
     def remove(self) -> None:
         """Delete it with all that is in it."""
