@@ -58,6 +58,11 @@ class Visitor:
         self._reader = reader
         self._writer = writer
 
+    @property
+    def pids(self) -> list[int]:
+        """Its process, and its daemon if it has one."""
+        return [self.facts[name] for name in ("pid", "daemon") if name in self.facts]
+
     async def let_go(self) -> None:
         """Let it go on."""
         self._writer.write(b".")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from invoker.config import NodeSettings, Settings
 from invoker.contracts import ActivationReader, FunctionCatalog
@@ -83,6 +83,11 @@ class Home:
         """Put actions into the store, without the detour of a command for each."""
         with ThreadPoolExecutor(1) as elsewhere:  # there may be an event loop here
             elsewhere.submit(asyncio.run, self._put(functions)).result()
+
+    def with_functions(self, *functions: Function) -> Self:
+        """Put actions, and return this place."""
+        self.put(*functions)
+        return self
 
     async def _put(self, functions: Iterable[Function]) -> None:
         async with open_function_store(self._settings) as store:

@@ -108,8 +108,7 @@ async def told(program: Running, name: str, content: Any = None, **fields: Any) 
     return response["result"]
 
 
-@pytest.mark.parametrize("language", ["python", "nodejs"])
-async def test_the_next_activation_gets_the_same_warm_container(program: Running, node: str, language: str) -> None:
+async def test_the_next_activation_gets_the_same_warm_container(program: Running, language: str) -> None:
     first = await told(program, f"who-{language}")
     second = await told(program, f"who-{language}")
 
@@ -173,10 +172,7 @@ async def test_a_function_sees_its_own_environment_and_folder_alone(program: Run
     assert len(sees["descriptors"]) <= 10  # three streams and the proxy's own
 
 
-@pytest.mark.parametrize("language", ["python", "nodejs"])
-async def test_a_daemon_outlives_the_activation_and_goes_with_the_container(
-    program: Running, node: str, language: str
-) -> None:
+async def test_a_daemon_outlives_the_activation_and_goes_with_the_container(program: Running, language: str) -> None:
     name = f"daemon-{language}"
 
     first = await told(program, name)

@@ -218,10 +218,7 @@ async def test_a_node_function_that_fails_is_told_and_recorded_as(program: Runni
     assert case.logged in "\n".join(record["logs"])
 
 
-@pytest.mark.parametrize("language", ["python", "nodejs"])
-async def test_a_function_that_hangs_is_told_so_and_nothing_of_it_is_left(
-    program: Running, node: str, language: str
-) -> None:
+async def test_a_function_that_hangs_is_told_so_and_nothing_of_it_is_left(program: Running, language: str) -> None:
     async with meeting() as place:
         record = await ends_as(program, f"{language}-hangs", 2, {"port": place.port})
 
@@ -230,19 +227,18 @@ async def test_a_function_that_hangs_is_told_so_and_nothing_of_it_is_left(
             "error": f"The action exceeded its time limits of {TIMEOUT} milliseconds."
         }
         assert annotations_of(record)["timeout"] is True
-        await gone([visitor.facts["pid"], visitor.facts["daemon"]])
+        await gone(visitor.pids)
 
 
-@pytest.mark.parametrize("language", ["python", "nodejs"])
 async def test_a_function_that_exhausts_its_memory_is_told_so_and_nothing_of_it_is_left(
-    program: Running, node: str, language: str
+    program: Running, language: str
 ) -> None:
     async with meeting() as place:
         record = await ends_as_exhausted(program, f"{language}-hoards", {"port": place.port})
 
         visitor = await place.visitor()
         assert annotations_of(record)["peakMemory"] > 64 << 20
-        await gone([visitor.facts["pid"], visitor.facts["daemon"]])
+        await gone(visitor.pids)
 
 
 async def ends_as_exhausted(program: Running, name: str, content: Any = None) -> dict[str, Any]:
@@ -267,7 +263,7 @@ async def test_memory_is_watched_where_there_are_no_control_groups(own_home: Hom
             await ends_as_exhausted(program, "python-hoards", {"port": place.port})
 
             visitor = await place.visitor()
-            await gone([visitor.facts["pid"], visitor.facts["daemon"]])
+            await gone(visitor.pids)
 
 
 async def test_a_result_of_exactly_the_limit_is_a_success(program: Running) -> None:

@@ -264,7 +264,7 @@ async def test_interrupted_it_leaves_nothing_behind(own_home: Home, number: sign
     async with meeting() as place:
         with own_home.start("invoke", str(source), "--param", f"port={place.port}") as process:
             visitor = await place.visitor()
-            with held([*descendants(process.pid), visitor.facts["pid"], visitor.facts["daemon"]]) as processes:
+            with held([*descendants(process.pid), *visitor.pids]) as processes:
                 os.killpg(process.pid, number)
 
                 output, errors = await asyncio.to_thread(process.communicate)

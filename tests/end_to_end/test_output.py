@@ -63,7 +63,7 @@ def main(args):
 @pytest.fixture(scope="module")
 def program(home: Home) -> Iterator[Running]:
     home.put(
-        python("talks", TALKS),
+        python("talks-python", TALKS),
         nodejs("talks-nodejs", TALKS_NODEJS),
         python("silent", "def main(args): return {}"),
         python("unicode", UNICODE),
@@ -95,15 +95,14 @@ async def logged(program: Running, name: str) -> list[str]:
     return [line[PREFIX - 8 :] for line in record["logs"]]
 
 
-@pytest.mark.parametrize("name", ["talks", "talks-nodejs"])
-async def test_both_streams_are_taken(program: Running, node: str, name: str) -> None:
-    lines = await logged(program, name)
+async def test_both_streams_are_taken(program: Running, language: str) -> None:
+    lines = await logged(program, f"talks-{language}")
 
     assert sorted(lines) == ["stderr: to stderr", "stdout: to stdout"]
 
 
 async def test_times_are_of_the_form_that_controllers_read(program: Running) -> None:
-    record = await invoked(program, "talks")
+    record = await invoked(program, "talks-python")
 
     for line in record["logs"]:
         time, stream, _ = line.split(maxsplit=2)
@@ -201,7 +200,7 @@ async def test_last_words_are_heard(program: Running) -> None:
 
 
 async def test_what_functions_print_is_not_in_the_log_of_the_invoker(program: Running) -> None:
-    record = await invoked(program, "talks")
+    record = await invoked(program, "talks-python")
 
     line = program.log.of_activation(record["activationId"])
     assert line["logLines"] == 2

@@ -210,10 +210,9 @@ async def test_refusals_are_counted(program: Running) -> None:
 
 async def test_a_stranger_is_turned_away_and_whoever_knows_the_password_is_not(own_home: Home) -> None:
     own_home.put(python("length", LENGTH))
-    settings = {"INVOKER_HTTP__USERNAME": "controller", "INVOKER_HTTP__PASSWORD": "hunter2"}
     known, wrong = (b64encode(f"controller:{word}".encode()).decode() for word in ("hunter2", "guess"))
 
-    with own_home.running(**settings) as program:
+    with own_home.running(INVOKER_HTTP__USERNAME="controller", INVOKER_HTTP__PASSWORD="hunter2") as program:
         nobody = await send(program, message("length"))
         guessed = await send(program, message("length"), Authorization=f"Basic {wrong}")
         answer = await send(program, message("length", {"text": "abc"}), Authorization=f"Basic {known}")

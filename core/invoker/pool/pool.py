@@ -55,8 +55,8 @@ class Pool:
 
     Memory is reserved before a container is created and released when it is gone, so that the sum never exceeds the
     budget (spec T76). Who finds no container queues. The queue is fair: nobody overtakes its head, with one exception
-    that saves a cold start: a container that becomes free goes to the first waiter of its own function, until the
-    head has waited for `patience` seconds.
+    that saves a cold start: a container that becomes free goes to the first waiter of its own function, until nobody
+    of the head's function has got anything for `patience` seconds.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Pool:
         if not keep or slot.gone:
             self._remove(slot)
         elif self._queue and (waiter := self._next_for(slot.key)) is not None:
-            self._queue.grant(waiter, slot)
+            self._queue.grant(waiter, slot, self._clock())
         else:
             slot.state = State.IDLE
             slot.idle_since = self._clock()
@@ -168,7 +168,9 @@ class Pool:
 
     def _may_overtake(self, key: WarmKey) -> bool:
         head = self._queue.head()
-        return head is None or head.key == key or self._clock() - head.since < self._settings.patience
+        if head is None or head.key == key:
+            return True
+        return self._clock() - self._queue.stuck_since(head) < self._settings.patience
 
     def _next_for(self, key: WarmKey) -> Waiter | None:
         return self._queue.first_of(key) if self._may_overtake(key) else None
@@ -182,7 +184,7 @@ class Pool:
             elif not self._budget.reserve(head.memory):
                 self._make_room(head.memory)
                 return
-            self._queue.grant(head, slot)
+            self._queue.grant(head, slot, self._clock())
 
     def _make_room(self, needed: int) -> None:
         """Evict the containers that have been idle longest, if together they make the difference (spec 10.4)."""

@@ -24,6 +24,8 @@ class Queue:
     def __init__(self) -> None:
         self._all: OrderedDict[Waiter, None] = OrderedDict()
         self._by_key: dict[WarmKey, OrderedDict[Waiter, None]] = {}
+        self._granted: dict[WarmKey, float] = {}
+        """When a waiter of a key was last let go, while others of it wait."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -41,8 +43,13 @@ class Queue:
         """Return the next one whom a container of `key` serves."""
         return self._first(self._by_key.get(key, OrderedDict()))
 
-    def grant(self, waiter: Waiter, slot: Slot | None) -> None:
+    def stuck_since(self, waiter: Waiter) -> float:
+        """Return since when nobody of a waiter's key has got anything."""
+        return max(waiter.since, self._granted.get(waiter.key, 0.0))
+
+    def grant(self, waiter: Waiter, slot: Slot | None, now: float) -> None:
         """Let a waiter go with what it gets."""
+        self._granted[waiter.key] = now
         self.leave(waiter)
         waiter.granted.set_result(slot)
 
@@ -55,6 +62,7 @@ class Queue:
         del same[waiter]
         if not same:
             del self._by_key[waiter.key]
+            self._granted.pop(waiter.key, None)
 
     def _first(self, waiters: OrderedDict[Waiter, None]) -> Waiter | None:
         """Return the first that still waits: one that was just cancelled may not have left by itself yet."""

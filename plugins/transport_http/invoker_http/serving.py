@@ -52,6 +52,7 @@ async def serving(settings: Settings, intake: Intake, operations: Operations) ->
         listening = server.listening if http.listener == "aiohttp" else listener.listening
         await stack.enter_async_context(listening(door, http, sockets, tls))
         data_url = _announced("messages", "http" if tls is None else "https", http.bind, sockets)
+        logger.info("try: invoker message hello --param name=Ada | curl --data-binary @- %s/invoke", data_url)
         if exposure.sends_passwords_in_the_clear(http, data):
             logger.warning("callers send their password in the clear: set http.tls.certificate and http.tls.key")
         yield Addresses(data_url, admin_url)

@@ -214,6 +214,30 @@ async def test_the_head_of_the_queue_is_not_overtaken_for_ever() -> None:
         await same.release()
 
 
+async def test_a_head_whose_function_is_served_by_its_own_containers_evicts_nobody() -> None:
+    clock = Clock()
+    workshop = Workshop()
+    async with a_pool(workshop, memory=512, clock=clock) as pool:
+        ours, theirs = Holder(pool, "hello"), Holder(pool, "stranger")
+        await ours.has_it.wait()
+        await theirs.has_it.wait()
+        queued = []
+        for number, name in enumerate(("hello", "hello", "stranger"), 1):
+            queued.append(Holder(pool, name))
+            await waiting(pool, number)
+        second, third, same = queued
+
+        clock.now += 11  # beyond the patience of all
+        await ours.release()
+        await second.has_it.wait()
+        await theirs.release()
+        await same.has_it.wait()
+
+        assert (second.warm, same.warm, third.has_it.is_set(), workshop.created) == (True, True, False, 2)
+        for holder in (second, third, same):
+            await holder.release()
+
+
 async def test_who_gives_up_waiting_leaves_the_queue_and_holds_nobody_up() -> None:
     async with a_pool(Workshop(), memory=256) as pool:
         busy = Holder(pool, "busy")

@@ -116,6 +116,18 @@ def test_a_place_can_be_made_where_others_are(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_was_cleared_away_is_made_again(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    delete(place.path)
+
+    directory = place.directory(7)
+
+    assert directory.is_dir()
+    sweep(tmp_path)  # which another warden does when it starts
+    assert directory.is_dir()
+    place.remove()
+
+
 def test_a_base_that_is_no_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 

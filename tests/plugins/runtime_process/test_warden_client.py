@@ -111,11 +111,12 @@ async def test_events_go_to_whom_they_are_about() -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(client.spawn(an_order(1), some_descriptors(), first))
         tasks.create_task(client.spawn(an_order(2), some_descriptors(), second))
+        await asyncio.to_thread(peer.receive, 2)
         peer.send(Spawned(2, ""), Spawned(1, ""))
     exited = Exited(2, -9, memory_exhausted=True, peak=5)
 
     client.kill(2)
-    peer.receive(3)
+    await asyncio.to_thread(peer.receive, 3)
     peer.send(exited, Gone(2), Gone(7))
     await second.left.wait()
 
@@ -131,7 +132,7 @@ async def test_a_cancelled_start_takes_no_answer_amiss() -> None:
     client, peer = WardenClient(ours), Peer(theirs)
     charge = Recorded()
     start = asyncio.ensure_future(client.spawn(an_order(1), some_descriptors(), charge))
-    await asyncio.sleep(0)
+    await asyncio.to_thread(peer.receive, 1)
 
     start.cancel()
     peer.send(Spawned(1, ""), Gone(1))

@@ -148,7 +148,7 @@ class FreesFirst(Queue):
 
 class TellsEverybody(Queue):
     class told(Told):  # noqa: N801
-        async def completed(self, activation: Activation, ack: Ack) -> None:  # noqa: ARG002
+        async def completed(self, activation: Activation, ack: Ack) -> None:
             await super().completed(activation, Ack.COMBINED)
 
 
