@@ -87,9 +87,7 @@ def _measure(report: Report, section: str, where: Path, command: Sequence[str], 
                 [one.init for one in bare],
                 _FLOOR,
             ),
-            row_beside(
-                "  the rest of duration: /run", "ms", [one.run for one in ours], [one.run for one in bare], _FLOOR
-            ),
+            row("  the rest of duration: /run", "ms", [one.run for one in ours]),
             row("CPU of the invoker for each", "ms", cpu[:1]),
             row("  and of the warden", "ms", cpu[1:]),
         ],

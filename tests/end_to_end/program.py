@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 from invoker.config import NodeSettings, Settings
@@ -31,6 +32,17 @@ _AGAIN = 0.01
 
 _INHERITED = ("PATH", "PYTHONPATH", "VIRTUAL_ENV")
 _READY = "ready"
+
+
+class Process(subprocess.Popen[bytes]):
+    """A command that runs. A test that fails kills it, rather than wait for its end."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
 
 
 class Home:
@@ -61,9 +73,9 @@ class Home:
         """Return the whole command line."""
         return [sys.executable, "-m", "invoker", *arguments]
 
-    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
+    def start(self, *arguments: str, **environment: str) -> Process:
         """Start a command; its streams are pipes."""
-        return subprocess.Popen(
+        return Process(
             self.command(*arguments),
             cwd=self.folder,
             env=self.environment | environment,

@@ -133,6 +133,7 @@ async def test_people_read_lines_of_text(own_home: Home) -> None:
         assert process.stderr is not None
         lines = iter(process.stderr.readline, b"")
         url = next(line.split()[-1].decode() for line in lines if b"listening for messages on" in line)
+        assert next(lines).split()[1:4] == [b"info", b"try:", b"invoker"]
         assert next(lines).split()[1:] == [b"info", b"ready"]
         answer = await ask(Address.parse(url), "POST", "/invoke", message("echo"))
         process.terminate()

@@ -74,8 +74,8 @@ class PoolSettings(Section, frozen=True, kw_only=True):
     idle_timeout: Seconds = Seconds(600)
     """An idle container is removed after this time."""
     patience: Seconds = Seconds(0.1)
-    """How long the first in the queue is overtaken by those whose function has a container free, while its own has none;
-    about a cold start."""
+    """How long the first in the queue is overtaken by those whose function has a container free while its own has
+    none; about a cold start."""
 
 
 class IntakeSettings(Section, frozen=True, kw_only=True):

@@ -39,7 +39,7 @@ async def test_the_plugin_opens_the_transport_and_logs_where(caplog: pytest.LogC
 
     with caplog.at_level(logging.INFO, "invoker.http"):
         async with open_transport(settings, FakeIntake(), Operator()) as nothing:
-            urls = [record.__dict__["url"] for record in caplog.records]
+            urls = [record.__dict__["url"] for record in caplog.records if "url" in record.__dict__]
             for url in urls:
                 async with calling(url) as caller:
                     assert (await caller.ask(get("/ping"))).body == b"pong"
@@ -48,6 +48,7 @@ async def test_the_plugin_opens_the_transport_and_logs_where(caplog: pytest.LogC
     assert [record.getMessage() for record in caplog.records] == [
         f"listening for operators on {urls[0]}",
         f"listening for messages on {urls[1]}",
+        f"try: invoker message hello --param name=Ada | curl --data-binary @- {urls[1]}/invoke",
     ]
     assert all(url.startswith("http://127.0.0.1:") and not url.endswith(":0") for url in urls)
 
