@@ -131,7 +131,7 @@ async def opened(
     """Open everything but the doors. `functions` takes the place of the function store that the settings name."""
     compat = settings[RolesSettings].compat
     limits = settings[LimitsSettings]
-    keys = Keys(settings[EncryptionSettings].keys, unknown="pass" if compat == "openwhisk" else "refuse")
+    keys = _keys(settings)
     async with (
         plugins.activation_store(settings) as activations,
         recording(activations, settings[RecordingSettings]) as recorder,
@@ -140,7 +140,7 @@ async def opened(
         plugins.log_extractor(settings) as logs,
         container_pool(runtime, logs, settings[PoolSettings], settings[NodeSettings]) as pool,
         function_cache(
-            store, _runtimes(settings, runtime), settings[FunctionsSettings], exact=compat == "functions"
+            store, _kinds(settings, runtime), settings[FunctionsSettings], exact=compat == "functions"
         ) as cache,
         _admissions(plugins, settings) as admissions,
     ):
@@ -188,11 +188,32 @@ async def _admissions(plugins: Plugins, settings: Settings) -> AsyncIterator[Seq
         yield [await stack.enter_async_context(opening) for _, opening in plugins.admissions(settings)]
 
 
-def _runtimes(settings: Settings, runtime: ContainerRuntime) -> Runtimes:
-    """The operator's manifest, or else what the runtime offers of its own accord."""
+def _kinds(settings: Settings, runtime: ContainerRuntime) -> Runtimes:
+    """The operator's manifest, even if it is empty, or else what the runtime offers of its own accord."""
+    given = _manifest(settings)
+    return runtime.runtimes() if given is None else given
+
+
+def verify(settings: Settings) -> None:
+    """Check what can be told of the core's settings without opening anything.
+
+    Raises:
+        SettingsError: a key is none, or the manifest can't be read.
+    """
+    _keys(settings)
+    _manifest(settings)
+
+
+def _keys(settings: Settings) -> Keys:
+    passed = settings[RolesSettings].compat == "openwhisk"  # unknown schemes, as they are (spec 7.1.7)
+    return Keys(settings[EncryptionSettings].keys, unknown="pass" if passed else "refuse")
+
+
+def _manifest(settings: Settings) -> Runtimes | None:
+    """The operator's manifest, if there is one."""
     path = settings[RuntimesSettings].manifest
     if path is None:
-        return runtime.runtimes()
+        return None
     try:
         text = path.read_bytes()
     except OSError as error:

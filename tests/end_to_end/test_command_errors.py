@@ -82,8 +82,9 @@ def test_what_kubernetes_says_of_a_service_is_no_setting(home: Home) -> None:
     assert called.code == 0, called
 
 
-def test_a_manifest_that_is_not_there_is_named_by_those_who_need_it(home: Home) -> None:
-    called = home.call("--set", "runtimes.manifest=nofile.json", "run")
+@pytest.mark.parametrize("command", [["run"], ["check"], ["config", "validate"]])
+def test_a_manifest_that_is_not_there_is_named_by_those_who_need_it(home: Home, command: list[str]) -> None:
+    called = home.call("--set", "runtimes.manifest=nofile.json", *command)
 
     failed(called, 2, "runtimes.manifest: can't read nofile.json: No such file or directory")
 
@@ -233,11 +234,12 @@ def test_secrets_are_never_shown(home: Home, command: list[str]) -> None:
         assert "***" in called.output
 
 
-def test_a_key_that_is_none_is_named_without_being_shown(home: Home) -> None:
+@pytest.mark.parametrize("command", [["run"], ["check"], ["config", "validate"]])
+def test_a_key_that_is_none_is_named_without_being_shown(home: Home, command: list[str]) -> None:
     secrets = home.folder / "wrong.toml"
     secrets.write_text(f'[encryption.keys]\naes-128 = "{SECRET}"\n')
 
-    called = home.call("--secrets", secrets, "run")
+    called = home.call("--secrets", secrets, *command)
 
     failed(called, 2, "encryption.keys.aes-128")
     assert SECRET not in called.errors

@@ -98,7 +98,7 @@ def get(program: Program, name: str, namespace: str, *, code: bool, as_json: boo
     elif as_json:
         show_json({**_facts(function), "code": function.code})
     else:
-        show_table(("FIELD", "VALUE"), [(key, str(value)) for key, value in _facts(function).items()])
+        show_table(("FIELD", "VALUE"), _rows(function))
 
 
 @action.command()
@@ -138,6 +138,23 @@ async def _get(program: Program, ref: FunctionRef) -> Function:
 async def _delete(program: Program, ref: FunctionRef) -> None:
     async with _catalog(program) as catalog:
         await catalog.delete(ref)
+
+
+def _rows(function: Function) -> list[tuple[str, str]]:
+    """The facts in words."""
+    limits = function.limits
+    return [
+        ("name", function.document_id),
+        ("version", function.version),
+        ("revision", function.revision or "none"),
+        ("kind", function.kind),
+        ("code", "archive" if function.binary else "text"),
+        ("entry point", function.main or "main"),
+        ("timeout", f"{limits.timeout} ms"),
+        ("memory", f"{limits.memory} MB"),
+        ("logs", str(limits.logs)),
+        ("concurrency", str(limits.concurrency)),
+    ]
 
 
 def _facts(function: Function) -> dict[str, object]:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import click
 import msgspec
 
+from invoker.app import verify
 from invoker.cli.local import Nobody
 from invoker.cli.program import Program, run_loop
 from invoker.cli.terminal import json_option, show_json, show_table
@@ -51,6 +52,7 @@ def check(program: Program, *, as_json: bool) -> None:
 
 async def _findings(plugins: Plugins, settings: Settings) -> Sequence[Finding]:
     roles = settings[RolesSettings]
+    verify(settings)
     parts: list[tuple[str, str, Callable[[], AbstractAsyncContextManager[str]]]] = [
         ("activations", roles.activations, lambda: _records(plugins, settings)),
         ("functions", roles.functions, lambda: _functions(plugins, settings)),

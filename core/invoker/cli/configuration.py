@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from invoker.app import verify
 from invoker.cli.program import Program
 from invoker.cli.terminal import json_option, note, say, show_json, show_table
 from invoker.config import as_toml, template, to_jsonable
@@ -45,7 +46,7 @@ def show(program: Program, *, as_json: bool) -> None:
 @click.pass_obj
 def validate(program: Program) -> None:
     """Check the settings; every fault is listed."""
-    _ = program.settings
+    verify(program.settings)
     for warning in program.layers.warnings:
         note(f"warning: {warning}", "yellow")
     say("the settings are valid", "green")

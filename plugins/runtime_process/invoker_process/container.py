@@ -87,7 +87,11 @@ class ProcessContainer:
             self._free.append(connection)
 
     async def inspect(self) -> ContainerState:
-        """See `Container`. The warden tells of every end, so there is nothing to ask."""
+        """See `Container`. The warden tells of every end by itself; asked is how much memory a living one has had."""
+        if self._state.running and not self._removing:
+            peak = await self._warden.peak(self._ward)
+            if self._state.running:
+                return ContainerState(running=True, peak_memory=peak)
         return self._state
 
     async def remove(self) -> None:

@@ -37,6 +37,20 @@ class Kill(NamedTuple):
     ward: int
 
 
+class Ask(NamedTuple):
+    """Say how much memory a container has had at most. Answered by `Told`."""
+
+    ward: int
+
+
+class Told(NamedTuple):
+    """The answer to `Ask`."""
+
+    ward: int
+    peak: int | None
+    """Bytes, as far as was seen; `None` if nobody can tell, or there is no such container."""
+
+
 class Ready(NamedTuple):
     """The warden's first words: it serves."""
 
@@ -77,13 +91,13 @@ class Gone(NamedTuple):
     ward: int
 
 
-Message: TypeAlias = Spawn | Kill | Ready | Refused | Spawned | Exited | Gone
+Message: TypeAlias = Spawn | Kill | Ask | Told | Ready | Refused | Spawned | Exited | Gone
 
 LISTENER: Final = DESCRIPTORS - 1
 """Number of the listening socket in a container's first process: 0, 1 and 2 are its standard streams."""
 
 _MESSAGES: Final[Mapping[str, type[Message]]] = {
-    message.__name__: message for message in (Spawn, Kill, Ready, Refused, Spawned, Exited, Gone)
+    message.__name__: message for message in (Spawn, Kill, Ask, Told, Ready, Refused, Spawned, Exited, Gone)
 }
 
 

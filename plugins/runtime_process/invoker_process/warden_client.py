@@ -15,7 +15,20 @@ from typing import Final, Protocol, Self, TypeVar
 
 from invoker.errors import SettingsError, StartFailed
 from invoker_process import warden
-from invoker_process.frames import Exited, FrameReader, Gone, Kill, Message, Ready, Refused, Spawn, Spawned, encode
+from invoker_process.frames import (
+    Ask,
+    Exited,
+    FrameReader,
+    Gone,
+    Kill,
+    Message,
+    Ready,
+    Refused,
+    Spawn,
+    Spawned,
+    Told,
+    encode,
+)
 from invoker_process.settings import ProcessSettings
 
 T = TypeVar("T")
@@ -55,6 +68,8 @@ class WardenClient:
         self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
         self._charges: dict[int, Charge] = {}
         self._spawning: dict[int, asyncio.Future[None]] = {}
+        self._asking: dict[int, asyncio.Future[int | None]] = {}
+        """By container: who asks meanwhile gets the same answer."""
         self._started: asyncio.Future[Ready] = self._loop.create_future()
         self._ended = asyncio.Event()
         connection.setblocking(False)  # noqa: FBT003 (takes no keyword)
@@ -113,6 +128,16 @@ class WardenClient:
         """Have a container ended; its charge is told when it is gone."""
         self._send(Kill(ward))
 
+    async def peak(self, ward: int) -> int | None:
+        """Return how many bytes of memory a container has had at most; `None` if nobody can tell."""
+        if ward not in self._asking:
+            self._asking[ward] = self._loop.create_future()
+            self._send(Ask(ward))
+        if not self.alive:
+            self._asking.pop(ward)
+            return None
+        return await asyncio.shield(self._asking[ward])
+
     async def dismiss(self) -> bool:
         """Have everything ended and cleaned up, and wait until the warden has left; return whether it did all that."""
         self._on_death = _expected
@@ -158,6 +183,8 @@ class WardenClient:
                 self._charges[ward].exited(message)
             case Gone(ward) if ward in self._charges:
                 self._charges.pop(ward).gone()
+            case Told(ward, peak):
+                _settle(self._asking.pop(ward, None), peak)
             case Ready():
                 _settle(self._started, message)
             case Refused(reason):
@@ -175,6 +202,8 @@ class WardenClient:
         _settle(self._started, error)
         for started in self._spawning.values():
             _settle(started, error)
+        while self._asking:
+            _settle(self._asking.popitem()[1], None)
         charges, self._charges = list(self._charges.values()), {}
         self._on_death(charges)
 

@@ -1,10 +1,26 @@
 import pytest
 
-from invoker_process.frames import Exited, FrameReader, Gone, Kill, Message, Ready, Refused, Spawn, Spawned, encode
+from invoker_process.frames import (
+    Ask,
+    Exited,
+    FrameReader,
+    Gone,
+    Kill,
+    Message,
+    Ready,
+    Refused,
+    Spawn,
+    Spawned,
+    Told,
+    encode,
+)
 
 MESSAGES: list[Message] = [
     Spawn(1, ["/usr/bin/python", "-I"], {"LANG": "C.UTF-8", "__OW_API_HOST": "https://ö"}, 1 << 28, 1024, 1 << 30),
     Kill(2),
+    Ask(2),
+    Told(2, 7 << 20),
+    Told(2, None),
     Ready("/sys/fs/cgroup/x", ""),
     Refused("no"),
     Spawned(1, ""),

@@ -54,6 +54,21 @@ async def test_a_greedy_nodejs_action_ends_as_well(settings: Settings, node: str
     assert lost.state.peak_memory > LIMIT * 3 // 4
 
 
+async def test_a_living_container_tells_the_most_it_has_had(settings: Settings) -> None:
+    code = "def main(args):\n    kept = bytearray(60 << 20)\n    return {'size': len(kept)}\n"
+    async with process_runtime(settings) as runtime:
+        container = await loaded(runtime, code)
+        before = await container.inspect()
+        await run(container)
+        after = await container.inspect()
+
+    assert before.running
+    assert after.running
+    assert before.peak_memory is not None
+    assert after.peak_memory is not None
+    assert 1 * MB < before.peak_memory < 60 * MB
+
+
 async def test_what_several_together_take_is_too_much(settings: Settings) -> None:
     code = """
 import os

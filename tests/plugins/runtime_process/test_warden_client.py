@@ -10,7 +10,19 @@ import pytest
 
 from invoker import Settings
 from invoker.errors import StartFailed
-from invoker_process.frames import DESCRIPTORS, Exited, FrameReader, Gone, Kill, Message, Spawn, Spawned, encode
+from invoker_process.frames import (
+    DESCRIPTORS,
+    Ask,
+    Exited,
+    FrameReader,
+    Gone,
+    Kill,
+    Message,
+    Spawn,
+    Spawned,
+    Told,
+    encode,
+)
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
 from invoker_process.warden_client import WardenClient
@@ -125,6 +137,24 @@ async def test_events_go_to_whom_they_are_about() -> None:
     peer.close()
     await client.dismiss()
     assert first.told == ["gone"]
+
+
+async def test_many_that_ask_for_the_same_get_one_answer_and_none_from_a_dead_warden() -> None:
+    ours, theirs = socket.socketpair()
+    client, peer = WardenClient(ours), Peer(theirs)
+    askers = [asyncio.ensure_future(client.peak(1)) for _ in range(3)]
+    await asyncio.to_thread(peer.receive, 1)
+    peer.send(Told(1, 5))
+    answers = await asyncio.gather(*askers)
+    last = asyncio.ensure_future(client.peak(1))
+    await asyncio.to_thread(peer.receive, 2)
+    peer.close()
+
+    assert answers == [5, 5, 5]
+    assert peer.messages == [Ask(1), Ask(1)]
+    assert await last is None
+    await client.dismiss()
+    assert await client.peak(1) is None
 
 
 async def test_a_cancelled_start_takes_no_answer_amiss() -> None:

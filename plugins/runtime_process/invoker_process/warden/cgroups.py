@@ -146,6 +146,10 @@ class CgroupAccount:
         except OSError:
             return None
 
+    def look(self) -> int | None:
+        """See `Account`."""
+        return self.peak
+
     def enter(self) -> None:
         """See `Account`."""
         file = os.open(self._entry, os.O_WRONLY | os.O_CLOEXEC)  # `write_text` would take 2 ms after a fork

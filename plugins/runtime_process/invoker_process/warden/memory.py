@@ -21,6 +21,10 @@ class Account(Protocol):
         """Bytes it had at most, as far as was seen."""
         ...
 
+    def look(self) -> int | None:
+        """Return the peak, the present moment included."""
+        ...
+
     @property
     def descriptor(self) -> int | None:
         """Readable when `exhausted` should be asked; `None` if that is never so."""
@@ -87,6 +91,11 @@ class SampledAccount:
             self.due = None if self._exhausted else now + self._pause(used, now)
             self._last, self._last_at = used, now
         return self._exhausted
+
+    def look(self) -> int | None:
+        """See `Account`."""
+        self.peak = max(self._used(), self.peak or 0)
+        return self.peak
 
     def close(self) -> None:
         """See `Account`."""

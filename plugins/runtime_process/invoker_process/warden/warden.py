@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from invoker_process.frames import Exited, Gone, Kill, Message, Spawn, Spawned
+from invoker_process.frames import Ask, Exited, Gone, Kill, Message, Spawn, Spawned, Told
 from invoker_process.warden.line import Line, close
 from invoker_process.warden.memory import Account
 from invoker_process.warden.places import Place, delete
@@ -87,9 +87,15 @@ class Warden:
                 self._spawn(message, descriptors)
             elif isinstance(message, Kill):
                 self._doom(message.ward)
+            elif isinstance(message, Ask):
+                self._line.send(Told(message.ward, self._peak(message.ward)))
         if not self._line.open:
             for number in self._wards:
                 self._doom(number)
+
+    def _peak(self, number: int) -> int | None:
+        ward = self._wards.get(number)
+        return None if ward is None or ward.ended else ward.account.look()
 
     def _spawn(self, order: Spawn, descriptors: list[int]) -> None:
         error = ""
