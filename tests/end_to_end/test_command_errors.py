@@ -8,6 +8,7 @@ from tests.end_to_end.distributions import distribution, search_path
 from tests.end_to_end.program import Called, Home
 
 SECRET = "hunter2-and-more"
+KEY = "AAECAwQFBgcICQoLDA0ODw=="
 
 
 def call_with(home: Home, places: list[Path], *arguments: str) -> Called:
@@ -224,12 +225,13 @@ def test_every_value_is_explained(own_home: Home) -> None:
 @pytest.mark.parametrize("command", [["show"], ["show", "--json"], ["explain"], ["explain", "--json"], ["validate"]])
 def test_secrets_are_never_shown(home: Home, command: list[str]) -> None:
     secrets = home.folder / "secrets.toml"
-    secrets.write_text(f'[http]\nusername = "me"\npassword = "{SECRET}"\n[encryption.keys]\naes-128 = "{SECRET}"\n')
+    secrets.write_text(f'[http]\nusername = "me"\npassword = "{SECRET}"\n[encryption.keys]\naes-128 = "{KEY}"\n')
 
     called = home.call("--secrets", secrets, "config", *command)
 
     assert called.code == 0, called
     assert SECRET not in called.output + called.errors
+    assert KEY not in called.output + called.errors
     if command != ["validate"]:
         assert "***" in called.output
 

@@ -274,3 +274,13 @@ async def test_interrupted_it_leaves_nothing_behind(own_home: Home, number: sign
     assert output == b""
     assert b"Traceback" not in errors
     assert of_actions(own_home.work) == []
+
+
+def test_what_memory_it_took_is_told(home: Home) -> None:
+    file = written(home, "large.py", "kept = bytearray(40 << 20)\ndef main(args): return {}")
+
+    told = home.call("invoke", file, "--json").json
+    shown = home.call("invoke", file).errors
+
+    assert 40 << 20 <= told["peakMemory"] < 100 << 20
+    assert "MB, limit 256 MB" in shown
