@@ -13,7 +13,8 @@ from bench.target import PROXIES
 
 
 def _http(report: Report, options: argparse.Namespace) -> None:
-    for proxy in (options.proxy,) if options.proxy else ("python", "instant"):
+    proxies = (options.proxy,) if options.proxy else ("python",) if options.quick else ("python", "instant")
+    for proxy in proxies:
         overhead.measure(report, overhead.Plan.of(proxy, quick=options.quick))
 
 
@@ -37,7 +38,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of {', '.join(MEASUREMENTS)}; by default all")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a minute for http")
-    parser.add_argument("--proxy", choices=PROXIES, help="http: the action proxy; by default python, then instant")
+    parser.add_argument(
+        "--proxy",
+        choices=PROXIES,
+        help="http: the action proxy; by default python, then instant; python alone with --quick",
+    )
     parser.add_argument("--seconds", type=float, default=60, help="soak: how long (default: %(default)s)")
     parser.add_argument("--clients", type=int, default=64, help="soak: how many (default: %(default)s)")
     parser.add_argument("--actions", type=int, default=4, help="soak: how many they share (default: %(default)s)")

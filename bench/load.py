@@ -60,6 +60,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of CPU time of each process that was watched."""
 
     @property
+    def faults(self) -> tuple[str, ...]:
+        """What was wrong, if anything."""
+        if not self.wrong:
+            return () if self.count else ("there was no answer at all",)
+        return (f"{self.wrong} of {self.count} answers were wrong", *self.examples)
+
+    @property
     def rate(self) -> float:
         """Answers per second."""
         return self.count / self.seconds
@@ -119,7 +126,8 @@ async def _round(plan: Round) -> Seen:
         client.close()
     for _ in late:
         tally.refuse(0, f"no answer within {PATIENCE} s")
-    await asyncio.sleep(AFTERMATH)
+    if plan.watch:
+        await asyncio.sleep(AFTERMATH)
     used = tuple((machine.cpu_ns(pid) - before) / 1e9 for pid, before in zip(plan.watch, cpu, strict=True))
     return _seen(tally, seconds, used)
 

@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     def of(cls, proxy: str, *, quick: bool) -> "Plan":
         """Return what `python -m bench http` measures, or a minute's worth of it."""
         if quick:
-            return cls(proxy, 5, 0.4, (1, 32), (32,))
+            return cls(proxy, 5, 0.35, (1, 32), (32,))
         return cls(proxy, 7, 1.0, (1, 8, 32, 64), (1, 8, 32, 64))
 
 
@@ -97,7 +97,7 @@ def _latency(report: Report, plan: Plan, place: _Place) -> None:
     progress(section)
     _warm(report, section, place, 1)
     direct, relayed, ours = [], [], []
-    for _ in range(max(plan.rounds, 7)):
+    for _ in range(plan.rounds):
         direct.append(place.direct(1, plan.seconds))
         relayed.append(place.relayed(1, plan.seconds))
         ours.append(place.ours(1, plan.seconds))
@@ -158,4 +158,4 @@ def _warm(report: Report, section: str, place: _Place, clients: int) -> None:
 
 def _check(report: Report, section: str, seen: Sequence[Seen]) -> None:
     for one in seen:
-        report.fault(section, one.examples)
+        report.fault(section, one.faults)

@@ -20,6 +20,8 @@ CLIENTS: Final = 32
 _SECTION: Final = f"profile, {CLIENTS} clients, instant action proxies"
 
 _SHOWN: Final = 45
+_ALL: Final = 0.99
+"""The share of what is below everything, which says nothing."""
 
 
 def measure(report: Report, *, quick: bool) -> None:
@@ -39,13 +41,14 @@ def measure(report: Report, *, quick: bool) -> None:
             seen = load.run(plan)
             after = _threads(invoker.pid)
         samples = msgspec.json.decode(found.read_bytes(), type=Samples)
-    report.fault(_SECTION, seen.examples)
+    report.fault(_SECTION, seen.faults)
     each = seen.cpu[0] / seen.count * 1e6
     used = {name: tuple(now - then for now, then in zip(after[name], before[name], strict=True)) for name in before}
     whole = sum(user + system for user, system in used.values())
     main = sum(used[str(invoker.pid)]) / whole * each
     rows = [row("CPU per invocation, sampler included", "µs", [each])]
-    for name, (user, system) in used.items():
+    for thread, (user, system) in used.items():
+        name = "main" if thread == str(invoker.pid) else thread
         rows.append(row(f"thread {name}: user", "µs", [user / whole * each]))
         rows.append(row(f"thread {name}: system", "µs", [system / whole * each]))
     report.add(_SECTION, rows)
@@ -56,7 +59,8 @@ def measure(report: Report, *, quick: bool) -> None:
 
 
 def _shares(counts: dict[str, int], samples: Samples, each: float) -> list[Row]:
-    ranked = sorted(counts.items(), key=lambda item: -item[1])[:_SHOWN]
+    told = {name: count for name, count in counts.items() if count < _ALL * samples.total}
+    ranked = sorted(told.items(), key=lambda item: -item[1])[:_SHOWN]
     return [row(name, "µs", [count / samples.total * each]) for name, count in ranked]
 
 

@@ -71,7 +71,7 @@ def _soaked(report: Report, section: str, plan: Plan, where: Path, load: Load) -
         containers = invoker.containers()
         invoker.signal(signal.SIGTERM)
         code = invoker.wait()
-    report.fault(section, (*warm.examples, *seen.examples))
+    report.fault(section, (*warm.faults, *seen.faults))
     if code != 0:
         report.fault(section, [f"exit code {code} after SIGTERM"])
     rows = _rows(samples, seen) + _vanished(report, section, where, "SIGTERM")

@@ -6,6 +6,8 @@ import msgspec
 
 from invoker.entities.function import Limits
 
+_WORDS = ("success", "application_error", "developer_error", "system_error")
+
 
 class Status(enum.IntEnum):
     """The `statusCode` of a response (spec 8.4.1)."""
@@ -18,13 +20,9 @@ class Status(enum.IntEnum):
     WHISK_ERROR = 3
     """Our failure. Controllers count these against the invoker (spec T11)."""
 
-    @property
-    def word(self) -> str:
-        """Return the status in words, as logs and metrics spell it."""
-        return _WORDS[self]
-
-
-_WORDS = ("success", "application_error", "developer_error", "system_error")
+    def __init__(self, code: int) -> None:
+        self.word = _WORDS[code]
+        """The status in words, as logs and metrics spell it."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -1,5 +1,7 @@
 """Who asks for which function, with what."""
 
+from typing import Final
+
 import msgspec
 
 from invoker.entities.function import FunctionRef
@@ -34,6 +36,10 @@ class CallerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes that are kept of a longer one."""
 
 
+NARROWS_NOTHING: Final = CallerLimits()
+"""What most callers have; shared, so that it is known at a glance."""
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """On whose behalf a function runs (spec 1.5)."""
 
@@ -43,7 +49,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     namespace_uuid: str = ""
     authkey: msgspec.Raw = msgspec.Raw(b"{}")
     """A JSON object, opaque: each of its fields is shown to the function (spec 1.5.2, T18). A secret."""
-    limits: CallerLimits = CallerLimits()
+    limits: CallerLimits = NARROWS_NOTHING
     annotations: msgspec.Raw | None = None
     """JSON array that `functions` compatibility copies into records (spec 1.10.2)."""
 

@@ -1,8 +1,10 @@
 """Whether an action's limits are allowed here, and for this caller (spec 6.6.3, 11.1)."""
 
+from functools import lru_cache
+
 from invoker.config import Compat, LimitsSettings
 from invoker.entities.function import Limits
-from invoker.entities.request import CallerLimits
+from invoker.entities.request import NARROWS_NOTHING, CallerLimits
 
 _REFUSED = "requirement failed: "
 """What upstream's language puts before such texts (spec 11.1)."""
@@ -15,10 +17,17 @@ class LimitsCheck:
         self._system = system
         self._max_memory = min(system.max_memory, pool_memory >> 20)
         self._logs_scale = 1 if compat == "openwhisk" else 1024  # documents count logs in KB there (spec T30)
+        self._by_system = lru_cache(maxsize=1024)(lambda limits: self._check(limits, NARROWS_NOTHING))
+        """Most callers narrow nothing, and most actions have one of a few sets of limits."""
         self._log_unit = "MB" if compat == "openwhisk" else "KB"
 
     def violation(self, limits: Limits, caller: CallerLimits) -> str | None:
         """Return the text of the first limit that is broken, in upstream's order, or `None`."""
+        if caller is NARROWS_NOTHING:
+            return self._by_system(limits)
+        return self._check(limits, caller)
+
+    def _check(self, limits: Limits, caller: CallerLimits) -> str | None:
         system = self._system
         return (
             _outside(

@@ -18,26 +18,26 @@ class Waiter:
     """A warm slot, or `None`: `memory` bytes are reserved for a container of its own."""
 
 
-class Queue:
-    """Waiters in the order they came, and for each warm key too: a long queue is never searched. Owned by the pool."""
+class Queue(OrderedDict[Waiter, None]):
+    """Waiters in the order they came, and for each warm key too: a long queue is never searched. Owned by the pool.
+
+    A dictionary itself, so that asking whether anybody waits, twice in each invocation, costs nothing.
+    """
 
     def __init__(self) -> None:
-        self._all: OrderedDict[Waiter, None] = OrderedDict()
+        super().__init__()
         self._by_key: dict[WarmKey, OrderedDict[Waiter, None]] = {}
         self._granted: dict[WarmKey, float] = {}
         """When a waiter of a key was last let go, while others of it wait."""
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     def append(self, waiter: Waiter) -> None:
         """Join at the end."""
-        self._all[waiter] = None
+        self[waiter] = None
         self._by_key.setdefault(waiter.key, OrderedDict())[waiter] = None
 
     def head(self) -> Waiter | None:
         """Return who is next."""
-        return self._first(self._all)
+        return self._first(self)
 
     def first_of(self, key: WarmKey) -> Waiter | None:
         """Return the next one whom a container of `key` serves."""
@@ -55,9 +55,9 @@ class Queue:
 
     def leave(self, waiter: Waiter) -> None:
         """Forget a waiter, if it is still here."""
-        if waiter not in self._all:
+        if waiter not in self:
             return
-        del self._all[waiter]
+        del self[waiter]
         same = self._by_key[waiter.key]
         del same[waiter]
         if not same:

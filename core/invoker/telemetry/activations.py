@@ -109,10 +109,11 @@ class ActivationTelemetry:
 def as_json(end: Finished) -> bytes:
     """Encode a line for machines."""
     activation = end.activation
+    status = activation.outcome.status
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     line = Line(
         timestamp=f"{_second(seconds)}.{nanoseconds // 1_000_000:03d}Z",
-        level="warning" if activation.is_system_error else "info",
+        level="warning" if status is Status.WHISK_ERROR else "info",
         message="invocation completed",
         tid=end.transaction_id,
         aid=activation.activation_id,
@@ -121,14 +122,14 @@ def as_json(end: Finished) -> bytes:
         function=activation.path,
         via=end.via,
         kind=activation.kind,
-        status=activation.outcome.status.word,
+        status=status.word,
         container_type=None if end.container is None else _STARTS[end.warm],
         container=end.container,
         wait_time=activation.wait_time,
         init_time=activation.init_time,
         run_time=end.run_time,
         log_time=end.log_time,
-        duration=activation.duration,
+        duration=activation.end - activation.start,
         result_size=activation.outcome.size,
         log_lines=len(activation.logs),
         context=end.context or {},

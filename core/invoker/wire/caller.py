@@ -4,7 +4,7 @@ from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
-from invoker.entities.request import Caller, CallerLimits
+from invoker.entities.request import NARROWS_NOTHING, Caller, CallerLimits
 from invoker.units import ByteSize
 from invoker.wire import names, raw
 
@@ -62,7 +62,6 @@ class User(msgspec.Struct, gc=False):
 
 
 _NO_LIMITS: Final = Limits()
-_SYSTEM_LIMITS: Final = CallerLimits()
 _SHORTEST_SUBJECT: Final = 5
 _RIGHTS: Final = ("READ", "PUT", "DELETE", "ACTIVATE")
 
@@ -104,7 +103,7 @@ def write(caller: Caller) -> dict[str, object]:
 
 def _limits(given: Limits | None) -> CallerLimits:
     if given is None or given == _NO_LIMITS:
-        return _SYSTEM_LIMITS
+        return NARROWS_NOTHING
     return CallerLimits(
         store_activations=given.store_activations is not False,
         min_timeout=given.min_timeout,
