@@ -1,5 +1,6 @@
 """The `user` of an activation message: on whose behalf a function runs (spec 1.5)."""
 
+from functools import lru_cache
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -66,12 +67,24 @@ _SHORTEST_SUBJECT: Final = 5
 _RIGHTS: Final = ("READ", "PUT", "DELETE", "ACTIVATE")
 
 
-def read(user: User) -> Caller:
-    """Return the caller.
+_USER: Final = msgspec.json.Decoder(User)
+
+
+@lru_cache(maxsize=1024)  # the same few callers come again and again: 0.3 µs instead of 2
+def read(user: bytes) -> Caller:
+    """Return the caller that the JSON of `user` describes.
 
     Raises:
         names.Misfit: a field is of no use.
+        msgspec.DecodeError: it isn't JSON that can be read.
     """
+    try:
+        return _caller(_USER.decode(user))
+    except msgspec.ValidationError as error:
+        raise names.Misfit(str(error).replace("`$", "`$.user", 1)) from None
+
+
+def _caller(user: User) -> Caller:
     if len(user.subject) < _SHORTEST_SUBJECT:
         raise names.Misfit(f"user.subject has fewer than {_SHORTEST_SUBJECT} characters")
     if not raw.is_object(user.authkey):

@@ -35,7 +35,7 @@ class _Controller(msgspec.Struct, gc=False, rename="camel"):
 class _Message(msgspec.Struct, gc=False, rename="camel"):
     transid: msgspec.Raw
     action: _Action | str
-    user: caller.User
+    user: msgspec.Raw
     activation_id: str | int
     root_controller_index: _Controller
     blocking: bool
@@ -129,7 +129,7 @@ def _request(read: _Message, content: msgspec.Raw, transid: msgspec.Raw) -> Requ
         activation_id=_activation_id(read.activation_id, "activationId"),
         transaction=_transaction(transid),
         function=_function(read.action, read.revision or None),
-        caller=caller.read(read.user),
+        caller=caller.read(bytes(read.user)),
         controller=controller.as_string,
         blocking=read.blocking,
         content=_content(content),
