@@ -28,49 +28,25 @@ class LimitsCheck:
         return self._check(limits, caller)
 
     def _check(self, limits: Limits, caller: CallerLimits) -> str | None:
-        system = self._system
-        return (
-            _outside(
-                limits.timeout,
-                _highest(system.min_timeout, caller.min_timeout),
-                _lowest(system.max_timeout, caller.max_timeout),
-                what="duration",
-                unit=" milliseconds",
-            )
-            or _outside(
-                limits.memory,
-                _highest(system.min_memory, caller.min_memory),
-                _lowest(self._max_memory, caller.max_memory),
-                what="memory size",
-                unit=" MB",
-            )
-            or _outside(
-                limits.concurrency,
-                _highest(system.min_concurrency, caller.min_concurrency),
-                _lowest(system.max_concurrency, caller.max_concurrency),
-                what="concurrency",
-                unit="",
-            )
-            or _outside(
-                limits.logs,
-                _highest(system.min_logs * self._logs_scale, caller.min_logs),
-                _lowest(system.max_logs * self._logs_scale, caller.max_logs),
-                what="log size",
-                unit=f" {self._log_unit}",
-            )
+        system, scale = self._system, self._logs_scale
+        time, memory = (system.min_timeout, system.max_timeout), (system.min_memory, self._max_memory)
+        logs = (system.min_logs * scale, system.max_logs * scale)
+        shared = (system.min_concurrency, system.max_concurrency)
+        violations = (
+            _outside("duration", " milliseconds", limits.timeout, time, caller.min_timeout, caller.max_timeout),
+            _outside("memory size", " MB", limits.memory, memory, caller.min_memory, caller.max_memory),
+            _outside("concurrency", "", limits.concurrency, shared, caller.min_concurrency, caller.max_concurrency),
+            _outside("log size", f" {self._log_unit}", limits.logs, logs, caller.min_logs, caller.max_logs),
         )
+        return next((text for text in violations if text is not None), None)
 
 
-def _highest(system: int, caller: int | None) -> int:
-    return system if caller is None else max(system, caller)
-
-
-def _lowest(system: int, caller: int | None) -> int:
-    return system if caller is None else min(system, caller)
-
-
-def _outside(value: int, minimum: int, maximum: int, *, what: str, unit: str) -> str | None:
-    """Bounds are inclusive (spec 6.6.3)."""
+def _outside(
+    what: str, unit: str, value: int, system: tuple[int, int], at_least: int | None, at_most: int | None
+) -> str | None:
+    """Bounds are inclusive (spec 6.6.3); a caller may narrow the system's, not widen them."""
+    minimum = system[0] if at_least is None else max(system[0], at_least)
+    maximum = system[1] if at_most is None else min(system[1], at_most)
     if value > maximum:
         return f"{_REFUSED}{what} {value}{unit} exceeds allowed threshold of {maximum}{unit}"
     if value < minimum:

@@ -1,7 +1,6 @@
 """The runtime lives close to the event loop, so its tests run on both kinds; those of the proxies have none."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,7 @@ import pytest
 from invoker import Settings
 from invoker_process.settings import ProcessSettings
 from invoker_process.warden.places import PREFIX, remaining
-
-
-def _uvloop() -> asyncio.AbstractEventLoop:
-    loop: asyncio.AbstractEventLoop = pytest.importorskip("uvloop").new_event_loop()
-    return loop
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": _uvloop}
+from tests.loops import pytest_asyncio_loop_factories  # noqa: F401 (pytest finds it here)
 
 
 @pytest.fixture(params=["auto", "off"])

@@ -1,22 +1,11 @@
 """The listeners live close to the event loop, so their tests run on both kinds; and both listeners do the same."""
 
-import asyncio
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.loops import pytest_asyncio_loop_factories  # noqa: F401 (pytest finds it here)
 from tests.plugins.transport_http.certificates import Certificates, issued
-
-
-def _uvloop() -> asyncio.AbstractEventLoop:
-    loop: asyncio.AbstractEventLoop = pytest.importorskip("uvloop").new_event_loop()
-    return loop
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": _uvloop}
 
 
 @pytest.fixture(params=["httptools", "aiohttp"])
