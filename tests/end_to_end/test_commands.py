@@ -57,6 +57,20 @@ def test_an_action_is_put_listed_shown_and_deleted(own_home: Home) -> None:
     assert own_home.call("action", "list", "--json").json == []
 
 
+def test_every_answer_can_be_had_for_programs(own_home: Home) -> None:
+    (own_home.folder / "greets.py").write_text(GREETS)
+    written = own_home.call("config", "init", "--json")
+    valid = own_home.call("config", "validate", "--json")
+    invalid = own_home.call("--set", "pool.memory=lots", "config", "validate", "--json")
+    own_home.call("action", "put", "greets", "greets.py")
+    deleted = own_home.call("action", "delete", "greets", "--json")
+
+    assert written.json == {"written": "invoker.toml"}
+    assert (valid.code, valid.json) == (0, {"valid": True, "warnings": []})
+    assert (invalid.code, invalid.json["valid"], len(invalid.json["faults"])) == (2, False, 1)
+    assert deleted.json == {"deleted": "guest/greets"}
+
+
 async def test_an_action_that_is_put_beside_a_running_invoker_can_be_invoked(program: Running) -> None:
     (program.home.folder / "fresh.py").write_text("def main(args): return {'fresh': True}")
 

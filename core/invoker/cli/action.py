@@ -104,12 +104,16 @@ def get(program: Program, name: str, namespace: str, *, code: bool, as_json: boo
 @action.command()
 @click.argument("name")
 @namespace_option
+@json_option
 @click.pass_obj
-def delete(program: Program, name: str, namespace: str) -> None:
+def delete(program: Program, name: str, namespace: str, *, as_json: bool) -> None:
     """Remove an action."""
     ref = reference(name, namespace)
     run_loop(_delete(program, ref))
-    say(f"deleted {ref.document_id}")
+    if as_json:
+        show_json({"deleted": ref.document_id})
+    else:
+        say(f"deleted {ref.document_id}")
 
 
 @asynccontextmanager

@@ -55,10 +55,14 @@ def list_activations(program: Program, limit: int, name: str | None, namespace: 
 @activation.command()
 @click.argument("activation_id")
 @namespace_option
+@json_option
 @click.pass_obj
-def get(program: Program, activation_id: str, namespace: str) -> None:
-    """Show one record, as JSON."""
+def get(program: Program, activation_id: str, namespace: str, *, as_json: bool) -> None:
+    """Show one record: JSON either way, for people with line breaks."""
     found = run_loop(_get(program, namespace, activation_id))
+    if as_json:
+        show_json(_document(found))
+        return
     click.echo(msgspec.json.format(bytes(_document(found)), indent=2).decode())
 
 

@@ -1,13 +1,15 @@
 """`invoker config`: where settings come from and what they are."""
 
+import sys
 from pathlib import Path
 
 import click
 
 from invoker.app import verify
 from invoker.cli.program import Program
-from invoker.cli.terminal import json_option, note, say, show_json, show_table
+from invoker.cli.terminal import MISUSED, json_option, note, say, show_json, show_table
 from invoker.config import as_toml, template, to_jsonable
+from invoker.errors import SettingsError
 
 
 @click.group()
@@ -17,8 +19,9 @@ def config() -> None:
 
 @config.command()
 @click.argument("file", default="invoker.toml", type=click.Path(path_type=Path))
+@json_option
 @click.pass_obj
-def init(program: Program, file: Path) -> None:
+def init(program: Program, file: Path, *, as_json: bool) -> None:
     """Write a commented settings file with every setting at its default; never over one that exists."""
     try:
         with file.open("x") as new:
@@ -27,6 +30,9 @@ def init(program: Program, file: Path) -> None:
         raise click.ClickException(f"{file} is there already; move it away, or name another file") from error
     except OSError as error:
         raise click.ClickException(f"can't write {file}: {error.strerror}") from error
+    if as_json:
+        show_json({"written": str(file)})
+        return
     say(f"wrote {file}; uncomment what you want to change, then: invoker --config {file} config validate")
 
 
@@ -43,10 +49,20 @@ def show(program: Program, *, as_json: bool) -> None:
 
 
 @config.command()
+@json_option
 @click.pass_obj
-def validate(program: Program) -> None:
+def validate(program: Program, *, as_json: bool) -> None:
     """Check the settings; every fault is listed."""
-    verify(program.settings)
+    try:
+        verify(program.settings)
+    except SettingsError as error:
+        if not as_json:
+            raise
+        show_json({"valid": False, "faults": error.faults})
+        sys.exit(MISUSED)
+    if as_json:
+        show_json({"valid": True, "warnings": program.layers.warnings})
+        return
     for warning in program.layers.warnings:
         note(f"warning: {warning}", "yellow")
     say("the settings are valid", "green")

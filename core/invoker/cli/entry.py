@@ -15,13 +15,11 @@ from invoker.cli.listing import plugins, version
 from invoker.cli.message import message
 from invoker.cli.program import Program
 from invoker.cli.run import run
-from invoker.cli.terminal import complain
+from invoker.cli.terminal import MISUSED, complain
 from invoker.errors import InvokerError
 
 FAILED = 1
 """Exit code: it did not work."""
-MISUSED = 2
-"""Exit code: the command or the settings are wrong."""
 INTERRUPTED = 130
 
 

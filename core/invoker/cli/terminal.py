@@ -21,6 +21,9 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MISUSED = 2
+"""Exit code: the command or the settings are wrong."""
+
 COLOURS = {
     Status.SUCCESS: "green",
     Status.APPLICATION_ERROR: "yellow",
