@@ -30,8 +30,19 @@ def absent(request: pytest.FixtureRequest) -> Callable[[str], None]:
 @pytest.fixture(scope="session")
 def node(absent: Callable[[str], None]) -> str:
     """The Node.js program."""
-    found = shutil.which("node")
+    return program("node", absent)
+
+
+@pytest.fixture(scope="session")
+def curl_program(absent: Callable[[str], None]) -> str:
+    """The curl program."""
+    return program("curl", absent)
+
+
+def program(name: str, absent: Callable[[str], None]) -> str:
+    """Find a program on PATH."""
+    found = shutil.which(name)
     if found is None:
-        absent("Node.js is not installed: no `node` on PATH")
+        absent(f"there is no `{name}` on PATH")
     assert found is not None
     return found

@@ -1,7 +1,6 @@
 """What the plugin's README says is so."""
 
 import asyncio
-import os
 import re
 import tomllib
 from pathlib import Path
@@ -70,9 +69,7 @@ def test_the_message_is_a_message() -> None:
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if "https:" not in each])
-async def test_the_commands_work(command: str, tmp_path: Path) -> None:
-    if not any(os.access(Path(folder) / "curl", os.X_OK) for folder in os.get_exec_path()):
-        pytest.skip("curl is not installed")
+async def test_the_commands_work(command: str, tmp_path: Path, curl_program: str) -> None:
     (tmp_path / "message.json").write_text(MESSAGE)
     settings = http(admin="127.0.0.1:0", username="controller", password=Secret("secret"))
 
@@ -82,7 +79,8 @@ async def test_the_commands_work(command: str, tmp_path: Path) -> None:
             "http://127.0.0.1:8081", addresses.admin
         )
         curl = await asyncio.create_subprocess_exec(
-            *line.replace("--user controller", "--user controller:secret").split(),
+            curl_program,
+            *line.replace("--user controller", "--user controller:secret").split()[1:],
             cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """One proxy of each language for every test."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +9,12 @@ from tests.plugins.runtime_process.proxies.proxy import Proxy, command
 
 
 @pytest.fixture
-def start(language: str, request: pytest.FixtureRequest) -> list[str]:
+def start(language: str, absent: Callable[[str], None]) -> list[str]:
     """How to start a proxy. Without Node.js its half is skipped; with `--all-services` it fails."""
     found = command(language)
     if found is None:
-        absent = pytest.fail if request.config.getoption("--all-services", default=False) else pytest.skip
         absent("there is no `node` here, so its action proxy can't be tested")
+    assert found is not None
     return found
 
 
