@@ -125,7 +125,7 @@ async def test_a_caller_that_leaves_in_the_middle_of_its_answer_disturbs_nobody(
     listener: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     intake = FakeIntake()
-    intake.outcomes.append(an_outcome(b'"' + b"x" * 20_000_000 + b'"'))
+    intake.outcomes.append(an_outcome(b'"' + b"x" * 60_000_000 + b'"'))
 
     async with listening(intake, http(listener=listener)) as url:
         async with calling(url, limit=1 << 10) as caller:
@@ -202,7 +202,7 @@ async def test_a_caller_that_does_not_read_its_answer_holds_nobody_up(
     monkeypatch.setattr("invoker_http.listener.FLUSH", flush)
     monkeypatch.setattr("invoker_http.server.FLUSH", flush)
     intake = FakeIntake()
-    intake.outcomes.append(an_outcome(b'"' + b"x" * 20_000_000 + b'"'))
+    intake.outcomes.append(an_outcome(b'"' + b"x" * 60_000_000 + b'"'))
 
     async with AsyncExitStack() as stack:
         async with listening(intake, http(listener=listener, body_timeout=Seconds(patience))) as url:
@@ -217,7 +217,8 @@ async def test_a_caller_that_does_not_read_its_answer_holds_nobody_up(
 
 async def test_the_next_request_waits_until_an_answer_is_read(listener: str) -> None:
     intake = FakeIntake()
-    intake.outcomes.append(an_outcome(b'"' + b"x" * 20_000_000 + b'"'))
+    size = 60_000_000  # more than the 32 MB that a kernel may keep for a reader
+    intake.outcomes.append(an_outcome(b'"' + b"x" * size + b'"'))
 
     async with listening(intake, http(listener=listener)) as url, calling(url) as caller:
         await caller.send(post(a_message()) * 2)
@@ -227,7 +228,7 @@ async def test_the_next_request_waits_until_an_answer_is_read(listener: str) -> 
         large = await caller.response()
         small = await caller.response()
 
-    assert len(json.loads(large.body)["response"]["response"]["result"]) == 20_000_000
+    assert len(json.loads(large.body)["response"]["response"]["result"]) == size
     assert small.status == HTTPStatus.OK
 
 
