@@ -1,6 +1,7 @@
 """Options and fixtures that every test may use."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=False,
         help="fail, rather than skip, a test whose service or program is missing",
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was not tested, and why."""
+    reasons = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        told = "; ".join(f"{reason} ({count} tests)" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"not tested here: {told}", yellow=True)
 
 
 @pytest.fixture(scope="session")

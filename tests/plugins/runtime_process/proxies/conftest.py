@@ -13,7 +13,7 @@ def start(language: str, absent: Callable[[str], None]) -> list[str]:
     """How to start a proxy. Without Node.js its half is skipped; with `--all-services` it fails."""
     found = command(language)
     if found is None:
-        absent("there is no `node` here, so its action proxy can't be tested")
+        absent("there is no `node` on PATH")
     assert found is not None
     return found
 
