@@ -5,6 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 
 import msgspec
 
@@ -22,8 +23,9 @@ from invoker.config import (
     Settings,
     ShutdownSettings,
     TelemetrySettings,
+    node_of,
 )
-from invoker.contracts import Admission, ContainerRuntime, FunctionStore
+from invoker.contracts import Admission, ContainerRuntime, FunctionStore, OperatorDoor
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError
 from invoker.functions import function_cache
@@ -36,10 +38,13 @@ from invoker.invocation.reporting import Reporting
 from invoker.operations import Overview
 from invoker.plugins import Plugins
 from invoker.pool import Pool, container_pool
+from invoker.presence import announced
 from invoker.recording import Recorder, recording
 from invoker.telemetry import ActivationTelemetry, LogWriter, Metrics
 from invoker.wire import manifest
 from invoker.wire.locked import Keys
+
+T = TypeVar("T")
 
 logger = logging.getLogger("invoker")
 
@@ -79,15 +84,20 @@ async def serve(plugins: Plugins, settings: Settings, signals: Signals, writer: 
     shutdown: no new work, running work finished, containers gone, records kept.
     """
     async with opened(plugins, settings, writer) as parts, AsyncExitStack() as doors:
+        operators: str | None = None
         for name, transport in plugins.transports(settings, parts.invoker, parts.overview):
-            await doors.enter_async_context(transport)  # from here on, work arrives
+            door = await doors.enter_async_context(transport)  # from here on, work arrives
             logger.debug("transport %s is open", name)
-        _settle_memory()
-        parts.overview.phase = "running"
-        logger.info("ready", extra={"event": "ready"})
-        await signals.stop.wait()
-        parts.overview.phase = "stopping"
-        await _close(doors, parts.invoker, settings, signals)
+            if operators is None and isinstance(door, OperatorDoor):
+                operators = door.operators
+        node = settings[NodeSettings]
+        with announced(node, str(node_of(node, settings[PoolSettings])), operators):
+            _settle_memory()
+            parts.overview.phase = "running"
+            logger.info("ready", extra={"event": "ready"})
+            await signals.stop.wait()
+            parts.overview.phase = "stopping"
+            await _close(doors, parts.invoker, settings, signals)
     return Stopped(parts.invoker.broken_off, parts.recorder.lost)
 
 
@@ -138,10 +148,11 @@ async def opened(
         plugins.function_store(settings) if functions is None else _given(functions) as store,
         plugins.container_runtime(settings) as runtime,
         plugins.log_extractor(settings) as logs,
-        container_pool(runtime, logs, settings[PoolSettings], settings[NodeSettings]) as pool,
-        function_cache(
-            store, _kinds(settings, runtime), settings[FunctionsSettings], exact=compat == "functions"
-        ) as cache,
+        _given(_kinds(settings, runtime)) as kinds,
+        container_pool(
+            runtime, logs, settings[PoolSettings], node=settings[NodeSettings], limits=limits, runtimes=kinds
+        ) as pool,
+        function_cache(store, kinds, settings[FunctionsSettings], exact=compat == "functions") as cache,
         _admissions(plugins, settings) as admissions,
     ):
         outcomes = Outcomes(compat)
@@ -170,6 +181,7 @@ async def opened(
             settings=settings,
             metrics=metrics,
             recorder=recorder,
+            runtime=runtime,
             pool=pool,
             functions=cache,
             door=door,
@@ -178,8 +190,9 @@ async def opened(
 
 
 @asynccontextmanager
-async def _given(functions: FunctionStore) -> AsyncIterator[FunctionStore]:
-    yield functions
+async def _given(part: T) -> AsyncIterator[T]:
+    """Open what needs no opening."""
+    yield part
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@
     └── ContainerError
         ├── StartFailed            no container came of it
         ├── Unreachable            nothing was sent; another container may serve
+        ├── Aborted                another activation's `/init` failed, which this one waited for
         ├── Lost                   gone or silent in the middle of a request; `.state` says which
         └── PostTimedOut           no answer in time
 
@@ -29,6 +30,7 @@ acknowledged like any other. Exceptions are for *our* failures.
 
 from collections.abc import Mapping, Sequence
 
+from invoker.entities.activation import Outcome
 from invoker.entities.container import ContainerState
 
 
@@ -188,6 +190,17 @@ class StartFailed(ContainerError):
 
 class Unreachable(ContainerError):
     """No byte of the request was sent: it may be sent to another container (spec T54)."""
+
+
+class Aborted(ContainerError):
+    """The container was being initialised for another activation, and that failed: `outcome` is this one's too.
+
+    Spec 10.12.2.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__("the initialisation that this activation waited for failed")
 
 
 class Lost(ContainerError):

@@ -73,6 +73,15 @@ class PoolSettings(Section, frozen=True, kw_only=True):
     """All containers together, idle ones included; controllers are told this number."""
     idle_timeout: Seconds = Seconds(600)
     """An idle container is removed after this time."""
+    pause: bool = True
+    """Whether idle containers are paused, where the runtime can: they keep their memory and take no processor time."""
+    pause_grace: Seconds = Seconds(10)
+    """How long a container is idle before it is paused (spec 10.1); to resume one takes about 10 ms."""
+    scale_out: Literal["expected", "always"] = "expected"
+    """When another container is started for a function whose containers are all busy: when waiting for one of them
+    is expected to take longer than a start, or always, as upstream does."""
+    prewarm_interval: Seconds = Seconds(600)
+    """Between adjustments of reactive stem cells to the demand (spec 10.6.3)."""
     patience: Seconds = Seconds(0.1)
     """How long the first in the queue is overtaken by those whose function has a container free while its own has
     none; about a cold start."""

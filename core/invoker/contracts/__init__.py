@@ -6,8 +6,16 @@ They grow by new contracts, not by new methods. Sizes are bytes, times are secon
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias, TypeVar
 
-from invoker.contracts.containers import Container, ContainerRuntime, Output
-from invoker.contracts.door import NO_CONTEXT, Admission, Admitted, Answers, Intake, Operations
+from invoker.contracts.containers import (
+    Container,
+    ContainerRuntime,
+    Networked,
+    Output,
+    Pausable,
+    Sweeping,
+    Watched,
+)
+from invoker.contracts.door import NO_CONTEXT, Admission, Admitted, Answers, Intake, Operations, OperatorDoor
 from invoker.contracts.logs import LogExtractor, LogFollower, Logs
 from invoker.contracts.stores import ActivationReader, ActivationStore, FunctionCatalog, FunctionStore
 
@@ -30,7 +38,12 @@ __all__ = [
     "LogExtractor",
     "LogFollower",
     "Logs",
+    "Networked",
     "Opening",
     "Operations",
+    "OperatorDoor",
     "Output",
+    "Pausable",
+    "Sweeping",
+    "Watched",
 ]

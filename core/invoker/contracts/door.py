@@ -87,6 +87,20 @@ class Operations(Protocol):
         """Return who this is and what it runs with, as JSON-able values without secrets."""
         ...
 
+    def pool(self) -> Mapping[str, object]:
+        """Return the containers and why they were started, as JSON-able values."""
+        ...
+
+
+@runtime_checkable
+class OperatorDoor(Protocol):
+    """What a transport may yield: where operators can ask it over HTTP, so that `invoker pool` finds it."""
+
+    @property
+    def operators(self) -> str | None:
+        """URL below which `GET /pool` answers with `Operations.pool` as JSON; `None` where operators have no door."""
+        ...
+
 
 @runtime_checkable
 class Admission(Protocol):

@@ -40,6 +40,15 @@ class LogFollower(Protocol):
         """
         ...
 
+    def join(self) -> None:
+        """Another activation begins while one or more have not ended. Called once for each after the first.
+
+        From here to `end` output can't be attributed (spec 9.11.12): what has come since `begin` and what comes is
+        dropped with a count. `end` is called once, when the last of them has ended, and gives no lines. The sentinels
+        of all of them are still on their way then; none of them ends the logs of a later activation.
+        """
+        ...
+
     async def settled(self, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until the activation's output is complete, for at most `timeout` seconds; return whether it is."""
         ...

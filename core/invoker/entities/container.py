@@ -1,6 +1,7 @@
 """Containers as the core sees them: what to start, what came back, how it ended."""
 
 import enum
+from collections.abc import Mapping
 
 import msgspec
 
@@ -26,12 +27,16 @@ class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Invoking namespace, for labels; empty for a prewarmed container."""
     action: str = ""
     """`path/name` of the action, for labels; empty for a prewarmed container."""
+    environment: Mapping[str, str] = {}
+    """What the action proxy finds in its environment, beside what the runtime or the image puts there."""
 
 
 class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     """How a container is, or how it ended."""
 
     running: bool
+    known: bool = True
+    """False: the runtime itself doesn't answer, so what became of the container is not the function's doing."""
     exit_code: int | None = None
     """Of the container's first process; negative is a signal's number; `None` while it runs or if nobody knows."""
     memory_exhausted: bool = False

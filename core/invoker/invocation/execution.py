@@ -47,17 +47,22 @@ class Execution:
         Raises:
             Unreachable: the container did not take the call; another may.
         """
-        lease.follower.begin(executable.function.limits.logs * self._log_unit)
+        lease.begin_logs(executable.function.limits.logs * self._log_unit)
         parameters, value = action_proxy.split(content, running.request.init_names)
         lost: Lost | None = None
         try:
-            outcome = None if lease.warm else await self._init(running, executable, parameters, lease.container)
+            outcome = None
+            if not lease.warm:
+                outcome = await self._init(running, executable, parameters, lease.container)
+                lease.initialised(outcome)
             if outcome is None:
                 outcome = await self._run(running, executable, value, lease.container)
         except Lost as error:
             lost = error
             running.timeline.cut_off()
             outcome = self._lost(running, executable.function.limits, error)
+            if running.timeline.run_start is None:
+                lease.initialised(outcome)
         logs = await self._collect(running, executable, outcome, lease, dead=lost is not None)
         kept = outcome.status <= Status.APPLICATION_ERROR
         lease.keep = kept and logs.reusable and (logs.complete or not executable.runtime.sentinelled_logs)
@@ -118,10 +123,11 @@ class Execution:
     ) -> Logs:
         """Wait for the logs as long as it makes sense, and take them (spec 9.11, T58)."""
         failed = outcome.status is Status.DEVELOPER_ERROR
+        if not lease.alone:  # nobody can tell whose output is whose (spec 9.11.12)
+            running.timeline.logs_end = running.timeline.now()
+            return lease.end_logs(expected=False, failed=False)
         expected = executable.runtime.sentinelled_logs and not failed
-        if not executable.runtime.sentinelled_logs:  # what has arrived counts, and what the loop has yet to read
-            await lease.follower.settled(_AFTER_DEATH if dead else 0)
-        elif failed:  # the proxy may have ended the output all the same; a moment is no hang (spec T58)
+        if not executable.runtime.sentinelled_logs or failed:  # what has arrived counts, and what is on its way
             await lease.follower.settled(_AFTER_DEATH if dead else self._logs.combine_wait)
         elif running.telling.may_split:
             if not await lease.follower.settled(self._logs.combine_wait):
@@ -129,7 +135,7 @@ class Execution:
                 await lease.follower.settled(self._logs.timeout)
         else:
             await lease.follower.settled(self._logs.timeout)
-        logs = lease.follower.end(expected=expected, failed=failed)
+        logs = lease.end_logs(expected=expected, failed=failed)
         running.timeline.logs_end = running.timeline.now()
         return logs
 

@@ -11,7 +11,7 @@ from invoker.contracts import NO_CONTEXT, Admission, Admitted, Answers
 from invoker.entities.activation import Outcome
 from invoker.entities.function import Executable
 from invoker.entities.request import Request
-from invoker.errors import InvokerError, StartFailed, StoreError, Undecryptable, Unreachable
+from invoker.errors import Aborted, InvokerError, StartFailed, StoreError, Undecryptable, Unreachable
 from invoker.functions import FunctionCache
 from invoker.invocation.door import Door
 from invoker.invocation.execution import Execution
@@ -153,15 +153,15 @@ class Invoker:
         self, running: Running, executable: Executable, content: msgspec.Raw | None
     ) -> tuple[Outcome, tuple[str, ...]]:
         """Run in the next container that takes the call."""
-        for _ in range(1 + _MOVES):
-            async with self._pool.lease(executable, running.request) as lease:
-                running.stay.stop_waiting()
-                running.container = lease.container.name
-                running.warm = lease.warm
-                try:
+        for moves in range(1 + _MOVES):
+            try:
+                async with self._pool.lease(executable, running.request, moved=moves > 0) as lease:
+                    running.placed(lease)
                     return await self._execution.run(running, executable, content, lease)
-                except Unreachable as error:
-                    logger.info("container %s did not take the call (%s)", lease.container.name, error)
+            except Unreachable as error:
+                logger.info("activation %s goes to another container: %s", running.request.activation_id, error)
+            except Aborted as error:
+                return error.outcome, ()
             running.timeline.restart()
         return self._outcomes.broken_off(), ()
 

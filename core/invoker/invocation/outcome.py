@@ -63,7 +63,9 @@ class Outcomes:
         return _failure(Status.DEVELOPER_ERROR, self._texts.timed_out(limits.timeout, init=init))
 
     def lost(self, state: ContainerState, *, init: bool) -> Outcome:
-        """The connection ended without a reply."""
+        """The connection ended without a reply. Where nobody can tell why, it is our failure."""
+        if not state.known:
+            return self.broken_off()
         if state.memory_exhausted:
             text = self._texts.memory_exhausted
         else:

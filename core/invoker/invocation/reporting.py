@@ -58,6 +58,7 @@ class Reporting:
                 context=running.admitted.context,
                 container=running.container,
                 warm=running.warm,
+                prewarmed=running.prewarmed,
                 run_time=running.timeline.run_time,
                 log_time=running.timeline.log_time,
             )

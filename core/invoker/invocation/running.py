@@ -6,6 +6,7 @@ from invoker.entities.function import Executable
 from invoker.invocation.door import Pass
 from invoker.invocation.telling import Telling
 from invoker.invocation.timeline import Timeline
+from invoker.pool import Lease
 
 
 class Running:
@@ -17,6 +18,7 @@ class Running:
         "executable",
         "finished",
         "notes",
+        "prewarmed",
         "request",
         "stay",
         "telling",
@@ -36,10 +38,20 @@ class Running:
         self.container: str | None = None
         """Name of the container, once there is one."""
         self.warm = False
+        self.prewarmed = False
+        """Not warm, but in a container that was started beforehand."""
         self.timed_out = False
         self.notes: tuple[tuple[str, str | int], ...] = ()
         self.finished = False
         """Its record was built: from here on only answers are missing."""
+
+    def placed(self, lease: Lease) -> None:
+        """Note which container it runs in, and why that is not a warm one."""
+        self.stay.stop_waiting()
+        self.container = lease.container.name
+        self.warm = lease.warm
+        self.prewarmed = lease.prewarmed
+        self.notes = () if lease.reason is None else (("coldStart", lease.reason.value),)
 
     def finish(self, outcome: Outcome, logs: tuple[str, ...]) -> Activation:
         """Return the record; nothing about the invocation changes any more."""

@@ -1,72 +1,148 @@
 """The use of a container for one activation."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from invoker.contracts import Container, LogFollower
+from invoker.contracts import Container, LogFollower, Logs
+from invoker.entities.activation import Outcome
 from invoker.entities.function import Executable
 from invoker.entities.request import Request
 from invoker.pool.slot import Slot, WarmKey
+from invoker.pool.view import StartReason
 
 
 class Lender(Protocol):
     """The pool, as its leases see it."""
 
+    clock: Callable[[], float]
+
     def take_warm(self, key: WarmKey) -> Slot | None:
-        """Take an idle container of `key`, if that is fair."""
+        """Take a share of a container of `key` that is free, if that is fair."""
         ...
 
-    async def obtain(self, key: WarmKey, executable: Executable, request: Request) -> Slot:
+    async def obtain(self, key: WarmKey, executable: Executable, request: Request, *, moved: bool) -> Slot:
         """Wait for a container, or start one."""
         ...
 
-    def give_back(self, slot: Slot, *, keep: bool) -> None:
-        """Take a container back."""
+    async def thaw(self, slot: Slot) -> None:
+        """Resume a container that is paused, or about to be."""
+        ...
+
+    def initialised(self, slot: Slot, outcome: Outcome | None) -> None:
+        """Note how `/init` ended."""
+        ...
+
+    def give_back(self, slot: Slot, *, keep: bool, held: float | None) -> None:
+        """Take a share back."""
         ...
 
 
 class Lease:
-    """The use of a container for one activation: `async with pool.lease(…) as lease`.
+    """The use of a container, or of a share of one, for one activation: `async with pool.lease(…) as lease`.
 
     Entering waits for a warm container, or for the memory to start one, and then for its start. Leaving returns the
-    container to the pool if `keep` was set, and has it removed otherwise: whatever breaks in between, nobody is
+    share to the pool if `keep` was set, and has the container removed otherwise: whatever breaks in between, nobody is
     given a container in an unknown state.
     """
 
-    __slots__ = ("_executable", "_lender", "_request", "_slot", "container", "follower", "keep", "warm")
+    __slots__ = (
+        "_executable",
+        "_lender",
+        "_moved",
+        "_request",
+        "_since",
+        "_slot",
+        "container",
+        "follower",
+        "keep",
+        "prewarmed",
+        "reason",
+        "warm",
+    )
 
-    def __init__(self, lender: Lender, executable: Executable, request: Request) -> None:
+    def __init__(self, lender: Lender, executable: Executable, request: Request, *, moved: bool) -> None:
         self._lender = lender
         self._executable = executable
         self._request = request
+        self._moved = moved
         self.keep = False
         """Set it when the container may serve again."""
         self.warm = False
         """Whether the container had been initialised for this function before."""
+        self.prewarmed = False
+        """Whether it is a stem cell that was taken for this activation."""
+        self.reason: StartReason | None = None
+        """Why it is not warm."""
         self.container: Container
         self.follower: LogFollower
+        """To wait for the end of the logs; to begin and to end them is the lease's business."""
         self._slot: Slot
+        self._since = 0.0
 
     async def __aenter__(self) -> Self:
         """Get a container.
 
         Raises:
             StartFailed: none could be started.
+            Unreachable: one could not be resumed, or was never initialised; another may serve.
+            Aborted: another activation initialised it, and that failed (spec 10.12.2).
         """
         key = WarmKey(self._executable.function.digest, self._request.caller.namespace, self._request.function.binding)
         slot = self._lender.take_warm(key)
         if slot is None:
-            slot = await self._lender.obtain(key, self._executable, self._request)
-        assert slot.container is not None  # noqa: S101 (what is lent was created)
+            slot = await self._lender.obtain(key, self._executable, self._request, moved=self._moved)
         self._slot = slot
-        self.warm = slot.initialised
+        if slot.frozen or not slot.initialised:
+            await self._prepare(slot)
+        else:
+            self.warm = True
+        assert slot.container is not None  # noqa: S101 (what is lent was created)
+        self._since = self._lender.clock()
         self.container = slot.container
         self.follower = slot.follower
         return self
 
+    async def _prepare(self, slot: Slot) -> None:
+        if slot.frozen:
+            try:
+                await self._lender.thaw(slot)
+            except BaseException:
+                self._lender.give_back(slot, keep=False, held=None)
+                raise
+        if slot.initialised:
+            self.warm = True
+        elif slot.active > 1:
+            try:
+                await slot.initialisation()
+            except BaseException:
+                self._lender.give_back(slot, keep=True, held=None)
+                raise
+            self.warm = True
+        else:
+            self.reason = slot.reason
+            self.prewarmed = slot.stem_cell
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Return the container, or have it removed. Doesn't wait for the removal."""
-        self._slot.initialised = self.keep
-        self._lender.give_back(self._slot, keep=self.keep)
+        """Return the share, or have the container removed. Doesn't wait for the removal."""
+        held = self._lender.clock() - self._since if self.warm else None
+        self._lender.give_back(self._slot, keep=self.keep, held=held)
+
+    def initialised(self, outcome: Outcome | None) -> None:
+        """Tell how `/init` ended, `None` for success: others may wait for it."""
+        self._lender.initialised(self._slot, outcome)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other activation has been in the container since this one began its logs."""
+        return self._slot.alone
+
+    def begin_logs(self, limit: int) -> None:
+        """From here on output belongs to this activation, which may log `limit` bytes, as long as it is alone."""
+        self._slot.begin_logs(limit)
+
+    def end_logs(self, *, expected: bool, failed: bool) -> Logs:
+        """Return this activation's logs (see `LogFollower.end`); none if it was not alone."""
+        return self._slot.end_logs(expected=expected, failed=failed)

@@ -1,74 +1,90 @@
-"""Who waits for a container, in the order they came."""
+"""Who waits: for memory in the order they came, or for a container of their own function until it takes too long."""
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from invoker.pool.slot import Slot, WarmKey
-
-
-@dataclass(eq=False)
-class Waiter:
-    """An activation that waits for a container, or for memory to start one."""
-
-    key: WarmKey
-    memory: int
-    since: float
-    granted: asyncio.Future[Slot | None] = field(repr=False)
-    """A warm slot, or `None`: `memory` bytes are reserved for a container of its own."""
+from invoker.pool.fleet import Fleet, Waiter
+from invoker.pool.slot import Slot
 
 
 class Queue(OrderedDict[Waiter, None]):
-    """Waiters in the order they came, and for each warm key too: a long queue is never searched. Owned by the pool.
+    """Those who wait for memory, in the order they came. Owned by the pool.
 
     A dictionary itself, so that asking whether anybody waits, twice in each invocation, costs nothing.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._by_key: dict[WarmKey, OrderedDict[Waiter, None]] = {}
-        self._granted: dict[WarmKey, float] = {}
-        """When a waiter of a key was last let go, while others of it wait."""
+    def head(self) -> Waiter | None:
+        """Return who is next: one that was just cancelled may not have left by itself yet."""
+        while self:
+            waiter = next(iter(self))
+            if not waiter.granted.cancelled():
+                return waiter
+            self.leave(waiter)
+        return None
 
-    def append(self, waiter: Waiter) -> None:
+    def join(self, waiter: Waiter) -> None:
         """Join at the end."""
         self[waiter] = None
-        self._by_key.setdefault(waiter.key, OrderedDict())[waiter] = None
-
-    def head(self) -> Waiter | None:
-        """Return who is next."""
-        return self._first(self)
-
-    def first_of(self, key: WarmKey) -> Waiter | None:
-        """Return the next one whom a container of `key` serves."""
-        return self._first(self._by_key.get(key, OrderedDict()))
-
-    def stuck_since(self, waiter: Waiter) -> float:
-        """Return since when nobody of a waiter's key has got anything."""
-        return max(waiter.since, self._granted.get(waiter.key, 0.0))
+        waiter.fleet.waiting[waiter] = None
 
     def grant(self, waiter: Waiter, slot: Slot | None, now: float) -> None:
         """Let a waiter go with what it gets."""
-        self._granted[waiter.key] = now
+        waiter.fleet.granted_at = now
         self.leave(waiter)
         waiter.granted.set_result(slot)
 
     def leave(self, waiter: Waiter) -> None:
         """Forget a waiter, if it is still here."""
-        if waiter not in self:
-            return
-        del self[waiter]
-        same = self._by_key[waiter.key]
-        del same[waiter]
-        if not same:
-            del self._by_key[waiter.key]
-            self._granted.pop(waiter.key, None)
+        self.pop(waiter, None)
+        waiter.fleet.waiting.pop(waiter, None)
 
-    def _first(self, waiters: OrderedDict[Waiter, None]) -> Waiter | None:
-        """Return the first that still waits: one that was just cancelled may not have left by itself yet."""
-        while waiters:
-            waiter = next(iter(waiters))
-            if not waiter.granted.cancelled():
-                return waiter
-            self.leave(waiter)
-        return None
+
+class Holding:
+    """Those who wait for a container of their own function by choice. They hold nobody up. Owned by the pool.
+
+    One timer for all of them: it may ring early, and is then set again.
+    """
+
+    def __init__(self, on_overdue: Callable[[Waiter], None], clock: Callable[[], float]) -> None:
+        self._on_overdue = on_overdue
+        self._clock = clock
+        self._fleets: dict[Fleet, None] = {}
+        """Those of which somebody may hold."""
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+
+    def join(self, waiter: Waiter) -> None:
+        """Have a waiter hold until `waiter.overdue`."""
+        waiter.fleet.waiting[waiter] = None
+        self._fleets[waiter.fleet] = None
+        if self._alarm is None or waiter.overdue < self._alarm_at:
+            self._set(waiter.overdue)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def look(self) -> None:
+        """Hand over those whose time has come; look again when the next one's does."""
+        self.close()
+        now = self._clock()
+        earliest = None
+        for fleet in list(self._fleets):
+            holding = [waiter for waiter in fleet.waiting if waiter.reason is None]
+            for waiter in holding:
+                if waiter.overdue <= now:
+                    self._on_overdue(waiter)
+                elif earliest is None or waiter.overdue < earliest:
+                    earliest = waiter.overdue
+            if not holding:
+                del self._fleets[fleet]
+        if earliest is not None and (self._alarm is None or earliest < self._alarm_at):
+            self._set(earliest)
+
+    def _set(self, when: float) -> None:
+        self.close()
+        self._alarm_at = when
+        self._alarm = asyncio.get_running_loop().call_later(max(0.0, when - self._clock()), self.look)

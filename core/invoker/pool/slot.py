@@ -1,11 +1,20 @@
 """One container in the pool: whose it is, what it holds, and its output on the way to the logs."""
 
+import asyncio
 import enum
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from invoker.contracts import Container, LogFollower
-from invoker.entities.container import Stream
+from invoker.contracts import Container, LogFollower, Logs
+from invoker.entities.activation import Outcome
+from invoker.entities.container import ContainerSpec, Stream
+from invoker.errors import Aborted, Unreachable
+from invoker.pool.view import StartReason
+
+if TYPE_CHECKING:
+    from invoker.pool.fleet import Fleet
+
+_NOTHING = Logs(())
 
 
 class WarmKey(NamedTuple):
@@ -23,31 +32,98 @@ class State(enum.Enum):
     """Where a container is in its life."""
 
     STARTING = "starting"
+    PREWARMED = "prewarmed"
     BUSY = "busy"
     IDLE = "idle"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    RESUMING = "resuming"
     REMOVING = "removing"
 
 
 class Slot:
-    """A container's place in the pool, and its `Output`. Owned by the pool, lent to one lease at a time."""
+    """A container's place in the pool, and its `Output`. Owned by the pool, lent in as many shares as it has."""
 
-    __slots__ = ("_on_gone", "container", "follower", "gone", "idle_since", "initialised", "key", "memory", "state")
+    __slots__ = (
+        "_joined",
+        "_on_gone",
+        "_verdict",
+        "active",
+        "begun",
+        "born",
+        "container",
+        "doomed",
+        "fleet",
+        "follower",
+        "frozen",
+        "gone",
+        "initialised",
+        "pause_failures",
+        "reason",
+        "served",
+        "shares",
+        "since",
+        "spec",
+        "state",
+        "stem_cell",
+        "transition",
+    )
 
-    def __init__(self, key: WarmKey, memory: int, follower: LogFollower, on_gone: Callable[["Slot"], None]) -> None:
-        self.key = key
-        self.memory = memory
-        """Bytes taken from the budget until the container is removed."""
+    def __init__(
+        self, spec: ContainerSpec, follower: LogFollower, born: float, on_gone: Callable[["Slot"], None]
+    ) -> None:
+        self.spec = spec
         self.follower = follower
+        self.born = born
+        """Clock's time at which its start began."""
+        self.since = born
+        """Clock's time at which its present state began."""
         self.state = State.STARTING
         self.container: Container | None = None
         """`None` until the runtime has created it."""
+        self.fleet: Fleet | None = None
+        """The function it serves; `None` until there is one."""
+        self.stem_cell = False
+        """Started before anybody asked for it."""
+        self.shares = 1
+        """Activations it may serve at the same time (`limits.concurrency`, spec 10.12.1)."""
+        self.active = 0
+        """Shares that are lent."""
+        self.served = 0
+        """Shares that came back."""
         self.initialised = False
-        """`/init` succeeded; set by whoever holds the lease."""
+        """`/init` succeeded."""
         self.gone = False
         """Its output ended by itself: there is no container any more."""
-        self.idle_since = 0.0
-        """Clock's time at which it went idle; only meaningful while it is."""
+        self.doomed = False
+        """To be removed as soon as nobody uses it (spec 10.11.1)."""
+        self.frozen = False
+        """Paused, or about to be: to be resumed before it is used."""
+        self.transition: asyncio.Task[None] | None = None
+        """The pause that is under way."""
+        self.pause_failures = 0
+        self.reason: StartReason | None = None
+        """Why it was started; `None` for a stem cell that nobody has taken."""
+        self.begun = 0
+        """Activations whose output goes to the follower now."""
+        self._joined = False
+        """More than one has been at it since the last time there was none."""
+        self._verdict: asyncio.Future[Outcome | None] | None = None
+        """What those who came while it was being initialised wait for."""
         self._on_gone = on_gone
+
+    @property
+    def memory(self) -> int:
+        """Bytes taken from the budget until the container is removed."""
+        return self.spec.memory
+
+    @property
+    def owner(self) -> "Fleet":
+        """The function it serves, which there is whenever a share of it is lent."""
+        assert self.fleet is not None  # noqa: S101 (see above)
+        return self.fleet
+
+    # --- output -----------------------------------------------------------------------------------------------
 
     def write(self, stream: Stream, chunk: bytes) -> None:
         """Pass output on to the logs."""
@@ -58,3 +134,53 @@ class Slot:
         self.gone = True
         self.follower.closed()
         self._on_gone(self)
+
+    def begin_logs(self, limit: int) -> None:
+        """An activation begins. Its logs can be told from others' only if it stays alone (spec 9.11.12)."""
+        self.begun += 1
+        if self.begun == 1:
+            self._joined = False
+            self.follower.begin(limit)
+        else:
+            self._joined = True
+            self.follower.join()
+
+    @property
+    def alone(self) -> bool:
+        """Whether the one activation that runs is the only one that has since it began."""
+        return not self._joined
+
+    def end_logs(self, *, expected: bool, failed: bool) -> Logs:
+        """An activation has ended: return its logs, or none if there were others."""
+        self.begun -= 1
+        if self.begun:
+            return _NOTHING
+        logs = self.follower.end(expected=expected and not self._joined, failed=failed)
+        return _NOTHING if self._joined else logs
+
+    # --- those who share the initialisation ---------------------------------------------------------------------
+
+    async def initialisation(self) -> None:
+        """Wait until whoever holds the first share has initialised it.
+
+        Raises:
+            Aborted: `/init` failed; all who waited for it fail alike (spec 10.12.2).
+            Unreachable: it never came so far; another container may serve.
+        """
+        if self._verdict is None:
+            self._verdict = asyncio.get_running_loop().create_future()
+        outcome = await asyncio.shield(self._verdict)
+        if outcome is not None:
+            raise Aborted(outcome)
+
+    def initialised_with(self, outcome: Outcome | None) -> None:
+        """Tell those who wait how `/init` ended: `None` for success."""
+        self.initialised = outcome is None
+        if self._verdict is not None and not self._verdict.done():
+            self._verdict.set_result(outcome)
+
+    def never_initialised(self) -> None:
+        """Tell those who wait that nobody will call `/init` here any more."""
+        if self._verdict is not None and not self._verdict.done():
+            self._verdict.set_exception(Unreachable(f"{self.spec.name} was not initialised"))
+            self._verdict.exception()  # those who wait may have been cancelled: nobody else needs to know

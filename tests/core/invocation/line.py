@@ -110,7 +110,9 @@ async def a_line(
     outcomes = Outcomes(compat)
     door = Door(recorder, intake or IntakeSettings(), limits)
     async with (
-        container_pool(runtime, AttachedLogs(compat), pool_settings, NodeSettings()) as pool,
+        container_pool(
+            runtime, AttachedLogs(compat), pool_settings, node=NodeSettings(), limits=limits, runtimes=KINDS
+        ) as pool,
         function_cache(MemoryStore(*functions), KINDS, FunctionsSettings(), exact=compat == "functions") as cache,
     ):
         invoker = Invoker(

@@ -186,7 +186,7 @@ async def test_memory_exhausted_says_so_with_limit_and_peak_in_log_and_notes() -
 
         record = line.records[0]
         assert result(heard.activation) == {"error": "The action exhausted its memory and was aborted."}
-        assert record.notes == (("peakMemory", 300 << 20),)
+        assert record.notes == (("coldStart", "new"), ("peakMemory", 300 << 20))
         assert record.logs[0].endswith(" stdout: working")
         assert record.logs[-1].endswith(
             " stderr: The memory limit is 256 MB; the action was stopped after using 300 MB."

@@ -17,6 +17,8 @@ async def use(
     """Use a container for a moment; return whether it was warm."""
     async with pool.lease(*a_task(name, namespace=namespace, memory=memory)) as lease:
         lease.keep = keep
+        if not lease.warm:
+            lease.initialised(None)
         return lease.warm
 
 
@@ -34,6 +36,8 @@ class Holder:
         async with pool.lease(*a_task(name, memory=memory)) as lease:
             lease.keep = self._keep
             self.warm = lease.warm
+            if not lease.warm:
+                lease.initialised(None)
             self.has_it.set()
             await self.done.wait()
 
@@ -347,7 +351,7 @@ async def test_what_is_idle_for_too_long_is_removed() -> None:
         await use(pool, "young")
         clock.now += 200
 
-        pool.remove_expired()
+        pool.containers.look_after_idle()
 
         assert await use(pool, "young") is True
         assert await use(pool, "old") is False

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
-from invoker.config import ByteSize, NodeSettings, PoolSettings, Seconds
+from invoker.config import ByteSize, LimitsSettings, NodeSettings, PoolSettings, Seconds
 from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec, ContainerState, Reply
 from invoker.entities.function import Executable, Limits
@@ -16,6 +17,7 @@ from invoker.testing.builders import a_caller, a_function, a_request, an_executa
 from invoker_attached_logs.follower import AttachedLogs
 
 MB = 1 << 20
+NO_STEM_CELLS = Runtimes([])
 
 
 class Shell:
@@ -80,17 +82,30 @@ class Clock:
 
 @asynccontextmanager
 async def a_pool(
-    workshop: Workshop, *, memory: int = 512, clock: Callable[[], float] | None = None
+    workshop: Workshop,
+    *,
+    memory: int = 512,
+    clock: Callable[[], float] | None = None,
+    runtimes: Runtimes = NO_STEM_CELLS,
+    concurrency: int = 1,
+    **settings: Any,
 ) -> AsyncIterator[Pool]:
     """Run a pool of `memory` MB."""
-    settings = PoolSettings(memory=ByteSize(memory * MB), idle_timeout=Seconds(600), patience=Seconds(10))
     async with container_pool(
-        workshop, AttachedLogs("openwhisk"), settings, NodeSettings(id=7), clock=clock or Clock()
+        workshop,
+        AttachedLogs("openwhisk"),
+        PoolSettings(**({"memory": ByteSize(memory * MB), "patience": Seconds(10)} | settings)),
+        node=NodeSettings(id=7),
+        limits=LimitsSettings(max_concurrency=concurrency),
+        runtimes=runtimes,
+        clock=clock or Clock(),
     ) as pool:
         yield pool
 
 
-def a_task(name: str = "hello", *, namespace: str = "guest", memory: int = 256) -> tuple[Executable, Request]:
+def a_task(
+    name: str = "hello", *, namespace: str = "guest", memory: int = 256, concurrency: int = 1
+) -> tuple[Executable, Request]:
     """Return a function and who asks for it. The same name is the same function."""
-    function = a_function(name=name, digest=name.encode(), limits=Limits(memory=memory))
+    function = a_function(name=name, digest=f"{name} {memory}".encode(), limits=Limits(memory=memory, concurrency=concurrency))
     return an_executable(function), a_request(function, caller=a_caller(namespace=namespace))

@@ -1,0 +1,153 @@
+"""The containers of one function and one caller, those who wait for them, and how long things took."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from invoker.entities.runtimes import Runtime
+from invoker.pool.scaling import HOLD, START, WORTH, averaged, expected_wait, worth_starting
+from invoker.pool.slot import Slot, WarmKey
+from invoker.pool.view import FunctionView, StartReason
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """An activation that waits for a container, or for memory to start one."""
+
+    fleet: "Fleet"
+    runtime: Runtime
+    since: float
+    """When it joined those that it waits with."""
+    reason: StartReason | None
+    """Why it wants a container of its own; `None` while it waits for one of its function's."""
+    granted: "asyncio.Future[Slot | None]" = field(repr=False)
+    """A slot, or `None`: memory is reserved for a container of its own."""
+    overdue: float = 0.0
+    """Clock's time from which it wants a container of its own."""
+
+
+class Fleet:
+    """All the pool knows of one warm key. Owned by the pool; changed only between awaits."""
+
+    __slots__ = (
+        "action",
+        "gone",
+        "granted_at",
+        "hold",
+        "idle",
+        "key",
+        "memory",
+        "namespace",
+        "ready",
+        "slots",
+        "spare",
+        "start",
+        "starting",
+        "waiting",
+    )
+
+    def __init__(self, key: WarmKey, memory: int, namespace: str, action: str) -> None:
+        self.key = key
+        self.memory = memory
+        """Bytes of each container."""
+        self.namespace = namespace
+        self.action = action
+        """`path/name`."""
+        self.slots: set[Slot] = set()
+        """From before the creation until the removal begins."""
+        self.idle: list[Slot] = []
+        """Nobody uses them; the one used last is at the end."""
+        self.spare: dict[Slot, None] = {}
+        """In use, with a share to lend; only where `limits.concurrency` is above 1."""
+        self.starting: dict[Slot, float] = {}
+        """Not initialised yet, with the time at which their start began; the first is the oldest."""
+        self.ready = 0
+        """Shares of all that are initialised."""
+        self.waiting: OrderedDict[Waiter, None] = OrderedDict()
+        """In the order in which they came, whatever they wait for."""
+        self.granted_at = 0.0
+        """When one of those who wait was last let go."""
+        self.hold: float | None = None
+        """Seconds for which an activation keeps its share of a warm container; a moving average."""
+        self.start: float | None = None
+        """Seconds from the decision to start a container to the end of `/init`; a moving average."""
+        self.gone: StartReason | None = None
+        """What became of the last container."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is neither a container nor anybody who waits."""
+        return not self.slots and not self.waiting
+
+    def free(self) -> Slot | None:
+        """Take the container that may be used at once: one in use that has a share to spare, or one that is idle."""
+        if self.spare:
+            best = None
+            for slot in self.spare:
+                if slot.initialised:
+                    return slot
+                best = best or slot
+            return self.idle[-1] if self.idle else best
+        return self.idle[-1] if self.idle else None
+
+    def first_waiting(self) -> Waiter | None:
+        """Return who came first: one that was just cancelled may not have left by itself yet."""
+        while self.waiting:
+            waiter = next(iter(self.waiting))
+            if not waiter.granted.cancelled():
+                return waiter
+            del self.waiting[waiter]
+        return None
+
+    def ahead_of(self, waiter: Waiter) -> int:
+        """Return how many wait who came before."""
+        return next(number for number, other in enumerate(self.waiting) if other is waiter)
+
+    def why_start(self, now: float, typical_start: float | None, ahead: int, *, always: bool) -> StartReason | None:
+        """Say why one more activation, for which no container is free, gets one of its own; `None` if it should wait.
+
+        `ahead` wait already. A function that was never seen runs as upstream would: each gets its container.
+        """
+        if not self.slots:
+            return self.gone or StartReason.NEW
+        if always:
+            return StartReason.ALWAYS
+        start = self._start_cost(typical_start)
+        if self.hold is None or start is None:
+            return StartReason.BUSY
+        oldest = next(iter(self.starting.values()), now)
+        wait = expected_wait(
+            hold=self.hold,
+            ahead=ahead + len(self.starting),
+            ready=self.ready,
+            coming=sum(slot.shares for slot in self.starting),
+            left=max(0.0, start - (now - oldest)),
+        )
+        return StartReason.BUSY if worth_starting(wait=wait, start=start) else None
+
+    def patience(self, typical_start: float | None) -> float:
+        """Return for how many seconds it is worth waiting for one of its containers."""
+        return WORTH * (self._start_cost(typical_start) or 0.0)
+
+    def _start_cost(self, typical: float | None) -> float | None:
+        """Return what a start takes; where this function never had one of its own, what starts take here."""
+        return self.start if self.start is not None else typical
+
+    def held(self, seconds: float) -> None:
+        """Take into account how long a share of a warm container was kept."""
+        self.hold = averaged(self.hold, seconds, HOLD)
+
+    def started(self, seconds: float) -> None:
+        """Take into account how long a start took."""
+        self.start = averaged(self.start, seconds, START)
+
+    def view(self) -> FunctionView:
+        """Return what operators see of it."""
+        return FunctionView(
+            namespace=self.namespace,
+            action=self.action,
+            containers=len(self.slots),
+            waiting=len(self.waiting),
+            hold=self.hold,
+            start=self.start,
+        )

@@ -1,0 +1,44 @@
+"""Removing containers, off everybody's way."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from invoker.pool.slot import Slot
+
+logger = logging.getLogger("invoker.pool")
+
+
+class Remover:
+    """Runs one task for each container that is removed. Owned by the pool."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, on_removed: Callable[[Slot], None]) -> None:
+        self._tasks = tasks
+        self._on_removed = on_removed
+        self._removals: set[asyncio.Task[None]] = set()
+        self.memory = 0
+        """Bytes of containers whose removal is under way."""
+
+    def remove(self, slot: Slot) -> None:
+        """Begin to remove a container that nobody will be given any more."""
+        self.memory += slot.memory
+        removal = self._tasks.create_task(self._removal(slot), name="container removal")
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+
+    async def done(self) -> None:
+        """Wait until all removals have ended."""
+        while self._removals:
+            await asyncio.wait(self._removals)
+
+    async def _removal(self, slot: Slot) -> None:
+        assert slot.container is not None  # noqa: S101 (only what was created is removed)
+        try:
+            if slot.transition is not None:  # no daemon likes to be asked for both at once
+                await asyncio.wait({slot.transition})
+            await slot.container.remove()
+        except Exception:  # a plugin's failure must not end the pool; the runtime removes what is left when it closes
+            logger.exception("container %s could not be removed", slot.spec.name)
+        finally:
+            self.memory -= slot.memory
+            self._on_removed(slot)
