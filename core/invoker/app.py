@@ -168,13 +168,7 @@ async def opened(
             pool=pool,
             execution=Execution(outcomes, settings[LogsSettings], limits, compat),
             outcomes=outcomes,
-            reporting=Reporting(
-                recorder,
-                telemetry,
-                plugins.activation_finished if plugins.has_observers else None,
-                settings[RecordingSettings],
-                compat,
-            ),
+            reporting=_reporting(plugins, settings, recorder, telemetry),
         )
         overview = Overview(
             plugins=plugins,
@@ -193,6 +187,11 @@ async def opened(
 async def _given(part: T) -> AsyncIterator[T]:
     """Open what needs no opening."""
     yield part
+
+
+def _reporting(plugins: Plugins, settings: Settings, recorder: Recorder, telemetry: ActivationTelemetry) -> Reporting:
+    observers = plugins.activation_finished if plugins.has_observers else None
+    return Reporting(recorder, telemetry, observers, settings[RecordingSettings], settings[RolesSettings].compat)
 
 
 @asynccontextmanager

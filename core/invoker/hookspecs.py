@@ -39,11 +39,12 @@ def settings_section() -> SettingsSection:  # type: ignore[empty-body]
 
 
 @hookspec
-def open_transport(settings: Settings, intake: Intake, operations: Operations) -> Opening[None]:  # type: ignore[empty-body]
+def open_transport(settings: Settings, intake: Intake, operations: Operations) -> Opening[object]:  # type: ignore[empty-body]
     """Bring messages in. One or more plugins, named in `transports`.
 
     Entered last, so that work arrives when all else is ready; left first: then it takes no new message and returns
-    when those it handed to `intake` have ended. `operations` is for transports that serve operators too.
+    when those it handed to `intake` have ended. `operations` is for transports that serve operators too; what such a
+    one yields may be an `OperatorDoor`, which says where. Whatever else it yields means nothing.
 
     Raises:
         SettingsError: a value is well-formed but of no use, such as an unreadable key file.

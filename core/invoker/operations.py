@@ -4,12 +4,16 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import msgspec
+
 from invoker.config import NodeSettings, PoolSettings, RolesSettings, Settings, node_of
+from invoker.contracts import ContainerRuntime, Watched
 from invoker.functions import FunctionCache
 from invoker.invocation.door import Door
 from invoker.plugins import Plugins
 from invoker.pool import Pool
 from invoker.pool.slot import State
+from invoker.pool.view import StartReason, WaitReason
 from invoker.recording import Recorder
 from invoker.telemetry import Metrics
 from invoker.telemetry.metrics import NUMBERS
@@ -25,6 +29,7 @@ class Overview:
         settings: Settings,
         metrics: Metrics,
         recorder: Recorder,
+        runtime: ContainerRuntime,
         pool: Pool,
         functions: FunctionCache,
         door: Door,
@@ -33,6 +38,8 @@ class Overview:
         self._settings = settings
         self._metrics = metrics
         self._recorder = recorder
+        self._runtime = runtime if isinstance(runtime, Watched) else None
+        """`None` if it can't fail as a whole."""
         self._pool = pool
         self.phase: Literal["starting", "running", "stopping"] = "starting"
         """Set by `app`, which alone knows."""
@@ -48,6 +55,8 @@ class Overview:
             )
         elif self._recorder.failing:
             found.append(f"the activation store takes no records; {self._recorder.pending} wait")
+        if self._runtime is not None:
+            found.extend(self._runtime.faults())
         return found
 
     def metrics(self) -> bytes:
@@ -69,9 +78,15 @@ class Overview:
             "waiting": self._pool.waiting,
         }
 
+    def pool(self) -> Mapping[str, object]:
+        """See `Operations.pool`: a `PoolView`."""
+        view: Mapping[str, object] = msgspec.to_builtins(self._pool.view(), enc_hook=int)  # a `ByteSize` is one
+        return view
+
 
 def _register(metrics: Metrics, recorder: Recorder, pool: Pool, functions: FunctionCache, door: Door) -> None:
     """Describe what is asked for when somebody looks. Upstream's names where it has one (spec 12.4, 12.7)."""
+    _register_pool(metrics, pool)
     recorder.batch_sizes = metrics.histogram(
         "histogram_database_batchSize_counter", "Records in a write", NUMBERS
     ).observe
@@ -90,9 +105,34 @@ def _register(metrics: Metrics, recorder: Recorder, pool: Pool, functions: Funct
     )
     metrics.gauge("gauge_invoker_activations_running", "Activations that have not ended", lambda: door.inside)
     metrics.gauge("gauge_invoker_function_cache_bytes", "Code in the cache", lambda: functions.size)
-    metrics.gauge("gauge_containerPool_runBufferCount_counter", "Activations waiting for memory", lambda: pool.waiting)
-    metrics.gauge("gauge_containerPool_memory_bytes", "Memory of all containers", lambda: pool.memory_used)
-    metrics.gauge("gauge_containerPool_activeCount_counter", "Containers at work", lambda: pool.count(State.BUSY))
-    metrics.gauge(
-        "gauge_containerPool_idlesCount_counter", "Containers that wait for work", lambda: pool.count(State.IDLE)
+
+
+_ACTIVE = (State.BUSY, State.RESUMING)
+_IDLE = (State.IDLE, State.PAUSING, State.PAUSED)
+"""Upstream's pool tells containers apart by whether an activation has them, paused or not."""
+
+
+def _register_pool(metrics: Metrics, pool: Pool) -> None:
+    """Describe containers. The reasons are a fixed set: they make safe labels."""
+
+    def counted(name: str, text: str, *states: State) -> None:
+        metrics.gauge(f"gauge_containerPool_{name}_counter", text, lambda: sum(map(pool.count, states)))
+
+    metrics.labelled_reading(
+        "counter_invoker_coldStart_counter",
+        "Activations that no warm container served, by why",
+        "reason",
+        lambda: {reason.value: pool.starts.get(reason, 0) for reason in StartReason},
     )
+    metrics.labelled_reading(
+        "counter_invoker_wait_counter",
+        "Activations that waited for a container, by why",
+        "reason",
+        lambda: {reason.value: pool.waits.get(reason, 0) for reason in WaitReason},
+    )
+    metrics.gauge("gauge_containerPool_runBufferCount_counter", "Activations without a container", lambda: pool.waiting)
+    metrics.gauge("gauge_containerPool_memory_bytes", "Memory of all containers", lambda: pool.memory_used)
+    counted("activeCount", "Containers at work", *_ACTIVE)
+    counted("idlesCount", "Containers that wait for work, paused ones included", *_IDLE)
+    counted("pausedCount", "Containers that are paused", State.PAUSED)
+    counted("prewarmCount", "Containers that were started ahead of any activation", State.PREWARMED)

@@ -119,7 +119,7 @@ class Plugins:
 
     def transports(
         self, settings: Settings, intake: Intake, operations: Operations
-    ) -> Iterator[tuple[str, Opening[None]]]:
+    ) -> Iterator[tuple[str, Opening[object]]]:
         """Yield each transport's name and opening, in the order of the settings."""
         for name in self._roles.transports:
             call = self._hook_of(name, "open_transport", "transports")

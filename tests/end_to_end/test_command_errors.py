@@ -28,7 +28,10 @@ def failed(called: Called, code: int, complaint: str) -> None:
     ("setting", "complaint"),
     [
         ("pool.memry=1 GB", "pool.memry: there is no such setting; did you mean pool.memory? (from the command line)"),
-        ("runtime=dockr", "no plugin named 'dockr' is installed; installed are: attached, http, process, sqlite"),
+        (
+            "runtime=dockr",
+            "no plugin named 'dockr' is installed; installed are: attached, docker, firewall, http, process, sqlite",
+        ),
     ],
 )
 def test_every_command_names_a_wrong_setting(home: Home, command: list[str], setting: str, complaint: str) -> None:

@@ -12,6 +12,20 @@ from tests.end_to_end.functions import python
 from tests.end_to_end.messages import message
 from tests.end_to_end.program import Home, Running
 
+COMMANDS = (
+    "run",
+    "invoke",
+    "message",
+    "action",
+    "activation",
+    "pool",
+    "check",
+    "reap",
+    "plugins",
+    "config",
+    "version",
+)
+
 GREETS = """
 def main(args):
     print("hello", args.get("name"))
@@ -191,7 +205,7 @@ def test_help_is_there_for_every_command(home: Home) -> None:
     called = home.call("--help")
 
     assert called.code == 0
-    for command in ("run", "invoke", "message", "action", "activation", "check", "plugins", "config", "version"):
+    for command in COMMANDS:
         assert f"\n  {command} " in called.output
 
 

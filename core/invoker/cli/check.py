@@ -1,20 +1,23 @@
 """`invoker check`: is each configured part there, and what to do if it isn't."""
 
 import asyncio
+import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
 import click
 import msgspec
+from rich.text import Text
 
 from invoker.app import verify
 from invoker.cli.local import Nobody
 from invoker.cli.program import Program, run_loop
 from invoker.cli.terminal import json_option, show_json, show_table
 from invoker.config import LogsSettings, RolesSettings, Settings
+from invoker.contracts import Watched
 from invoker.entities.function import FunctionRef
-from invoker.errors import FunctionNotFound, InvokerError
+from invoker.errors import ContainerError, FunctionNotFound, InvokerError
 from invoker.plugins import Plugins
 
 _PATIENCE = 15.0
@@ -28,6 +31,30 @@ class Finding(msgspec.Struct, frozen=True):
     plugin: str
     ok: bool
     text: str
+    warnings: tuple[str, ...] = ()
+    """What was logged as a warning, or worse, while it was open."""
+
+
+class RuntimeFails(ContainerError):
+    """What starts containers is there, and can't start any now: `faults` says why."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(self.faults))
+
+
+class Warnings(logging.Handler):
+    """Keeps the text of each warning, once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        text = record.getMessage()
+        if text not in self.texts:
+            self.texts.append(text)
 
 
 @click.command()
@@ -35,6 +62,8 @@ class Finding(msgspec.Struct, frozen=True):
 @click.pass_obj
 def check(program: Program, *, as_json: bool) -> None:
     """Open each configured part in turn, as `run` would, and say what is wrong with it.
+
+    What a part warns of as it opens is shown below it, and is no failure.
 
     Exit codes: 0 all parts work, 1 one or more do not.
     """
@@ -44,10 +73,16 @@ def check(program: Program, *, as_json: bool) -> None:
     else:
         show_table(
             ("", "PART", "PLUGIN", "FINDING"),
-            [("ok" if one.ok else "FAILS", one.part, one.plugin, one.text) for one in findings],
+            [row for one in findings for row in _rows(one)],
         )
     if not all(one.ok for one in findings):
         sys.exit(1)
+
+
+def _rows(finding: Finding) -> Iterator[Sequence[str | Text]]:
+    yield "ok" if finding.ok else "FAILS", finding.part, finding.plugin, finding.text
+    for text in finding.warnings:
+        yield "", "", "", Text(f"warning: {text}", style="yellow")
 
 
 async def _findings(plugins: Plugins, settings: Settings) -> Sequence[Finding]:
@@ -66,13 +101,31 @@ async def _findings(plugins: Plugins, settings: Settings) -> Sequence[Finding]:
 
 
 async def _look(part: str, plugin: str, entering: AbstractAsyncContextManager[str]) -> Finding:
+    with _warnings() as warnings:
+        ok, text = await _outcome(entering)
+    return Finding(part, plugin, ok, text, tuple(warnings.texts))
+
+
+async def _outcome(entering: AbstractAsyncContextManager[str]) -> tuple[bool, str]:
     try:
         async with asyncio.timeout(_PATIENCE), entering as text:
-            return Finding(part, plugin, ok=True, text=text)
+            return True, text
     except TimeoutError:
-        return Finding(part, plugin, ok=False, text=f"no answer within {_PATIENCE:g} s")
+        return False, f"no answer within {_PATIENCE:g} s"
     except (InvokerError, OSError) as error:
-        return Finding(part, plugin, ok=False, text=str(error))
+        return False, str(error)
+
+
+@contextmanager
+def _warnings() -> Iterator[Warnings]:
+    """Keep what is logged by whomever: a part may consist of several plugins, one around the other."""
+    kept = Warnings()
+    root = logging.getLogger()
+    root.addHandler(kept)
+    try:
+        yield kept
+    finally:
+        root.removeHandler(kept)
 
 
 @asynccontextmanager
@@ -96,6 +149,8 @@ async def _functions(plugins: Plugins, settings: Settings) -> AsyncIterator[str]
 @asynccontextmanager
 async def _runtime(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
     async with plugins.container_runtime(settings) as runtime:
+        if isinstance(runtime, Watched) and (faults := runtime.faults()):
+            raise RuntimeFails(faults)
         kinds = ", ".join(sorted(each.kind for each in runtime.runtimes()))
         yield f"runs {kinds}" if kinds else "ready; its kinds come from runtimes.manifest"
 
@@ -107,6 +162,6 @@ async def _logs(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _listening(opening: AbstractAsyncContextManager[None]) -> AsyncIterator[str]:
+async def _listening(opening: AbstractAsyncContextManager[object]) -> AsyncIterator[str]:
     async with opening:
         yield "can listen"

@@ -13,7 +13,9 @@ from invoker.cli.configuration import config
 from invoker.cli.invoke import invoke
 from invoker.cli.listing import plugins, version
 from invoker.cli.message import message
+from invoker.cli.pool import pool
 from invoker.cli.program import Program
+from invoker.cli.reap import reap
 from invoker.cli.run import run
 from invoker.cli.terminal import MISUSED, complain
 from invoker.errors import InvokerError
@@ -39,7 +41,7 @@ def cli(context: click.Context, files: tuple[str, ...], secrets: str | None, ove
     context.obj = Program(files, secrets, overrides)
 
 
-for command in (run, invoke, message, action, activation, check, plugins, config, version):
+for command in (run, invoke, message, action, activation, pool, check, reap, plugins, config, version):
     cli.add_command(command)
 
 

@@ -66,3 +66,7 @@ class Nobody:
     def info(self) -> Mapping[str, object]:
         """See `Operations.info`."""
         return {}
+
+    def pool(self) -> Mapping[str, object]:
+        """See `Operations.pool`."""
+        return {}

@@ -62,6 +62,16 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> 
     out.print(table)
 
 
+def span(seconds: float) -> str:
+    """Return a duration in words, no more exact than people want it."""
+    for unit, scale in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * scale:
+            return f"{seconds / scale:.0f} {unit}"
+    if seconds >= 1:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"  # noqa: PLR2004 (two digits are enough)
+    return f"{seconds * 1000:.3g} ms"
+
+
 def status_text(status: Status) -> Text:
     """Return a status in words and colour."""
     return Text(status.word.replace("_", " "), style=COLOURS[status])

@@ -5,7 +5,7 @@ class MemoryBudget:
     """Bytes for containers. A container's share is taken before it is created and given back once it is gone."""
 
     def __init__(self, total: int) -> None:
-        self.total = total
+        self.total = int(total)
         self.used = 0
 
     @property

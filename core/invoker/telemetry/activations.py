@@ -10,7 +10,11 @@ from invoker.entities.activation import Activation, Status
 from invoker.telemetry.log import LogWriter
 from invoker.telemetry.metrics import BYTES, SECONDS, SECONDS_OF_WORK, Metrics
 
-_STARTS = ("cold", "warm")
+_STARTS = ("cold", "prewarm", "warm")
+"""How an activation came by its container, as upstream and the Go variant call it (spec 12.7)."""
+
+COLD_START = "coldStart"
+"""The activation's note that says why no warm container served it."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,8 +27,27 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     container: str | None = None
     """Name of its container; `None` if it never had one."""
     warm: bool = False
+    prewarmed: bool = False
+    """It was the first in a container that had been started ahead of any activation."""
     run_time: int | None = None
     log_time: int | None = None
+
+    @property
+    def start(self) -> str | None:
+        """How it came by its container; `None` if it never had one."""
+        if self.container is None:
+            return None
+        if self.warm:
+            return "warm"
+        return "prewarm" if self.prewarmed else "cold"
+
+    @property
+    def cold_start(self) -> str | int | None:
+        """Why no warm container served it, if none did."""
+        for key, value in self.activation.notes:
+            if key == COLD_START:
+                return value
+        return None
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,6 +65,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     status: str = msgspec.field(name="activationStatus")
     container_type: str | None = msgspec.field(name="containerType", default=None)
+    cold_start: str | int | None = msgspec.field(name=COLD_START, default=None)
+    """Why it was not served by a warm container: the code of a `pool.view.StartReason`."""
     container: str | None = msgspec.field(name="cid", default=None)
     wait_time: int | None = msgspec.field(name="waitTime", default=None)
     init_time: int | None = msgspec.field(name="initTime", default=None)
@@ -79,10 +104,9 @@ class ActivationTelemetry:
             [status.word for status in Status],
         )
         self._by_status = [by_word[status.word] for status in Status]
-        by_start = metrics.counter(
+        self._by_start = metrics.counter(
             "counter_invoker_containerStart_counter", "Containers that were used", "containerState", _STARTS
         )
-        self._cold, self._warm = by_start["cold"], by_start["warm"]
 
     def started(self) -> None:
         """Count an activation that was accepted."""
@@ -92,8 +116,9 @@ class ActivationTelemetry:
         """Count and log an activation that has ended."""
         activation = end.activation
         self._by_status[activation.outcome.status].value += 1
-        if end.container is not None:
-            (self._warm if end.warm else self._cold).value += 1
+        start = end.start
+        if start is not None:
+            self._by_start[start].value += 1
         if activation.init_time is not None:
             self._init.observe(activation.init_time / 1000)
         if end.run_time is not None:
@@ -123,7 +148,8 @@ def as_json(end: Finished) -> bytes:
         via=end.via,
         kind=activation.kind,
         status=status.word,
-        container_type=None if end.container is None else _STARTS[end.warm],
+        container_type=end.start,
+        cold_start=end.cold_start,
         container=end.container,
         wait_time=activation.wait_time,
         init_time=activation.init_time,
@@ -152,9 +178,10 @@ def _second(seconds: int) -> str:
 def as_text(end: Finished) -> bytes:
     """Encode a line for a person."""
     activation = end.activation
-    start = "" if end.container is None else f" {_STARTS[end.warm]}"
+    start = "" if end.start is None else f" {end.start}"
+    why = "" if end.cold_start is None else f" ({end.cold_start})"
     clock = time.strftime("%H:%M:%S")
     return (
         f"{clock} info    {activation.outcome.status.word} {activation.namespace} /{activation.path} "
-        f"{activation.duration} ms{start} {activation.activation_id}\n"
+        f"{activation.duration} ms{start}{why} {activation.activation_id}\n"
     ).encode("utf-8", "backslashreplace")

@@ -5,7 +5,7 @@ doesn't need; these cost 0.05 and 0.2. Its registry and its text format are used
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -64,6 +64,7 @@ class Metrics(Collector):
         self._histograms: dict[str, tuple[str, Histogram]] = {}
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._readings: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._labelled: dict[str, tuple[str, str, Callable[[], Mapping[str, float]]]] = {}
         self._registry.register(self)
 
     def counter(self, name: str, text: str, label: str = "", values: Iterable[str] = ("",)) -> dict[str, Counter]:
@@ -87,6 +88,10 @@ class Metrics(Collector):
         """Register a counter that somebody else keeps, without `_total`; `read` gives it."""
         self._readings[name] = (text, read)
 
+    def labelled_reading(self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Register counters that somebody else keeps, without `_total`; `read` gives one for each value of `label`."""
+        self._labelled[name] = (text, label, read)
+
     def exposed(self) -> bytes:
         """Return everything in Prometheus' text format 0.0.4."""
         return generate_latest(self._registry)
@@ -102,6 +107,11 @@ class Metrics(Collector):
             yield HistogramMetricFamily(name, text, buckets=histogram.buckets(), sum_value=histogram.sum)
         for name, (text, read) in self._readings.items():
             yield CounterMetricFamily(name, text, value=read())
+        for name, (text, label, read_all) in self._labelled.items():
+            counter = CounterMetricFamily(name, text, labels=(label,))
+            for value, count in read_all().items():
+                counter.add_metric((value,), count)
+            yield counter
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
 

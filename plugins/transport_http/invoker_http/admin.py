@@ -44,6 +44,7 @@ class _Pages:
             "/readyz": self._ready,
             "/metrics": self._metrics,
             "/info": self._info,
+            "/pool": self._pool,
         }
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -73,6 +74,9 @@ class _Pages:
 
     def _info(self) -> web.Response:
         return _response(200, msgspec.json.encode(self._operations.info()), _JSON)
+
+    def _pool(self) -> web.Response:
+        return _response(200, msgspec.json.encode(self._operations.pool()), _JSON)
 
 
 def _error(status: int, text: str, **headers: str) -> web.Response:

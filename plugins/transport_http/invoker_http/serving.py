@@ -27,6 +27,11 @@ class Addresses(msgspec.Struct, frozen=True):
     data: str
     admin: str | None
 
+    @property
+    def operators(self) -> str | None:
+        """See `OperatorDoor`."""
+        return self.admin
+
 
 @asynccontextmanager
 async def serving(settings: Settings, intake: Intake, operations: Operations) -> AsyncIterator[Addresses]:

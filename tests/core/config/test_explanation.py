@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invoker.config import Explained, as_toml, to_jsonable
+from invoker.config import Explained, PoolSettings, as_toml, to_jsonable
 from invoker.errors import SettingsError
 from tests.core.config.shop import SHOP, ShopSettings, layers
 
@@ -19,7 +19,9 @@ def test_every_field_of_every_section_is_explained() -> None:
 
     keys = [line.key for line in lines]
     assert keys[:3] == ["compat", "transports", "runtime"]
-    assert [key for key in keys if key.startswith("pool.")] == ["pool.memory", "pool.idle_timeout", "pool.patience"]
+    assert [key for key in keys if key.startswith("pool.")] == [
+        f"pool.{name}" for name in PoolSettings.__struct_fields__
+    ]
     assert {key for key in keys if key.startswith("shop.")} == {
         f"shop.{name}" for name in ShopSettings.__struct_fields__
     }

@@ -53,6 +53,18 @@ def test_numbers_that_others_keep_are_read_when_somebody_looks() -> None:
     assert found[("gauge_waiting", frozenset())] == 5
 
 
+def test_numbers_by_reason_that_others_keep_are_read_when_somebody_looks() -> None:
+    metrics = Metrics()
+    kept = {"new": 1, "busy": 0}
+    metrics.labelled_reading("counter_starts", "Starts", "reason", lambda: kept)
+
+    kept["busy"] += 2
+
+    found = samples(metrics)
+    assert found[("counter_starts_total", frozenset({("reason", "new")}))] == 1
+    assert found[("counter_starts_total", frozenset({("reason", "busy")}))] == 2
+
+
 def test_no_created_series_are_exposed() -> None:
     metrics = Metrics()
     metrics.histogram("histogram_times", "Times", (1,)).observe(0.5)

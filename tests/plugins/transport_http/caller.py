@@ -10,25 +10,10 @@ from urllib.parse import urlsplit
 
 from invoker.config import Settings
 from invoker.contracts import Intake
+from invoker.testing.operations import FakeOperations
 from invoker.testing.transport import Delivery
 from invoker_http.serving import serving
 from invoker_http.settings import HttpSettings
-
-
-class Operator:
-    """What operators are told; a test may change it."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def faults(self) -> Sequence[str]:
-        return self.told
-
-    def metrics(self) -> bytes:
-        return b"# HELP up Whether it is\n# TYPE up gauge\nup 1.0\n"
-
-    def info(self) -> dict[str, object]:
-        return {"name": "invoker0", "memory": {"total": 1}}
 
 
 @dataclass
@@ -130,10 +115,10 @@ def http(**changes: Any) -> HttpSettings:
 
 @asynccontextmanager
 async def listening(
-    intake: Intake, settings: HttpSettings, *others: Any, operator: Operator | None = None
+    intake: Intake, settings: HttpSettings, *others: Any, operator: FakeOperations | None = None
 ) -> AsyncIterator[str]:
     """Open the transport; yield the data listener's URL."""
-    async with serving(Settings.of(settings, *others), intake, operator or Operator()) as addresses:
+    async with serving(Settings.of(settings, *others), intake, operator or FakeOperations()) as addresses:
         yield addresses.data
 
 

@@ -7,13 +7,14 @@ import pytest
 
 from invoker.config import Settings
 from invoker.testing.intake import FakeIntake
+from invoker.testing.operations import FakeOperations
 from invoker_http.serving import serving
-from tests.plugins.transport_http.caller import Got, Operator, calling, get, http
+from tests.plugins.transport_http.caller import Got, calling, get, http
 
 
-async def ask(target: str, operator: Operator | None = None, method: str = "GET") -> Got:
+async def ask(target: str, operator: FakeOperations | None = None, method: str = "GET") -> Got:
     settings = Settings.of(http(admin="127.0.0.1:0"))
-    async with serving(settings, FakeIntake(), operator or Operator()) as addresses:
+    async with serving(settings, FakeIntake(), operator or FakeOperations()) as addresses:
         assert addresses.admin is not None
         async with calling(addresses.admin) as caller:
             return await caller.ask(get(target, method=method))
@@ -26,7 +27,7 @@ async def test_ping_pongs() -> None:
 
 
 async def test_it_is_alive_even_with_faults() -> None:
-    operator = Operator()
+    operator = FakeOperations()
     operator.told = ["the runtime does not answer"]
 
     assert (await ask("/livez", operator)).status == HTTPStatus.OK
@@ -39,7 +40,7 @@ async def test_it_is_ready_without_faults() -> None:
 
 
 async def test_faults_are_why_it_is_not_ready() -> None:
-    operator = Operator()
+    operator = FakeOperations()
     operator.told = ["the runtime does not answer", "stopping"]
 
     got = await ask("/readyz", operator)
@@ -52,17 +53,24 @@ async def test_metrics_are_in_the_format_of_prometheus() -> None:
     got = await ask("/metrics")
 
     assert got.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert got.body == Operator().metrics()
+    assert got.body == FakeOperations().metrics()
 
 
 async def test_info_is_json() -> None:
     got = await ask("/info?pretty")
 
     assert got.headers["Content-Type"] == "application/json"
-    assert json.loads(got.body) == Operator().info()
+    assert json.loads(got.body) == FakeOperations().info()
 
 
-@pytest.mark.parametrize("target", ["/", "/invoke", "/metrics/"])
+async def test_the_pool_is_json() -> None:
+    got = await ask("/pool")
+
+    assert got.headers["Content-Type"] == "application/json"
+    assert json.loads(got.body) == FakeOperations().pool()
+
+
+@pytest.mark.parametrize("target", ["/", "/invoke", "/metrics/", "/pool/count"])
 async def test_other_paths_say_what_there_is(target: str) -> None:
     got = await ask(target)
 

@@ -11,16 +11,22 @@ import pytest
 from invoker.config import Secret, Settings
 from invoker.config.layers import Layers
 from invoker.errors import SettingsError
+from invoker.pool.view import PoolView, StartReason
 from invoker.testing.intake import FakeIntake
+from invoker.testing.operations import FakeOperations
 from invoker.wire.request import parse
 from invoker_http.serving import serving
 from invoker_http.settings import SECTION, HttpSettings, TlsSettings
-from tests.plugins.transport_http.caller import Operator, http
+from tests.plugins.transport_http.caller import http
 
 README = (Path(__file__).parents[3] / "plugins/transport_http/README.md").read_text()
 SETTINGS, *_ = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
 MESSAGE, *_ = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^curl .*$", README, re.MULTILINE)
+
+
+POOL, *_ = re.findall(r"^```\n(\{\"memory\".*?)```", README, re.DOTALL | re.MULTILINE)
+REASONS = re.findall(r"^\| `(\w+)` \| (?:there|all|it|the|another)", README, re.MULTILINE)
 
 
 def read(text: str, folder: Path, **environ: str) -> HttpSettings:
@@ -62,6 +68,16 @@ def test_a_wrong_setting_is_named(line: str, fault: str, tmp_path: Path) -> None
     assert found.startswith(fault)
 
 
+def test_the_pool_is_a_pool() -> None:
+    view = msgspec.json.decode(POOL, type=PoolView)
+
+    assert msgspec.json.decode(msgspec.json.encode(view)) == msgspec.json.decode(POOL)
+
+
+def test_every_reason_of_a_start_is_explained() -> None:
+    assert [reason.value for reason in StartReason] == REASONS
+
+
 def test_the_message_is_a_message() -> None:
     request = parse(MESSAGE.encode())
 
@@ -73,7 +89,7 @@ async def test_the_commands_work(command: str, tmp_path: Path, curl_program: str
     (tmp_path / "message.json").write_text(MESSAGE)
     settings = http(admin="127.0.0.1:0", username="controller", password=Secret("secret"))
 
-    async with serving(Settings.of(settings), FakeIntake(), Operator()) as addresses:
+    async with serving(Settings.of(settings), FakeIntake(), FakeOperations()) as addresses:
         assert addresses.admin is not None
         line = command.replace("http://127.0.0.1:8080", addresses.data).replace(
             "http://127.0.0.1:8081", addresses.admin

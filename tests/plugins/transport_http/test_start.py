@@ -10,19 +10,21 @@ from typing import Any
 import pytest
 
 from invoker.config import Secret, Settings
+from invoker.contracts import OperatorDoor
 from invoker.errors import SettingsError
 from invoker.testing.intake import FakeIntake
+from invoker.testing.operations import FakeOperations
 from invoker_http import exposure, open_transport, settings_section
 from invoker_http.address import Place
 from invoker_http.serving import Addresses, serving
 from invoker_http.settings import HttpSettings, TlsSettings
-from tests.plugins.transport_http.caller import Operator, calling, get, http
+from tests.plugins.transport_http.caller import calling, get, http
 from tests.plugins.transport_http.certificates import Certificates
 
 
 @asynccontextmanager
 async def opened(settings: HttpSettings) -> AsyncIterator[Addresses]:
-    async with serving(Settings.of(settings), FakeIntake(), Operator()) as addresses:
+    async with serving(Settings.of(settings), FakeIntake(), FakeOperations()) as addresses:
         yield addresses
 
 
@@ -38,13 +40,14 @@ async def test_the_plugin_opens_the_transport_and_logs_where(caplog: pytest.LogC
     settings = Settings.of(http(admin="127.0.0.1:0"))
 
     with caplog.at_level(logging.INFO, "invoker.http"):
-        async with open_transport(settings, FakeIntake(), Operator()) as nothing:
+        async with open_transport(settings, FakeIntake(), FakeOperations()) as door:
             urls = [record.__dict__["url"] for record in caplog.records if "url" in record.__dict__]
             for url in urls:
                 async with calling(url) as caller:
                     assert (await caller.ask(get("/ping"))).body == b"pong"
 
-    assert nothing is None
+    assert isinstance(door, OperatorDoor)
+    assert door.operators == urls[0]
     assert [record.getMessage() for record in caplog.records] == [
         f"listening for operators on {urls[0]}",
         f"listening for messages on {urls[1]}",

@@ -12,9 +12,10 @@ from invoker.contracts import Admitted, Answers
 from invoker.entities.activation import Ack
 from invoker.testing.builders import an_activation
 from invoker.testing.intake import FakeIntake
+from invoker.testing.operations import FakeOperations
 from invoker.testing.transport import GLANCE, a_message
 from invoker_http.serving import Addresses, serving
-from tests.plugins.transport_http.caller import Caller, Operator, calling, connected, get, http, post
+from tests.plugins.transport_http.caller import Caller, calling, connected, get, http, post
 
 
 class Opened:
@@ -28,7 +29,7 @@ class Opened:
         self.task = asyncio.create_task(self._live())
 
     async def _live(self) -> None:
-        async with serving(Settings.of(self._settings), self._intake, Operator()) as addresses:
+        async with serving(Settings.of(self._settings), self._intake, FakeOperations()) as addresses:
             self._addresses.set_result(addresses)
             await self._stop.wait()
         self._intake.note("closed")
@@ -214,7 +215,7 @@ async def test_an_exception_in_the_program_closes_the_transport_all_the_same(lis
     callers: list[Caller] = []
 
     async def program() -> None:
-        async with serving(Settings.of(http(listener=listener)), FakeIntake(), Operator()) as addresses:
+        async with serving(Settings.of(http(listener=listener)), FakeIntake(), FakeOperations()) as addresses:
             callers.append(await connected(addresses.data))
             await callers[0].ask(post(a_message()))
             raise LookupError(listener)

@@ -1,0 +1,40 @@
+"""`invoker reap`: remove the containers that an invoker which was killed has left."""
+
+from collections.abc import Sequence
+
+import click
+
+from invoker.cli.program import Program, run_loop
+from invoker.cli.terminal import json_option, say, show_json
+from invoker.config import RolesSettings
+from invoker.contracts import Sweeping
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def reap(program: Program, *, as_json: bool) -> None:
+    """Remove containers that an earlier life of this invoker has left, without running it.
+
+    `invoker run` does the same as it starts. Containers of other invokers are left alone, and while this one runs
+    nothing is removed.
+
+    Exit codes: 0 nothing is left, 1 it did not work, such as while the invoker runs.
+    """
+    runtime = program.settings[RolesSettings].runtime
+    swept = run_loop(_swept(program))
+    if as_json:
+        show_json({"runtime": runtime, "sweeps": swept is not None, "removed": swept or []})
+    elif swept is None:
+        say(f"nothing can be left: containers of the runtime {runtime!r} end with their invoker")
+    elif not swept:
+        say("nothing was left")
+    else:
+        for name in swept:
+            say(f"removed {name}")
+
+
+async def _swept(program: Program) -> Sequence[str] | None:
+    """Open what starts containers, which removes those of an earlier life; return their names if it can have any."""
+    async with program.plugins.container_runtime(program.settings) as runtime:
+        return list(runtime.swept) if isinstance(runtime, Sweeping) else None

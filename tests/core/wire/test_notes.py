@@ -1,0 +1,35 @@
+"""Notes: annotations of ours that say more than OpenWhisk's, in records of either kind."""
+
+import json
+
+import pytest
+
+from invoker.config import Compat
+from invoker.testing.builders import an_activation
+from invoker.wire.record import annotations, document, read
+
+NOTES = (("coldStart", "evicted"), ("peakMemory", 314572800))
+
+
+@pytest.mark.parametrize("compat", ["openwhisk", "functions"])
+def test_notes_are_annotations_of_the_record(compat: Compat) -> None:
+    found = {each.key: each.value for each in annotations(an_activation(notes=NOTES), compat)}
+
+    assert found["coldStart"] == "evicted"
+    assert found["peakMemory"] == 314572800
+    assert found["path"] == "guest/hello"
+
+
+@pytest.mark.parametrize("compat", ["openwhisk", "functions"])
+def test_without_notes_there_are_no_such_annotations(compat: Compat) -> None:
+    keys = {each.key for each in annotations(an_activation(), compat)}
+
+    assert not keys & {"coldStart", "peakMemory"}
+
+
+@pytest.mark.parametrize("compat", ["openwhisk", "functions"])
+def test_notes_survive_the_store(compat: Compat) -> None:
+    stored = document(an_activation(notes=NOTES), compat=compat, updated=0)
+
+    assert sorted(read(stored).notes) == list(NOTES)
+    assert {"key": "coldStart", "value": "evicted"} in json.loads(stored)["annotations"]

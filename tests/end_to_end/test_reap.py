@@ -1,0 +1,74 @@
+"""`invoker reap`: what a killed invoker has left is removed, by a runtime that can leave something."""
+
+from pathlib import Path
+
+from tests.end_to_end.distributions import distribution, search_path
+from tests.end_to_end.program import Called, Home
+
+SWEEPS = """
+import os
+from contextlib import asynccontextmanager
+
+from invoker import hookimpl
+from invoker.entities.runtimes import Runtimes
+from invoker.errors import StartFailed
+
+
+class Sweeps:
+    swept = tuple(os.environ.get("LEFT", "").split())
+
+    def runtimes(self):
+        return Runtimes([])
+
+    async def create(self, spec, output):
+        raise StartFailed("this is only for looking on")
+
+
+@hookimpl
+@asynccontextmanager
+async def open_container_runtime(settings):
+    if "LOCKED_BY" in os.environ:
+        raise StartFailed(f"invoker0 runs already: process {os.environ['LOCKED_BY']}; stop it first")
+    yield Sweeps()
+"""
+
+
+def reap(home: Home, folder: Path, *arguments: str, **environment: str) -> Called:
+    """Run the command with a runtime that has found containers of the names in LEFT."""
+    place = distribution(folder / "plugins", "sweeps", "sweeps = sweeps", sweeps=SWEEPS)
+    return home.call("--set", "runtime=sweeps", "reap", *arguments, PYTHONPATH=search_path(home, place), **environment)
+
+
+def test_what_was_left_is_named(own_home: Home, tmp_path: Path) -> None:
+    called = reap(own_home, tmp_path, LEFT="wsk0_1_guest_hello wsk0_2_prewarm")
+
+    assert (called.code, called.errors) == (0, "")
+    assert called.output == "removed wsk0_1_guest_hello\nremoved wsk0_2_prewarm\n"
+
+
+def test_programs_are_told_as_well(own_home: Home, tmp_path: Path) -> None:
+    called = reap(own_home, tmp_path, "--json", LEFT="wsk0_1_guest_hello")
+
+    assert called.json == {"runtime": "sweeps", "sweeps": True, "removed": ["wsk0_1_guest_hello"]}
+
+
+def test_nothing_may_be_left(own_home: Home, tmp_path: Path) -> None:
+    called = reap(own_home, tmp_path)
+
+    assert (called.code, called.output, called.errors) == (0, "nothing was left\n", "")
+
+
+def test_while_the_invoker_runs_nothing_is_removed(own_home: Home, tmp_path: Path) -> None:
+    called = reap(own_home, tmp_path, LOCKED_BY="4711")
+
+    assert (called.code, called.output) == (1, "")
+    assert called.errors == "error: invoker0 runs already: process 4711; stop it first\n"
+
+
+def test_of_child_processes_nothing_can_be_left(home: Home) -> None:
+    called = home.call("reap")
+    for_programs = home.call("reap", "--json")
+
+    assert called.code == 0
+    assert called.output == "nothing can be left: containers of the runtime 'process' end with their invoker\n"
+    assert for_programs.json == {"runtime": "process", "sweeps": False, "removed": []}
