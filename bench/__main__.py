@@ -4,33 +4,75 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from bench import cold, logs, machine, overhead, path, profile, records, soak
-from bench.report import Report
-from bench.target import PROXIES
+from bench import burst, cold, logs, machine, overhead, path, profile, records, rotate, soak, stop, thrash
+from bench.docker import cold as docker_cold
+from bench.docker import logs as docker_logs
+from bench.docker import pause
+from bench.docker.engine import default_url
+from bench.docker.ground import DockerGround
+from bench.ground import PROXIES, Ground, ProcessGround
+from bench.report import Report, progress
+
+Measure: TypeAlias = Callable[[Report, Ground, argparse.Namespace], None]
 
 
-def _http(report: Report, options: argparse.Namespace) -> None:
-    proxies = (options.proxy,) if options.proxy else ("python",) if options.quick else ("python", "instant")
-    for proxy in proxies:
-        overhead.measure(report, overhead.Plan.of(proxy, quick=options.quick))
+def _http(report: Report, ground: Ground, options: argparse.Namespace) -> None:
+    for proxy in _proxies(options):
+        overhead.measure(report, overhead.Plan.of(proxy, quick=options.quick), ground)
 
 
-def _soak(report: Report, options: argparse.Namespace) -> None:
+def _rotate(report: Report, ground: Ground, options: argparse.Namespace) -> None:
+    for proxy in _proxies(options):
+        rotate.measure(report, ground, quick=options.quick, proxy=proxy)
+
+
+def _proxies(options: argparse.Namespace) -> tuple[str, ...]:
+    return (options.proxy,) if options.proxy else ("python",) if options.quick else ("python", "instant")
+
+
+def _cold(report: Report, ground: Ground, options: argparse.Namespace) -> None:
+    if isinstance(ground, DockerGround):
+        docker_cold.measure(report, ground, quick=options.quick)
+    else:
+        cold.measure(report, quick=options.quick)
+
+
+def _logs(report: Report, ground: Ground, options: argparse.Namespace) -> None:
+    if isinstance(ground, DockerGround):
+        docker_logs.measure(report, ground, quick=options.quick)
+    else:
+        logs.measure(report, quick=options.quick)
+
+
+def _pause(report: Report, ground: Ground, options: argparse.Namespace) -> None:
+    if isinstance(ground, DockerGround):
+        pause.measure(report, ground, quick=options.quick)
+    else:
+        progress("pause: left out, child processes are not paused")
+
+
+def _soak(report: Report, ground: Ground, options: argparse.Namespace) -> None:
     seconds = options.seconds if not options.quick else min(options.seconds, 10)
-    soak.measure(report, soak.Plan(seconds, options.clients, options.actions))
+    soak.measure(report, soak.Plan(seconds, options.clients, options.actions), ground)
 
 
-MEASUREMENTS: Final[dict[str, Callable[[Report, argparse.Namespace], None]]] = {
+MEASUREMENTS: Final[dict[str, Measure]] = {
     "http": _http,
-    "cold": lambda report, options: cold.measure(report, quick=options.quick),
-    "records": lambda report, options: records.measure(report, quick=options.quick),
-    "logs": lambda report, options: logs.measure(report, quick=options.quick),
+    "cold": _cold,
+    "records": lambda report, _, options: records.measure(report, quick=options.quick),
+    "logs": _logs,
+    "pause": _pause,
+    "burst": lambda report, ground, options: burst.measure(report, burst.Plan.of(quick=options.quick), ground),
+    "rotate": _rotate,
+    "thrash": lambda report, ground, options: thrash.measure(report, ground, quick=options.quick),
+    "stop": lambda report, ground, options: stop.measure(report, ground, quick=options.quick),
     "soak": _soak,
-    "path": lambda report, options: path.measure(report, quick=options.quick),
-    "profile": lambda report, options: profile.measure(report, quick=options.quick),
+    "path": lambda report, _, options: path.measure(report, quick=options.quick),
+    "profile": lambda report, ground, options: profile.measure(report, ground, quick=options.quick),
 }
 
 
@@ -39,9 +81,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of {', '.join(MEASUREMENTS)}; by default all")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a minute for http")
     parser.add_argument(
+        "--runtime", choices=("process", "docker"), default="process", help="what actions run in (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--engine", default=default_url(), help="docker: where the engine listens (default: %(default)s)"
+    )
+    parser.add_argument(
         "--proxy",
         choices=PROXIES,
-        help="http: the action proxy; by default python, then instant; python alone with --quick",
+        help="http, rotate: the action proxy; by default python, then instant; python alone with --quick",
     )
     parser.add_argument("--seconds", type=float, default=60, help="soak: how long (default: %(default)s)")
     parser.add_argument("--clients", type=int, default=64, help="soak: how many (default: %(default)s)")
@@ -54,15 +102,20 @@ def _options() -> argparse.Namespace:
     return options
 
 
+def _ground(options: argparse.Namespace) -> AbstractContextManager[Ground]:
+    return DockerGround(options.engine) if options.runtime == "docker" else nullcontext(ProcessGround())
+
+
 def main() -> int:
     """Measure what is asked for."""
     machine.require_linux()
     options = _options()
     machine.pin(os.getpid(), machine.INVOKER_CORE)  # idle while rounds run
-    report = Report(machine=machine.description())
+    report = Report(machine={**machine.description(), "runtime": options.runtime})
     report.show_machine()
-    for name in options.what or MEASUREMENTS:
-        MEASUREMENTS[name](report, options)
+    with _ground(options) as ground:
+        for name in options.what or MEASUREMENTS:
+            MEASUREMENTS[name](report, ground, options)
     if options.json is not None:
         report.save(options.json)
     return report.conclude()

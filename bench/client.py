@@ -3,7 +3,7 @@
 import asyncio
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias, cast
 
 import httptools
@@ -46,11 +46,12 @@ class Tally:
 
 
 class Client(asyncio.Protocol):
-    """A caller that always has one request in flight. The parser calls its `on_*` methods."""
+    """A caller that has one request in flight until it has no more. The parser calls its `on_*` methods."""
 
-    def __init__(self, tally: Tally, template: Template) -> None:
+    def __init__(self, tally: Tally, templates: Iterator[Template]) -> None:
+        """It may share the iterator with others."""
         self._tally = tally
-        self._template = template
+        self._templates = templates
         self._parser = httptools.HttpResponseParser(self)
         self._number = 0
         self._sent = 0
@@ -64,11 +65,15 @@ class Client(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def send(self) -> None:
-        """Send the next request."""
+        """Send the next request, if there is one."""
         assert self._transport is not None
+        template = next(self._templates, None)
+        if template is None:
+            self.ended.set_result(None)
+            return
         self._number = self._tally.next_number()
         self._body = b""
-        request = self._template.render(self._number)
+        request = template.render(self._number)
         self._sent = time.perf_counter_ns()
         self._transport.write(request)
 

@@ -12,9 +12,10 @@ import msgspec
 
 from bench import machine
 from bench.floor import Proxy, ask, proxy_command
+from bench.ground import ProcessRuntime, interpreter
 from bench.messages import FIRST, direct_run, init, invocation, is_acknowledgement, is_answer_of_run
 from bench.report import Report, progress, row, row_beside
-from bench.target import Invoker, echoes, folder, interpreter
+from bench.target import Invoker, echoes, folder
 from invoker.entities.function import Function
 
 _FLOOR: Final = "fork and exec of the same interpreter with the same proxy, then the same /init and /run"
@@ -61,7 +62,7 @@ def measure(report: Report, *, quick: bool) -> None:
 
 
 def _measure(report: Report, section: str, where: Path, command: Sequence[str], family: str, rounds: int) -> None:
-    invoker = Invoker(where)
+    invoker = Invoker(where, ProcessRuntime(where, interpreter("python", where)))
     functions = invoker.put(echoes(rounds + 1, family, "cold"))
     with invoker:
         _ours(report, section, invoker, functions[0], FIRST)  # the first of all finds no file in the page cache

@@ -14,11 +14,12 @@ import httptools
 
 from bench import machine
 from bench.messages import init
-from bench.target import environment
 from invoker.entities.function import Function
 from invoker_process import interpreters
 
 PATIENCE: Final = 60.0
+_ENVIRONMENT: Final = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+"""Nothing of ours."""
 _MUCH: Final = 1 << 16
 
 
@@ -44,7 +45,7 @@ class Proxy:
                     stdout=output,
                     stderr=output,
                     pass_fds=(listener.fileno(),),
-                    env=environment(),
+                    env=_ENVIRONMENT,
                     start_new_session=True,
                 )
 
@@ -101,14 +102,14 @@ class Proxies:
 class Relay:
     """The relay process: what an invoker that keeps nothing would do; see `relay.py`. On the invoker's core."""
 
-    def __init__(self, ports: Sequence[int]) -> None:
-        self._ports = ports
+    def __init__(self, addresses: Sequence[tuple[str, int]]) -> None:
+        self._addresses = addresses
 
     def __enter__(self) -> Self:
         """Start it and wait until it listens."""
         with machine.pinned(machine.INVOKER_CORE):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.relay", *map(str, self._ports)],
+                [sys.executable, "-m", "bench.relay", *(f"{host}:{port}" for host, port in self._addresses)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=machine.ROOT,
@@ -143,6 +144,12 @@ class _Whole:
 
     def on_message_complete(self) -> None:
         self.complete = True
+
+
+def ask_at(address: tuple[str, int], request: bytes) -> bytes:
+    """Send one request on a connection of its own, and return the body of the reply."""
+    with socket.create_connection(address, PATIENCE) as connection:
+        return ask(connection, request)
 
 
 def ask(connection: socket.socket, request: bytes) -> bytes:

@@ -1,6 +1,7 @@
 /* An action proxy that answers at once: POST /run echoes `value`, POST /init says yes, both sentinels are printed before
  * the reply, as the project's own proxies do. It stands where the Python interpreter stands (`process.python`): asked
- * with `-c` it tells a version, else it serves the listening socket `--fd` until its standard input ends.
+ * with `-c` it tells a version, else it serves the listening socket `--fd` until its standard input ends. In a container
+ * it listens at `--port` itself, until it is killed.
  * With it the invoker is measured alone: a Python proxy takes as much of its core as the invoker does of its own.
  * If its file name ends in "late", the sentinels follow the reply. For benchmarks only: it trusts its caller. */
 #include <poll.h>
@@ -73,8 +74,15 @@ static int serve(int caller, int slot) {
     }
 }
 
+static int listening(int port) {
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+    if (bind(listener, (struct sockaddr *)&here, sizeof here) < 0 || listen(listener, CALLERS) < 0) _exit(1);
+    return listener;
+}
+
 int main(int count, char **arguments) {
-    int listener = 3;
+    int listener = 3, watched = 0;
     for (int at = 1; at < count; at++) {
         if (strcmp(arguments[at], "-c") == 0) {
             char path[4096];
@@ -83,10 +91,14 @@ int main(int count, char **arguments) {
             return 0;
         }
         if (strcmp(arguments[at], "--fd") == 0 && at + 1 < count) listener = atoi(arguments[at + 1]);
+        if (strcmp(arguments[at], "--port") == 0 && at + 1 < count) {
+            listener = listening(atoi(arguments[at + 1]));
+            watched = -1;
+        }
     }
     const char *name = arguments[0];
     late = strlen(name) >= 4 && strcmp(name + strlen(name) - 4, "late") == 0;
-    struct pollfd waiting[CALLERS + 2] = {{.fd = 0, .events = POLLIN}, {.fd = listener, .events = POLLIN}};
+    struct pollfd waiting[CALLERS + 2] = {{.fd = watched, .events = POLLIN}, {.fd = listener, .events = POLLIN}};
     for (int at = 2; at < CALLERS + 2; at++) waiting[at].fd = -1;
     nfds_t used = 2;
     for (;;) {

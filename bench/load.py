@@ -6,10 +6,12 @@ round's beginning, and again when all answers are there and whatever was put off
 """
 
 import asyncio
+import itertools
 import subprocess
 import sys
 import time
 from array import array
+from collections.abc import Iterator
 from typing import Final, Literal, Self
 
 import msgspec
@@ -28,10 +30,11 @@ _JUDGES: Final[dict[str, Judge]] = {"acknowledgement": is_acknowledgement, "resu
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where one client sends what."""
+    """Where one client sends what: one template after the other, in a circle."""
 
     port: int
-    template: Template
+    templates: tuple[Template, ...]
+    host: str = "127.0.0.1"
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +43,9 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     expect: Literal["acknowledgement", "result"]
     seconds: float
+    """With 0 each client sends one request."""
+    order: tuple[int, ...] = ()
+    """The numbers of the templates that are sent, by whichever client is free, in place of circles; then it is over."""
     watch: tuple[int, ...] = ()
     """Processes whose CPU time is wanted."""
 
@@ -114,12 +120,16 @@ class Load:
 async def _round(plan: Round) -> Seen:
     loop = asyncio.get_running_loop()
     tally = Tally(_JUDGES[plan.expect])
-    clients = [await _connected(tally, target) for target in plan.targets]
+    order = iter(plan.order)
+    clients = [await _connected(tally, target, order if plan.order else None) for target in plan.targets]
     cpu = [machine.cpu_ns(pid) for pid in plan.watch]
     begun = time.perf_counter()
     for client in clients:
         client.send()
-    loop.call_later(plan.seconds, _stop, tally)
+    if plan.seconds:
+        loop.call_later(plan.seconds, _stop, tally)
+    else:
+        _stop(tally)
     _, late = await asyncio.wait([client.ended for client in clients], timeout=plan.seconds + PATIENCE)
     seconds = time.perf_counter() - begun
     for client in clients:
@@ -132,9 +142,11 @@ async def _round(plan: Round) -> Seen:
     return _seen(tally, seconds, used)
 
 
-async def _connected(tally: Tally, target: Target) -> Client:
+async def _connected(tally: Tally, target: Target, order: Iterator[int] | None) -> Client:
+    """Connect one client; `order` is what it takes turns at with all others."""
     loop = asyncio.get_running_loop()
-    _, client = await loop.create_connection(lambda: Client(tally, target.template), "127.0.0.1", target.port)
+    templates = itertools.cycle(target.templates) if order is None else (target.templates[one] for one in order)
+    _, client = await loop.create_connection(lambda: Client(tally, templates), target.host, target.port)
     return client
 
 

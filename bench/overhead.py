@@ -5,18 +5,19 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from bench import machine
-from bench.floor import Proxies, Relay, proxy_command
+from bench.floor import Relay
+from bench.ground import Address, Ground
 from bench.load import Load, Round, Seen, Target
 from bench.messages import direct_run, invocation
 from bench.report import Report, Row, progress, row, row_beside
-from bench.target import Invoker, echoes, folder, interpreter
+from bench.target import Invoker, echoes, folder
 from invoker.entities.function import Function
 
 SHARED: Final = 4
 """Actions that all clients share, where they share."""
 
-_DIRECT: Final = "the same calls straight to action proxies of the same kind"
 _RELAY: Final = "CPU: a relay that decodes, calls /run and acknowledges, and does nothing else (relay.py)"
+_LOGS: Final = "from /run's reply until the logs are complete, mean"
 _HOPS: Final = "a direct call stays on one core; what the relay adds is the way to the other core and back, twice"
 
 
@@ -44,52 +45,55 @@ class _Place(NamedTuple):
 
     load: Load
     invoker: Invoker
-    proxies: Proxies
+    proxies: Sequence[Address]
     relay: Relay
     functions: Sequence[Function]
     """As the invoker's store has them."""
+    direct_is: str
 
     def ours(self, clients: int, seconds: float) -> Seen:
         """Run a round through the invoker."""
         chosen = [self.functions[number % len(self.functions)] for number in range(clients)]
-        targets = tuple(Target(self.invoker.port, invocation(one)) for one in chosen)
+        targets = tuple(Target(self.invoker.port, (invocation(one),)) for one in chosen)
         return self.load.run(
             Round(targets=targets, expect="acknowledgement", seconds=seconds, watch=self.invoker.watched)
         )
 
     def direct(self, clients: int, seconds: float) -> Seen:
         """Run a round past it."""
-        ports = self.proxies.ports
-        chosen = [number % len(ports) for number in range(clients)]
-        targets = tuple(Target(ports[one], direct_run(self.functions[one])) for one in chosen)
+        chosen = [number % len(self.proxies) for number in range(clients)]
+        targets = tuple(
+            Target(port, (direct_run(self.functions[one]),), host)
+            for one, (host, port) in ((one, self.proxies[one]) for one in chosen)
+        )
         return self.load.run(Round(targets=targets, expect="result", seconds=seconds))
 
     def relayed(self, clients: int, seconds: float) -> Seen:
         """Run a round through the relay."""
-        targets = (Target(self.relay.port, invocation(self.functions[0])),) * clients
+        targets = (Target(self.relay.port, (invocation(self.functions[0]),)),) * clients
         return self.load.run(Round(targets=targets, expect="acknowledgement", seconds=seconds, watch=(self.relay.pid,)))
 
 
-def measure(report: Report, plan: Plan) -> None:
+def measure(report: Report, plan: Plan, ground: Ground) -> None:
     """Measure all of the plan."""
-    with _ready(plan, max(plan.own)) as place:
+    with _ready(plan, max(plan.own), ground) as place:
         _latency(report, plan, place)
         for clients in plan.own:
             _throughput(report, plan, place, clients, "an action of its own each")
-    with _ready(plan, SHARED) as place:
+    with _ready(plan, SHARED, ground) as place:
         for clients in plan.shared:
             _throughput(report, plan, place, clients, f"{SHARED} actions for all")
 
 
 @contextmanager
-def _ready(plan: Plan, actions: int) -> Iterator[_Place]:
-    """Start everything."""
+def _ready(plan: Plan, actions: int, ground: Ground) -> Iterator[_Place]:
+    """Start everything. Nothing is paused: direct calls may go to the invoker's own containers."""
     with folder() as where, Load() as load:
-        program = interpreter(plan.proxy, where)
-        invoker = Invoker(where, python=program)
+        runtime = ground.runtime(where, plan.proxy)
+        invoker = Invoker(where, runtime, pool={"pause": False})
         functions = invoker.put(echoes(actions))
-        with invoker, Proxies(proxy_command(program), functions) as proxies, Relay(proxies.ports) as relay:
-            yield _Place(load, invoker, proxies, relay, functions)
+        with invoker, runtime.direct(invoker, functions) as proxies, Relay(proxies) as relay:
+            yield _Place(load, invoker, proxies, relay, functions, runtime.direct_is)
 
 
 def _latency(report: Report, plan: Plan, place: _Place) -> None:
@@ -97,18 +101,21 @@ def _latency(report: Report, plan: Plan, place: _Place) -> None:
     progress(section)
     _warm(report, section, place, 1)
     direct, relayed, ours = [], [], []
+    logs: list[float] = []
     for _ in range(plan.rounds):
         direct.append(place.direct(1, plan.seconds))
         relayed.append(place.relayed(1, plan.seconds))
-        ours.append(place.ours(1, plan.seconds))
+        with place.invoker.log_times(logs):
+            ours.append(place.ours(1, plan.seconds))
     _check(report, section, (*direct, *relayed, *ours))
     report.add(
         section,
         [
-            row_beside("p50", "µs", _p50(ours), _p50(direct), _DIRECT, budget="added <= 120"),
-            row_beside("  of the relay", "µs", _p50(relayed), _p50(direct), _DIRECT),
-            row_beside("p99", "µs", _p99(ours), _p99(direct), _DIRECT),
-            row_beside("  of the relay", "µs", _p99(relayed), _p99(direct), _DIRECT),
+            row_beside("p50", "µs", _p50(ours), _p50(direct), place.direct_is, budget="added <= 120"),
+            row_beside("  of the relay", "µs", _p50(relayed), _p50(direct), place.direct_is),
+            row_beside("p99", "µs", _p99(ours), _p99(direct), place.direct_is),
+            row_beside("  of the relay", "µs", _p99(relayed), _p99(direct), place.direct_is),
+            row(_LOGS, "µs", logs),
         ],
         [_HOPS],
     )
@@ -119,22 +126,26 @@ def _throughput(report: Report, plan: Plan, place: _Place, clients: int, whose: 
     progress(section)
     _warm(report, section, place, clients)
     direct, relayed, ours = [], [], []
+    logs: list[float] = []
     for _ in range(plan.rounds):
         direct.append(place.direct(clients, plan.seconds))
         relayed.append(place.relayed(clients, plan.seconds))
-        ours.append(place.ours(clients, plan.seconds))
+        with place.invoker.log_times(logs):
+            ours.append(place.ours(clients, plan.seconds))
     _check(report, section, (*direct, *relayed, *ours))
-    notes = [f"{place.invoker.containers()} containers, {machine.resident(place.invoker.pid) >> 20} MB resident"]
-    report.add(section, _rows(ours, direct, relayed), notes)
+    invoker = place.invoker
+    notes = [f"{invoker.runtime.containers()} containers, {machine.resident(invoker.pid) >> 20} MB resident"]
+    report.add(section, [*_rows(place, ours, direct, relayed), row(_LOGS, "µs", logs)], notes)
 
 
-def _rows(ours: Sequence[Seen], direct: Sequence[Seen], relayed: Sequence[Seen]) -> list[Row]:
+def _rows(place: _Place, ours: Sequence[Seen], direct: Sequence[Seen], relayed: Sequence[Seen]) -> list[Row]:
+    rates = [one.rate for one in ours]
     return [
         row_beside("CPU per invocation", "µs", _cpu(ours, 0), _cpu(relayed, 0), _RELAY, budget="<= 60, then 45"),
-        row("  and of the warden", "µs", _cpu(ours, 1)),
-        row_beside("throughput", "/s", [one.rate for one in ours], [one.rate for one in direct], _DIRECT),
-        row_beside("p50", "µs", _p50(ours), _p50(direct), _DIRECT),
-        row_beside("p99", "µs", _p99(ours), _p99(direct), _DIRECT),
+        *(row("  and of the warden", "µs", _cpu(ours, one)) for one in range(1, len(place.invoker.watched))),
+        row_beside("throughput", "/s", rates, [one.rate for one in direct], place.direct_is),
+        row_beside("p50", "µs", _p50(ours), _p50(direct), place.direct_is),
+        row_beside("p99", "µs", _p99(ours), _p99(direct), place.direct_is),
         row("worst", "µs", [one.worst for one in ours]),
     ]
 

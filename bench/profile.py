@@ -10,11 +10,12 @@ from typing import Final
 
 import msgspec
 
+from bench.ground import Ground
 from bench.load import Load, Round, Target
 from bench.messages import invocation
 from bench.report import Report, Row, progress, row
 from bench.sampled import Samples
-from bench.target import Invoker, echoes, folder, interpreter
+from bench.target import Invoker, echoes, folder
 
 CLIENTS: Final = 32
 _SECTION: Final = f"profile, {CLIENTS} clients, instant action proxies"
@@ -24,16 +25,16 @@ _ALL: Final = 0.99
 """The share of what is below everything, which says nothing."""
 
 
-def measure(report: Report, *, quick: bool) -> None:
+def measure(report: Report, ground: Ground, *, quick: bool) -> None:
     """Run, and show the shares."""
     seconds = 4.0 if quick else 10.0
     progress(_SECTION)
     with folder() as where, Load() as load:
         found = where / "samples"
-        invoker = Invoker(where, python=interpreter("instant", where), program=("bench.sampled", str(found)))
+        invoker = Invoker(where, ground.runtime(where, "instant"), program=("bench.sampled", str(found)))
         functions = invoker.put(echoes(CLIENTS))
         with invoker:
-            targets = tuple(Target(invoker.port, invocation(one)) for one in functions)
+            targets = tuple(Target(invoker.port, (invocation(one),)) for one in functions)
             plan = Round(targets=targets, expect="acknowledgement", seconds=seconds, watch=(invoker.pid,))
             load.run(plan)
             before = _threads(invoker.pid)

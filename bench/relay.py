@@ -92,8 +92,8 @@ class _Proxy(asyncio.Protocol):
 class _Caller(asyncio.Protocol):
     """The way to a caller; one task for each connection."""
 
-    def __init__(self, port: int, tasks: asyncio.TaskGroup) -> None:
-        self._port = port
+    def __init__(self, proxy: tuple[str, int], tasks: asyncio.TaskGroup) -> None:
+        self._address = proxy
         self._tasks = tasks
         self._parser = httptools.HttpRequestParser(self)
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -112,7 +112,7 @@ class _Caller(asyncio.Protocol):
         self._messages.put_nowait(data)
 
     async def _serve(self) -> None:
-        _, proxy = await asyncio.get_running_loop().create_connection(_Proxy, "127.0.0.1", self._port)
+        _, proxy = await asyncio.get_running_loop().create_connection(_Proxy, *self._address)
         while (body := await self._messages.get()) is not None:
             message = _decode(body)
             self._transport.write(_HEAD)
@@ -140,7 +140,7 @@ def _ack(message: _Message, result: bytes) -> bytes:
     return _encode(_Ack(message.transid, record))
 
 
-async def _main(ports: list[int]) -> None:
+async def _main(proxies: list[tuple[str, int]]) -> None:
     loop = asyncio.get_running_loop()
     left = loop.create_future()
     loop.add_reader(0, left.cancel)  # standard input ends with the bench
@@ -150,7 +150,7 @@ async def _main(ports: list[int]) -> None:
         def accept() -> _Caller:
             nonlocal count
             count += 1
-            return _Caller(ports[(count - 1) % len(ports)], tasks)
+            return _Caller(proxies[(count - 1) % len(proxies)], tasks)
 
         server = await loop.create_server(accept, "127.0.0.1", 0)
         print(server.sockets[0].getsockname()[1], flush=True)
@@ -160,4 +160,5 @@ async def _main(ports: list[int]) -> None:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main([int(port) for port in sys.argv[1:]]))
+        given = (text.rpartition(":") for text in sys.argv[1:])
+        runner.run(_main([(host, int(port)) for host, _, port in given]))

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench import machine
+from bench.ground import Ground, Runtime
 from bench.load import Load, Round, Seen, Target
 from bench.messages import invocation
 from bench.report import Report, Row, progress, row
-from bench.target import Invoker, echoes, folder, interpreter
+from bench.target import Invoker, echoes, folder
 
 INTERVAL: Final = 0.5
 """Seconds between looks at resident memory."""
 VANISH: Final = 5.0
-"""Seconds in which every process must be gone after the invoker's end."""
+"""Seconds in which everything must be gone after the invoker's end."""
 _MB: Final = 1 << 20
 
 
@@ -34,18 +35,18 @@ class _Sample(NamedTuple):
     """Resident memory, in bytes, at a moment."""
 
     at: float
-    invoker: int
-    warden: int
+    each: tuple[int, ...]
+    """Of the invoker, and of a warden if there is one."""
 
 
-def measure(report: Report, plan: Plan) -> None:
+def measure(report: Report, plan: Plan, ground: Ground) -> None:
     """Soak, stop with SIGTERM; then start again, load, and kill."""
     section = f"soak, {plan.seconds:g} s, {plan.clients} clients on {plan.actions} actions"
     progress(section)
     with folder() as where, Load() as load:
-        rows, notes = _soaked(report, section, plan, where, load)
+        rows, notes = _soaked(report, section, plan, Invoker(where, ground.runtime(where, "instant")), load)
     with folder() as where, Load() as load:
-        rows += _killed(report, section, plan, where, load)
+        rows += _killed(report, section, plan, Invoker(where, ground.runtime(where, "instant")), load)
     report.add(section, rows, notes)
 
 
@@ -53,7 +54,7 @@ def _round(invoker: Invoker, plan: Plan, seconds: float, watch: tuple[int, ...] 
     functions = invoker.put(echoes(plan.actions))
     return Round(
         targets=tuple(
-            Target(invoker.port, invocation(functions[number % plan.actions])) for number in range(plan.clients)
+            Target(invoker.port, (invocation(functions[number % plan.actions]),)) for number in range(plan.clients)
         ),
         expect="acknowledgement",
         seconds=seconds,
@@ -61,21 +62,20 @@ def _round(invoker: Invoker, plan: Plan, seconds: float, watch: tuple[int, ...] 
     )
 
 
-def _soaked(report: Report, section: str, plan: Plan, where: Path, load: Load) -> tuple[list[Row], list[str]]:
-    invoker = Invoker(where, python=interpreter("instant", where))
+def _soaked(report: Report, section: str, plan: Plan, invoker: Invoker, load: Load) -> tuple[list[Row], list[str]]:
     with invoker:
         warm = load.run(_round(invoker, plan, min(5.0, plan.seconds / 4)))  # buffers grow, containers start
         load.begin(_round(invoker, plan, plan.seconds, invoker.watched))
         samples = _samples(invoker, plan.seconds)
         seen = load.finish()
-        containers = invoker.containers()
+        containers = invoker.runtime.containers()
         invoker.signal(signal.SIGTERM)
         code = invoker.wait()
     report.fault(section, (*warm.faults, *seen.faults))
     if code != 0:
         report.fault(section, [f"exit code {code} after SIGTERM"])
-    rows = _rows(samples, seen) + _vanished(report, section, where, "SIGTERM")
-    stored = _stored(where)
+    rows = _rows(samples, seen) + _vanished(report, section, invoker.runtime, "SIGTERM")
+    stored = _stored(invoker.where)
     if stored != warm.count + seen.count:
         report.fault(section, [f"{stored} records of {warm.count + seen.count} activations"])
     return rows, [f"{warm.count + seen.count} activations in {containers} containers, {stored} records"]
@@ -86,7 +86,7 @@ def _samples(invoker: Invoker, seconds: float) -> list[_Sample]:
     begun = time.monotonic()
     samples = []
     while (at := time.monotonic() - begun) < seconds:
-        samples.append(_Sample(at, machine.resident(invoker.pid), machine.resident(invoker.warden)))
+        samples.append(_Sample(at, tuple(machine.resident(pid) for pid in invoker.watched)))
         time.sleep(INTERVAL)
     return samples
 
@@ -99,9 +99,10 @@ def _rows(samples: Sequence[_Sample], seen: Seen) -> list[Row]:
         row("p50", "µs", [seen.p50]),
         row("p99", "µs", [seen.p99]),
         row("worst", "µs", [seen.worst]),
-        row("CPU of the warden", "ms/s", [seen.cpu[1] / seen.seconds * 1e3]),
+        *(row("CPU of the warden", "ms/s", [each / seen.seconds * 1e3]) for each in seen.cpu[1:]),
     ]
-    for who, values in (("invoker", [one.invoker for one in later]), ("warden", [one.warden for one in later])):
+    for number, who in enumerate(("invoker", "warden")[: len(seen.cpu)]):
+        values = [one.each[number] for one in later]
         slope = statistics.linear_regression([one.at for one in later], values).slope
         rows.append(row(f"resident memory of the {who}, second half", "MB", [value / _MB for value in values]))
         rows.append(row("  its slope", "kB/s", [slope / 1024]))
@@ -109,27 +110,35 @@ def _rows(samples: Sequence[_Sample], seen: Seen) -> list[Row]:
     return rows
 
 
-def _killed(report: Report, section: str, plan: Plan, where: Path, load: Load) -> list[Row]:
-    """Kill the invoker in the middle of its work: its containers must go with it."""
-    with Invoker(where, python=interpreter("instant", where)) as invoker:
+def _killed(report: Report, section: str, plan: Plan, invoker: Invoker, load: Load) -> list[Row]:
+    """Kill the invoker in the middle of its work: its containers must go with it, or when it starts again."""
+    with invoker:
         load.begin(_round(invoker, plan, 2.0))
         time.sleep(1.0)
-        if not invoker.containers():
+        if not invoker.runtime.containers():
             report.fault(section, ["there was nothing to kill"])
         invoker.signal(signal.SIGKILL)
         invoker.wait()
         load.finish()  # whose answers are of no interest any more
-    return _vanished(report, section, where, "SIGKILL")
-
-
-def _vanished(report: Report, section: str, where: Path, after: str) -> list[Row]:
-    """Check that no process of the invoker is left: each of them has its folder on its command line or in its HOME."""
+    if not invoker.runtime.outlives:
+        return _vanished(report, section, invoker.runtime, "SIGKILL")
     begun = time.monotonic()
-    while (left := machine.marked(str(where))) and time.monotonic() - begun < VANISH:
+    with invoker:
+        started = time.monotonic() - begun
+        left = invoker.runtime.left()
+    if left:
+        report.fault(section, [f"{len(left)} containers were left after the next start: {left}"])
+    return [row("from the start after SIGKILL until every container is gone and messages are taken", "s", [started])]
+
+
+def _vanished(report: Report, section: str, runtime: Runtime, after: str) -> list[Row]:
+    """Check that nothing of the invoker is left."""
+    begun = time.monotonic()
+    while (left := runtime.left()) and time.monotonic() - begun < VANISH:
         time.sleep(0.02)
     if left:
-        report.fault(section, [f"{len(left)} processes were left {VANISH:g} s after {after}: {left}"])
-    return [row(f"from the end by {after} until no process is left", "s", [time.monotonic() - begun])]
+        report.fault(section, [f"{len(left)} processes or containers were left {VANISH:g} s after {after}: {left}"])
+    return [row(f"from the end by {after} until nothing is left", "s", [time.monotonic() - begun])]
 
 
 def _stored(where: Path) -> int:

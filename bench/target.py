@@ -1,7 +1,6 @@
-"""The invoker under test: the real `invoker run` with the embedded back ends, alone on its core."""
+"""The invoker under test: the real `invoker run` with the embedded stores, alone on its core."""
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
@@ -9,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +17,17 @@ from typing import Final, Self
 import msgspec
 
 from bench import machine
+from bench.ground import Runtime
 from bench.messages import NAMESPACE, NODEJS_ECHO, PYTHON_ECHO
 from invoker.cli.program import Program
 from invoker.contracts import FunctionCatalog
 from invoker.entities.function import Function, Limits
+from invoker.pool.view import PoolView
 
 PATIENCE: Final = 60.0
 """Seconds in which the invoker must be ready, and in which it must have left."""
 
-PROXIES: Final = ("python", "instant", "instant-late")
-"""Kinds of action proxy; see `instant.c` for the last two."""
-INSTANT_SOURCE: Final = Path(__file__).with_name("instant.c")
+_LOG_TIME: Final = "histogram_invoker_collectLogs_finish_seconds"
 _FAMILIES: Final = {"python": PYTHON_ECHO, "nodejs": NODEJS_ECHO}
 _COMMENTS: Final = {"python": "#", "nodejs": "//"}
 
@@ -40,19 +40,6 @@ def folder() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def interpreter(proxy: str, where: Path) -> Path:
-    """Return what runs Python actions: Python itself, or the C program that answers at once in its place."""
-    if proxy == "python":
-        return Path(getattr(sys, "_base_executable", None) or sys.executable)
-    program = where / proxy
-    if not program.exists():
-        compiler = shutil.which("cc")
-        if compiler is None:
-            raise SystemExit(f"--proxy {proxy} needs a C compiler (cc)")
-        subprocess.run([compiler, "-O2", "-D_GNU_SOURCE", "-o", program, INSTANT_SOURCE], check=True)
-    return program
 
 
 def echoes(count: int, family: str = "python", name: str = "echo") -> list[Function]:
@@ -69,25 +56,38 @@ def echoes(count: int, family: str = "python", name: str = "echo") -> list[Funct
     ]
 
 
+def slow(seconds: float) -> Function:
+    """Return an action that takes its time before it returns its arguments."""
+    code = f"import time\ndef main(args):\n    time.sleep({seconds})\n    return args\n"
+    return Function(path=NAMESPACE, name="slow", kind="python:default", code=code, limits=Limits(memory=128))
+
+
 class Invoker:
     """One invoker process: `with Invoker(folder) as invoker`. Leaving stops it with SIGTERM and waits."""
 
-    def __init__(self, where: Path, *, python: Path | None = None, program: Sequence[str] = ("invoker",)) -> None:
-        """`python` runs the actions; `program` is the module that is the command line, and its first arguments."""
+    def __init__(
+        self,
+        where: Path,
+        runtime: Runtime,
+        *,
+        pool: Mapping[str, object] | None = None,
+        program: Sequence[str] = ("invoker",),
+    ) -> None:
+        """`pool` is of its settings; `program` is the module that is the command line, and its first arguments."""
+        self.where = where
+        self.runtime = runtime
         self._program = program
         self.port = _free_port()
         self.admin_port = _free_port()
         self.log = where / "log"
         self._file = where / "settings.toml"
-        settings: dict[str, dict[str, object]] = {
-            "node": {"state_dir": str(where / "state")},
-            "pool": {"memory": "64 GB"},  # a number to plan with: memory that containers never touch
+        settings: dict[str, Mapping[str, object]] = {
+            **runtime.settings(),
+            "pool": {"memory": "64 GB", **(pool or {})},  # a number to plan with: memory that containers never touch
             "http": {"bind": f"127.0.0.1:{self.port}", "admin": f"127.0.0.1:{self.admin_port}"},
-            "process": {"work_dir": str(where)},
             "sqlite": {"keep": {"bytes": "0 B"}},  # all of them: they are counted
         }
-        if python is not None:
-            settings["process"]["python"] = str(python)
+        settings["node"] = {"state_dir": str(where / "state"), **settings.get("node", {})}
         self._file.write_text(_toml(settings), encoding="utf-8")
 
     def put(self, functions: Sequence[Function]) -> list[Function]:
@@ -112,12 +112,11 @@ class Invoker:
             )
         try:
             self._wait_until_ready()
-            (self.warden,) = machine.children(self.pid)
+            self.runtime.attend(self.pid)
         except BaseException:
             self._process.kill()
             self._process.wait()
             raise
-        machine.pin(self.warden, machine.LOAD_CORE)  # and with it every action proxy, which it starts
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,13 +131,28 @@ class Invoker:
         return self._process.pid
 
     @property
-    def watched(self) -> tuple[int, int]:
-        """The processes whose CPU time is the invoker's: itself and its warden."""
-        return self.pid, self.warden
+    def watched(self) -> tuple[int, ...]:
+        """The processes whose CPU time is the invoker's: itself, and a warden if there is one."""
+        return self.pid, *self.runtime.helpers
 
-    def containers(self) -> int:
-        """Return how many action proxies there are."""
-        return len(machine.children(self.warden))
+    def pool(self) -> PoolView:
+        """Ask the invoker about its pool, as operators do."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/pool", timeout=PATIENCE) as answer:
+            return msgspec.json.decode(answer.read(), type=PoolView)
+
+    @contextmanager
+    def log_times(self, means: list[float]) -> Iterator[None]:
+        """Add the mean of the microseconds that logs of the block's activations took after `/run` had answered."""
+        before = self._log_time()
+        yield
+        seconds, count = (now - then for now, then in zip(self._log_time(), before, strict=True))
+        means.append(1e6 * seconds / max(1, count))
+
+    def _log_time(self) -> tuple[float, float]:
+        """Return seconds and activations; each is counted in whole milliseconds, their mean is as good as exact."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=PATIENCE) as answer:
+            found = dict(line.split(" ") for line in answer.read().decode().splitlines() if line.startswith(_LOG_TIME))
+        return float(found[f"{_LOG_TIME}_sum"]), float(found[f"{_LOG_TIME}_count"])
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -176,8 +190,10 @@ def _free_port() -> int:
 
 def _toml(settings: Mapping[str, Mapping[str, object]]) -> str:
     lines = []
-    for section, values in settings.items():
-        lines.append(f"[{section}]")
+    for section in sorted(settings):  # the top level, whose name is empty, comes first
+        values = settings[section]
+        if section:
+            lines.append(f"[{section}]")
         lines += [f"{name} = {_toml_value(value)}" for name, value in values.items()]
     return "\n".join(lines) + "\n"
 
@@ -186,8 +202,3 @@ def _toml_value(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name} = {_toml_value(each)}" for name, each in value.items()) + "}"
     return msgspec.json.encode(value).decode()
-
-
-def environment() -> dict[str, str]:
-    """Return what an action proxy that the bench starts itself gets: nothing of ours."""
-    return {"PATH": os.defpath, "LANG": "C.UTF-8"}

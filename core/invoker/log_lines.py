@@ -8,6 +8,7 @@ BOOT_LIMIT: Final = 10 << 20
 """Bytes kept before the first activation says what it may log: the system's default maximum (spec 6.6)."""
 
 _NANOSECONDS = 1_000_000_000
+_PREFIX = len(f"{'':30} stdout: ")
 
 
 class LogLines:
@@ -46,6 +47,16 @@ class LogLines:
         self._lines = []
         self._size = 0
         self.full = True
+
+    def give_up(self) -> int:
+        """Keep no line of this activation, for it can't be told from another; return the bytes that were kept.
+
+        Counted is what was printed: line ends as one byte, and without what is put before each line.
+        """
+        count = len(self._lines) - self.full if self._lines else 0  # the last one of full lines is ours
+        lost = self._size - count * (_PREFIX - 1)
+        self.mute()
+        return lost
 
     def add(self, stream: str, texts: Iterable[str]) -> None:
         """Keep lines that were read now. The first one beyond the limit is replaced by one that says so."""

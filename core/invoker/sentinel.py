@@ -29,7 +29,7 @@ class _Fate(enum.Enum):
     DRAINED = enum.auto()
     """It is the activation's, which may log no more."""
     DROPPED = enum.auto()
-    """It came after the activation's end and belongs to nobody."""
+    """It came after the activation's end, or can't be attributed, and belongs to nobody."""
 
 
 _KEPT, _DRAINED, _DROPPED = _Fate.KEPT, _Fate.DRAINED, _Fate.DROPPED  # a third of an enum's look-up
@@ -40,18 +40,23 @@ class StreamCutter:
 
     Where proxies print no sentinels (`sentinelled` False), lines that look like one are left out and end nothing:
     users' images are often made from ours (spec 6.4.3, 9.11.4).
+
+    An activation whose sentinel has not come when another begins is over all the same: what comes up to that sentinel
+    is dropped, and only what is behind it belongs to the other one.
     """
 
-    __slots__ = ("_fate", "_pending", "_sentinelled", "dropped", "forged", "sentinels")
+    __slots__ = ("_due", "_fate", "_owed", "_pending", "_sentinelled", "dropped", "forged", "sentinels")
 
     def __init__(self, *, sentinelled: bool = True) -> None:
         self._sentinelled = sentinelled
         self._fate = _KEPT  # from the container's first byte on (spec T60)
         self._pending = bytearray()  # the unfinished line; of one that is not kept at most its last _TAIL bytes
+        self._due = int(sentinelled)  # sentinels that come from the activation, and from those that joined it
+        self._owed = 0  # sentinels of activations that are over, behind which the output of this one begins
         self.sentinels = 0
-        """Sentinels since the activation began."""
+        """Sentinels since the activation began, without those of earlier ones."""
         self.forged = False
-        """An activation had more than one (spec T59); never taken back."""
+        """There were more than activations (spec T59); never taken back."""
         self.dropped = 0
         """Bytes that belonged to nobody, of all time."""
 
@@ -61,8 +66,7 @@ class StreamCutter:
             self._found()
             return ()
         if self._fate is not _KEPT:
-            self._scan(chunk)
-            return ()
+            return self._scan(chunk)
         newline = chunk.rfind(b"\n") + 1
         if not newline:
             self._pending += chunk
@@ -96,6 +100,15 @@ class StreamCutter:
         if self._fate is not _DROPPED:
             self._fate = _DROPPED
             self._pending.clear()
+        if self._owed:
+            self._fold()
+
+    def join(self) -> None:
+        """Begin another activation beside this one: nothing can be attributed from here to the next start."""
+        if self._sentinelled:
+            self._due += 1
+            self._fold()
+        self._drop()
 
     def restart(self) -> None:
         """Begin another activation, without what came since the last one ended."""
@@ -104,6 +117,30 @@ class StreamCutter:
             self._pending.clear()
         self._fate = _KEPT
         self.sentinels = 0
+
+    def restart_behind(self) -> int:
+        """Begin another activation, without what comes up to the last sentinel still due; return how many are."""
+        self._fold()
+        self._owed = max(0, self._due - self.sentinels)
+        self._due = int(self._sentinelled)
+        if not self._owed:
+            self.restart()
+        else:
+            self._drop()
+            self.sentinels = 0
+        return self._owed
+
+    def _fold(self) -> None:
+        """Count the sentinels of activations that are over with those of the present one."""
+        self._due += self._owed
+        self._owed = 0
+
+    def _drop(self) -> None:
+        """Keep nothing more, but what may turn out to be a sentinel."""
+        if self._fate is _KEPT:
+            self.dropped += max(0, len(self._pending) - _TAIL)
+            del self._pending[:-_TAIL]
+        self._fate = _DROPPED
 
     def _found(self) -> None:
         self.sentinels += 1
@@ -137,21 +174,37 @@ class StreamCutter:
         del self._pending[:start]
         return texts
 
-    def _scan(self, chunk: bytes) -> None:
-        """Look for sentinels in what is not kept."""
+    def _scan(self, chunk: bytes) -> Sequence[str]:
+        """Look for sentinels in what is not kept; return the texts of lines behind the last one that was owed."""
         data = bytes(self._pending) + chunk if self._pending else chunk
         marked = 0
         if MARKER in data and (sentinel := _SENTINEL.search(data)):
+            if self._owed:
+                return self._pass_by(data)
             if self._fate is _DRAINED:
                 self._found()
                 data = data[sentinel.end() :]
             marked = data.count(SENTINEL_LINE) + data.count(_SENTINEL_CRLF)
             self.sentinels += marked
-            self.forged |= self._sentinelled and self.sentinels > 1
+            self.forged |= self._sentinelled and self.sentinels > self._due
         end = data[-_TAIL:]
         self._pending = bytearray(end[end.rfind(b"\n") + 1 :])
         if self._fate is _DROPPED:
             self.dropped += len(data) - len(self._pending) - marked * len(SENTINEL_LINE)
+        return ()
+
+    def _pass_by(self, data: bytes) -> Sequence[str]:
+        """Drop output up to the last sentinel that is owed, or all of it; go on with the rest."""
+        end = 0
+        for sentinel in _SENTINEL.finditer(data):
+            self.dropped += sentinel.end() - end - len(SENTINEL_LINE)
+            end = sentinel.end()
+            self._owed -= 1
+            if not self._owed:
+                self._fate = _KEPT
+                break
+        self._pending.clear()
+        return self.take(data[end:])
 
 
 def _split(lines: bytes) -> list[str]:

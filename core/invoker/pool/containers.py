@@ -6,9 +6,8 @@ from collections.abc import Callable
 from invoker.config import LimitsSettings, NodeSettings, PoolSettings
 from invoker.contracts import ContainerRuntime, LogExtractor
 from invoker.entities.activation import Outcome
-from invoker.entities.function import Executable
-from invoker.entities.request import Request
 from invoker.entities.runtimes import Runtimes
+from invoker.errors import StartFailed
 from invoker.pool.budget import MemoryBudget
 from invoker.pool.fleet import Fleet
 from invoker.pool.fleets import Fleets
@@ -40,11 +39,16 @@ class Containers:
         runtimes: Runtimes,
         tasks: asyncio.TaskGroup,
         clock: Callable[[], float],
-        on_released: Callable[[], bool],
+        serve: Callable[[], bool],
+        on_lost: Callable[[Fleet], None],
     ) -> None:
-        """`on_released` gives free memory to those who wait for it, and says whether somebody still does."""
+        """`serve` gives what is free to those who wait for memory, and says whether somebody still does.
+
+        `on_lost` is told of a function that has a container less.
+        """
         self._clock = clock
-        self._on_released = on_released
+        self.serve = serve
+        self._on_lost = on_lost
         self._idle_timeout = settings.idle_timeout
         self.budget = MemoryBudget(settings.memory)
         self.fleets = Fleets()
@@ -55,6 +59,8 @@ class Containers:
         self.stem_cells = StemCells(runtimes, self.starter, self, tasks, clock)
         self.typical_start: float | None = None
         """Seconds that starts take here, whatever the function; a moving average."""
+        self._spare_refused = False
+        """A prewarmed container was not started because somebody waited for memory."""
 
     # --- in use -----------------------------------------------------------------------------------------------
 
@@ -75,15 +81,19 @@ class Containers:
 
     def initialised(self, slot: Slot, outcome: Outcome | None) -> None:
         """Note how `/init` ended, and how long the start took."""
-        if outcome is None:
-            fleet = slot.owner
-            began = fleet.starting.pop(slot)
-            fleet.ready += slot.shares
-            if not slot.stem_cell:
-                took = self._clock() - began
-                fleet.started(took)
-                self.typical_start = averaged(self.typical_start, took, START)
         slot.initialised_with(outcome)
+        if outcome is not None:
+            self.doom(slot)
+            return
+        fleet = slot.owner
+        began = fleet.starting.pop(slot, None)
+        if began is None:  # it has ended by itself meanwhile
+            return
+        fleet.ready += slot.shares
+        if not slot.stem_cell:
+            took = self._clock() - began
+            fleet.started(took)
+            self.typical_start = averaged(self.typical_start, took, START)
 
     def rest(self, slot: Slot) -> None:
         """Keep a container of which a share came back for whoever comes."""
@@ -92,38 +102,39 @@ class Containers:
             spare[slot] = None
             return
         spare.pop(slot, None)
-        slot.state = State.IDLE
+        slot.state = State.IDLE if not slot.frozen else State.PAUSING if slot.transition else State.PAUSED
         slot.since = self._clock()
         self.shelf.put(slot)
 
     def doom(self, slot: Slot) -> None:
         """Lend no further share; remove it when the last one is back (spec 10.11.1)."""
-        slot.doomed = True
+        self._strike_off(slot, StartReason.DIED)
         slot.never_initialised()
-        slot.owner.spare.pop(slot, None)
         if not slot.active and slot.state is not State.REMOVING:
             self.remove(slot)
 
     # --- beginning and end --------------------------------------------------------------------------------------
 
-    async def start(self, fleet: Fleet, executable: Executable, request: Request, reason: StartReason) -> Slot:
-        """Start a container in memory that is reserved already, lent to whoever initialises it.
+    async def start(self, slot: Slot) -> None:
+        """Start a container that is enlisted, in memory that is reserved already.
 
         Raises:
-            StartFailed: no container came of it; the memory is released.
+            StartFailed: no container came of it; the memory is released, and all who joined fail alike (10.12.2).
         """
-        slot = self.starter.slot_for(executable, request)
-        self.enlist(slot, fleet, executable.function.limits.concurrency, reason)
         try:
             await self.starter.start(slot)
-        except BaseException:
-            self._strike_off(slot, StartReason.DIED)
-            slot.state = State.REMOVING  # nothing is there to remove: those who wait for it only have to leave
-            self.release(slot.memory)
+        except BaseException as error:
+            self.forsake(slot, error if isinstance(error, StartFailed) else None)
             raise
         slot.state = State.BUSY
         slot.since = self._clock()
-        return slot
+
+    def forsake(self, slot: Slot, failure: StartFailed | None = None) -> None:
+        """Give up a container that was enlisted and not created: those who wait for it only have to leave."""
+        self._strike_off(slot, StartReason.DIED)
+        slot.never_initialised(failure)
+        slot.state = State.REMOVING
+        self.release(slot.memory)
 
     def enlist(self, slot: Slot, fleet: Fleet, shares: int, reason: StartReason) -> None:
         """Make a container one of `fleet`'s, lent to whoever initialises it. Others may join at once (10.12.2)."""
@@ -146,6 +157,13 @@ class Containers:
         slot.since = self._clock()
         self._remover.remove(slot)
 
+    def reserve(self, size: int) -> bool:
+        """Reserve memory for a container, or begin to make room for it."""
+        if self.budget.reserve(size):
+            return True
+        self.make_room(size)
+        return False
+
     def make_room(self, needed: int) -> None:
         """Evict what has been idle longest, then stem cells, if together they make the difference (spec 10.4)."""
         shortage = needed - self.budget.free - self._remover.memory
@@ -158,12 +176,21 @@ class Containers:
     def release(self, size: int) -> None:
         """Give memory back; what nobody waits for may be for stem cells."""
         self.budget.release(size)
-        if not self._on_released():
+        if not self.serve():
             self.stem_cells.wake()
 
     def reserve_spare(self, size: int) -> bool:
         """Reserve memory that nobody waits for."""
-        return not self._on_released() and self.budget.reserve(size)
+        if self.serve():
+            self._spare_refused = True
+            return False
+        return self.budget.reserve(size)
+
+    def nobody_waits(self) -> None:
+        """Remember the stem cells that had to stand back."""
+        if self._spare_refused:
+            self._spare_refused = False
+            self.stem_cells.wake()
 
     def look_after_idle(self) -> None:
         """Remove containers that have been idle for too long, pause those that have been for a while (spec 10.1)."""
@@ -183,10 +210,9 @@ class Containers:
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _on_gone(self, slot: Slot) -> None:
-        """Drop a container that died while nobody used it; a busy one is its leases' business."""
+        """Drop a container that died while nobody used it; the end of a busy one is its leases' business."""
         if slot.active:
-            slot.doomed = True
-            slot.owner.spare.pop(slot, None)
+            self._strike_off(slot, StartReason.DIED)
         elif slot.state is State.PREWARMED:
             self.stem_cells.discard(slot)
             self.remove(slot)
@@ -195,19 +221,18 @@ class Containers:
             self.remove(slot)
 
     def _strike_off(self, slot: Slot, why: StartReason) -> None:
-        """Take a container from its fleet, if it has one."""
-        fleet = slot.fleet
-        if fleet is None:
-            return
+        """Take a container from its fleet, if it has one: no share of it is lent any more, and none is counted on."""
         slot.doomed = True
-        slot.never_initialised()
+        fleet = slot.fleet
+        if fleet is None or slot not in fleet.slots:
+            return
         fleet.slots.discard(slot)
         fleet.spare.pop(slot, None)
-        if slot.initialised:
+        if fleet.starting.pop(slot, None) is None:
             fleet.ready -= slot.shares
-        fleet.starting.pop(slot, None)
         fleet.gone = why
         self.fleets.settle(fleet)
+        self._on_lost(fleet)
 
     def _forget(self, slot: Slot) -> None:
         """Release the memory of a container that is gone."""

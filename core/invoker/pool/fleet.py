@@ -4,7 +4,8 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from invoker.entities.runtimes import Runtime
+from invoker.entities.function import Executable
+from invoker.entities.request import Request
 from invoker.pool.scaling import HOLD, START, WORTH, averaged, expected_wait, worth_starting
 from invoker.pool.slot import Slot, WarmKey
 from invoker.pool.view import FunctionView, StartReason
@@ -15,15 +16,18 @@ class Waiter:
     """An activation that waits for a container, or for memory to start one."""
 
     fleet: "Fleet"
-    runtime: Runtime
+    executable: Executable
+    request: Request
     since: float
     """When it joined those that it waits with."""
     reason: StartReason | None
     """Why it wants a container of its own; `None` while it waits for one of its function's."""
-    granted: "asyncio.Future[Slot | None]" = field(repr=False)
-    """A slot, or `None`: memory is reserved for a container of its own."""
+    granted: asyncio.Future[Slot] = field(repr=False)
+    """A share of a container, lent from the moment it is granted."""
     overdue: float = 0.0
     """Clock's time from which it wants a container of its own."""
+    first: bool = False
+    """What was granted is its own: a prewarmed container, or one that it has to start. It calls `/init`."""
 
 
 class Fleet:
@@ -54,7 +58,7 @@ class Fleet:
         self.action = action
         """`path/name`."""
         self.slots: set[Slot] = set()
-        """From before the creation until the removal begins."""
+        """From before the creation until no more shares of them are lent."""
         self.idle: list[Slot] = []
         """Nobody uses them; the one used last is at the end."""
         self.spare: dict[Slot, None] = {}
@@ -118,7 +122,7 @@ class Fleet:
         oldest = next(iter(self.starting.values()), now)
         wait = expected_wait(
             hold=self.hold,
-            ahead=ahead + len(self.starting),
+            ahead=ahead,
             ready=self.ready,
             coming=sum(slot.shares for slot in self.starting),
             left=max(0.0, start - (now - oldest)),

@@ -33,7 +33,7 @@ class Fleets:
 
     def settle(self, fleet: Fleet) -> None:
         """Note that a fleet may have become empty; forget the one that has been so for longest."""
-        if not fleet.empty:
+        if not fleet.empty or self._fleets.get(fleet.key) is not fleet:  # forgotten while its last container was in use
             return
         self._empty[fleet.key] = None
         self._empty.move_to_end(fleet.key)

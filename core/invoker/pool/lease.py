@@ -21,8 +21,8 @@ class Lender(Protocol):
         """Take a share of a container of `key` that is free, if that is fair."""
         ...
 
-    async def obtain(self, key: WarmKey, executable: Executable, request: Request, *, moved: bool) -> Slot:
-        """Wait for a container, or start one."""
+    async def obtain(self, key: WarmKey, executable: Executable, request: Request, *, moved: bool) -> tuple[Slot, bool]:
+        """Wait for a container, or start one; say whether who asks has to initialise it."""
         ...
 
     async def thaw(self, slot: Slot) -> None:
@@ -84,17 +84,18 @@ class Lease:
         """Get a container.
 
         Raises:
-            StartFailed: none could be started.
+            StartFailed: none could be started, whether by this activation or by another that it waited for.
             Unreachable: one could not be resumed, or was never initialised; another may serve.
             Aborted: another activation initialised it, and that failed (spec 10.12.2).
         """
         key = WarmKey(self._executable.function.digest, self._request.caller.namespace, self._request.function.binding)
         slot = self._lender.take_warm(key)
+        first = False
         if slot is None:
-            slot = await self._lender.obtain(key, self._executable, self._request, moved=self._moved)
+            slot, first = await self._lender.obtain(key, self._executable, self._request, moved=self._moved)
         self._slot = slot
         if slot.frozen or not slot.initialised:
-            await self._prepare(slot)
+            await self._prepare(slot, first=first)
         else:
             self.warm = True
         assert slot.container is not None  # noqa: S101 (what is lent was created)
@@ -103,7 +104,7 @@ class Lease:
         self.follower = slot.follower
         return self
 
-    async def _prepare(self, slot: Slot) -> None:
+    async def _prepare(self, slot: Slot, *, first: bool) -> None:
         if slot.frozen:
             try:
                 await self._lender.thaw(slot)
@@ -112,7 +113,7 @@ class Lease:
                 raise
         if slot.initialised:
             self.warm = True
-        elif slot.active > 1:
+        elif not first:
             try:
                 await slot.initialisation()
             except BaseException:
@@ -128,7 +129,7 @@ class Lease:
     ) -> None:
         """Return the share, or have the container removed. Doesn't wait for the removal."""
         held = self._lender.clock() - self._since if self.warm else None
-        self._lender.give_back(self._slot, keep=self.keep, held=held)
+        self._lender.give_back(self._slot, keep=self.keep and self._slot.initialised, held=held)
 
     def initialised(self, outcome: Outcome | None) -> None:
         """Tell how `/init` ended, `None` for success: others may wait for it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from invoker.pool.fleet import Fleet, Waiter
 from invoker.pool.slot import Slot
@@ -28,7 +28,7 @@ class Queue(OrderedDict[Waiter, None]):
         self[waiter] = None
         waiter.fleet.waiting[waiter] = None
 
-    def grant(self, waiter: Waiter, slot: Slot | None, now: float) -> None:
+    def grant(self, waiter: Waiter, slot: Slot, now: float) -> None:
         """Let a waiter go with what it gets."""
         waiter.fleet.granted_at = now
         self.leave(waiter)
@@ -46,7 +46,8 @@ class Holding:
     One timer for all of them: it may ring early, and is then set again.
     """
 
-    def __init__(self, on_overdue: Callable[[Waiter], None], clock: Callable[[], float]) -> None:
+    def __init__(self, on_overdue: Callable[[Fleet, Sequence[Waiter]], None], clock: Callable[[], float]) -> None:
+        """`on_overdue` has each of those that it is given leave, or wait longer."""
         self._on_overdue = on_overdue
         self._clock = clock
         self._fleets: dict[Fleet, None] = {}
@@ -73,14 +74,14 @@ class Holding:
         now = self._clock()
         earliest = None
         for fleet in list(self._fleets):
-            holding = [waiter for waiter in fleet.waiting if waiter.reason is None]
-            for waiter in holding:
-                if waiter.overdue <= now:
-                    self._on_overdue(waiter)
-                elif earliest is None or waiter.overdue < earliest:
-                    earliest = waiter.overdue
-            if not holding:
+            due = [waiter for waiter in fleet.waiting if waiter.reason is None and waiter.overdue <= now]
+            if due:
+                self._on_overdue(fleet, due)
+            next_one = min((waiter.overdue for waiter in fleet.waiting if waiter.reason is None), default=None)
+            if next_one is None:
                 del self._fleets[fleet]
+            elif earliest is None or next_one < earliest:
+                earliest = next_one
         if earliest is not None and (self._alarm is None or earliest < self._alarm_at):
             self._set(earliest)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from invoker.contracts import Container, LogFollower, Logs
 from invoker.entities.activation import Outcome
 from invoker.entities.container import ContainerSpec, Stream
-from invoker.errors import Aborted, Unreachable
+from invoker.errors import Aborted, ContainerError, Unreachable
 from invoker.pool.view import StartReason
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ class Slot:
     """A container's place in the pool, and its `Output`. Owned by the pool, lent in as many shares as it has."""
 
     __slots__ = (
+        "_failure",
         "_joined",
         "_on_gone",
-        "_verdict",
+        "_told",
         "active",
         "begun",
         "born",
@@ -60,6 +61,7 @@ class Slot:
         "initialised",
         "pause_failures",
         "reason",
+        "refused_at",
         "served",
         "shares",
         "since",
@@ -99,17 +101,21 @@ class Slot:
         """To be removed as soon as nobody uses it (spec 10.11.1)."""
         self.frozen = False
         """Paused, or about to be: to be resumed before it is used."""
-        self.transition: asyncio.Task[None] | None = None
-        """The pause that is under way."""
+        self.transition: asyncio.Task[str | None] | None = None
+        """The pause or resumption that is under way; its result says why it failed."""
         self.pause_failures = 0
+        self.refused_at = float("-inf")
+        """Clock's time at which it last refused to be paused."""
         self.reason: StartReason | None = None
         """Why it was started; `None` for a stem cell that nobody has taken."""
         self.begun = 0
         """Activations whose output goes to the follower now."""
         self._joined = False
         """More than one has been at it since the last time there was none."""
-        self._verdict: asyncio.Future[Outcome | None] | None = None
-        """What those who came while it was being initialised wait for."""
+        self._told: asyncio.Event | None = None
+        """What those who came while it was being initialised wait for, if there are any."""
+        self._failure: ContainerError | None = None
+        """Why it was not initialised, and won't be."""
         self._on_gone = on_gone
 
     @property
@@ -151,12 +157,12 @@ class Slot:
         return not self._joined
 
     def end_logs(self, *, expected: bool, failed: bool) -> Logs:
-        """An activation has ended: return its logs, or none if there were others."""
+        """An activation has ended: return its logs, or no lines if there were others."""
         self.begun -= 1
         if self.begun:
             return _NOTHING
         logs = self.follower.end(expected=expected and not self._joined, failed=failed)
-        return _NOTHING if self._joined else logs
+        return Logs((), reusable=logs.reusable) if self._joined else logs
 
     # --- those who share the initialisation ---------------------------------------------------------------------
 
@@ -165,22 +171,28 @@ class Slot:
 
         Raises:
             Aborted: `/init` failed; all who waited for it fail alike (spec 10.12.2).
+            StartFailed: no container came of it; all who waited for it fail alike (spec 10.12.2).
             Unreachable: it never came so far; another container may serve.
         """
-        if self._verdict is None:
-            self._verdict = asyncio.get_running_loop().create_future()
-        outcome = await asyncio.shield(self._verdict)
-        if outcome is not None:
-            raise Aborted(outcome)
+        if not self.initialised and self._failure is None:
+            if self._told is None:
+                self._told = asyncio.Event()
+            await self._told.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def initialised_with(self, outcome: Outcome | None) -> None:
         """Tell those who wait how `/init` ended: `None` for success."""
         self.initialised = outcome is None
-        if self._verdict is not None and not self._verdict.done():
-            self._verdict.set_result(outcome)
+        self._tell(None if outcome is None else Aborted(outcome))
 
-    def never_initialised(self) -> None:
-        """Tell those who wait that nobody will call `/init` here any more."""
-        if self._verdict is not None and not self._verdict.done():
-            self._verdict.set_exception(Unreachable(f"{self.spec.name} was not initialised"))
-            self._verdict.exception()  # those who wait may have been cancelled: nobody else needs to know
+    def never_initialised(self, failure: ContainerError | None = None) -> None:
+        """Tell those who wait, and those who find out late, that nobody will call `/init` here any more."""
+        if not self.initialised:
+            self._tell(failure or Unreachable(f"{self.spec.name} was not initialised"))
+
+    def _tell(self, failure: ContainerError | None) -> None:
+        if self._failure is None:
+            self._failure = failure
+        if self._told is not None:
+            self._told.set()

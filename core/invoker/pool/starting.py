@@ -10,7 +10,7 @@ from invoker.entities.container import ContainerSpec
 from invoker.entities.function import Executable
 from invoker.entities.request import Request
 from invoker.entities.runtimes import Runtime
-from invoker.pool.slot import Slot, State
+from invoker.pool.slot import Slot
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 _LONGEST = 200
@@ -82,8 +82,3 @@ class Starter:
             environment=self._environment,
         )
         return Slot(spec, self._logs.follow(spec), self._clock(), self._on_gone)
-
-
-def count(slots: Iterator[Slot], state: State) -> int:
-    """Return how many containers are in `state`."""
-    return sum(slot.state is state for slot in slots)

@@ -5,6 +5,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 
 from invoker.entities.runtimes import Runtime, Runtimes, StemCell
@@ -18,6 +19,8 @@ logger = logging.getLogger("invoker.pool")
 FIRST_RETRY: Final = 1.0
 LAST_RETRY: Final = 60.0
 """Seconds after a failed start until the next, doubled from the first until the last (spec T77)."""
+_DOUBLINGS: Final = 6
+"""From the first to the last."""
 EXPIRED_AT_ONCE: Final = 100
 """Removed at most in one adjustment (spec 10.6.3)."""
 
@@ -35,7 +38,9 @@ class Culture:
         self.cold_starts = 0
         """Since the last adjustment."""
         self.failures = 0
-        """In a row."""
+        """Starts that failed, in a row; those under way at the same time are one."""
+        self.deaths = 0
+        """Stem cells that ended by themselves before long, in a row; likewise."""
         self.failure: str | None = None
         self.retry_at = 0.0
         self.skipped = False
@@ -45,6 +50,10 @@ class Culture:
     def missing(self) -> int:
         """How many are to be started."""
         return self.wanted - len(self.ready) - self.starting
+
+    def put_off(self, now: float, times: int) -> None:
+        """Start no more for a while: something went wrong `times` in a row."""
+        self.retry_at = now + min(FIRST_RETRY * 2 ** min(times - 1, _DOUBLINGS), LAST_RETRY)
 
     def adjust(self) -> None:
         """Follow the demand (spec 10.6.3 b and d)."""
@@ -69,6 +78,10 @@ class Keeper(Protocol):
 
     def release(self, size: int) -> None:
         """Give memory back."""
+        ...
+
+    def serve(self) -> bool:
+        """Look who waits: one stem cell more can be taken, or make room."""
         ...
 
     def remove(self, slot: Slot) -> None:
@@ -109,6 +122,7 @@ class StemCells:
         if culture is None or not culture.ready:
             return None
         slot, _ = culture.ready.popitem(last=False)
+        culture.deaths = 0
         self._wake.set()
         return slot
 
@@ -130,7 +144,7 @@ class StemCells:
         for culture in self._cultures.values():
             if slot in culture.ready:
                 del culture.ready[slot]
-                self._wake.set()
+                self._died(culture, slot)
 
     def wake(self) -> None:
         """Look again: memory was given back."""
@@ -172,9 +186,10 @@ class StemCells:
                     break
                 culture.skipped = False
                 culture.starting += 1
-                start = self._tasks.create_task(self._start(culture), name="stem cell")
+                slot = self._starter.stem_cell(culture.runtime, culture.settings.memory)
+                start = self._tasks.create_task(self._start(culture, slot), name="stem cell")
                 self._starts.add(start)
-                start.add_done_callback(self._starts.discard)
+                start.add_done_callback(partial(self._ended, culture, slot))
 
     async def close(self) -> None:
         """Start no more, and wait for the starts under way."""
@@ -196,42 +211,59 @@ class StemCells:
                 failure=culture.failure,
             )
 
-    async def _start(self, culture: Culture) -> None:
-        slot = self._starter.stem_cell(culture.runtime, culture.settings.memory)
+    async def _start(self, culture: Culture, slot: Slot) -> None:
         try:
             await self._starter.start(slot)
-        except asyncio.CancelledError:
-            self._keeper.release(slot.memory)
-            raise
         except Exception as error:  # noqa: BLE001 (a plugin's failure must not end the pool)
             self._failed(culture, slot, error)
-        else:
-            culture.failures = 0
-            culture.failure = None
-            if slot.gone or self._closed:
-                self._keeper.remove(slot)
-            else:
-                slot.state = State.PREWARMED
-                slot.since = self._clock()
-                culture.ready[slot] = None
-        finally:
-            culture.starting -= 1
-            self._wake.set()
+            return
+        culture.failures = 0
+        culture.failure = None
+        if slot.gone or self._closed:
+            self._keeper.remove(slot)
+            if slot.gone:
+                self._died(culture, slot)
+            return
+        slot.state = State.PREWARMED
+        slot.since = self._clock()
+        culture.ready[slot] = None
+        self._keeper.serve()
+
+    def _ended(self, culture: Culture, slot: Slot, start: asyncio.Task[None]) -> None:
+        """A start has ended in any way; if it was cancelled, perhaps before it began."""
+        self._starts.discard(start)
+        culture.starting -= 1
+        if start.cancelled():
+            self._keeper.release(slot.memory)
+        self._wake.set()
 
     def _failed(self, culture: Culture, slot: Slot, error: Exception) -> None:
-        pause = min(FIRST_RETRY * 2**culture.failures, LAST_RETRY)
-        culture.failures += 1
+        now = self._clock()
+        if now >= culture.retry_at:
+            culture.failures += 1
+            culture.put_off(now, culture.failures)
         culture.failure = str(error)
-        culture.retry_at = self._clock() + pause
         logger.warning(
             "no %s container of %d MB could be prewarmed, next try in %g s: %s",
             culture.runtime.kind,
             slot.memory >> 20,
-            pause,
+            culture.retry_at - now,
             error,
             exc_info=None if isinstance(error, ContainerError) else error,
         )
         self._keeper.release(slot.memory)
+
+    def _died(self, culture: Culture, slot: Slot) -> None:
+        """Put off the next start: an image that ends at once must not be started again at once (spec T77)."""
+        now = self._clock()
+        if now >= culture.retry_at:
+            culture.deaths = 1 if now - slot.born >= LAST_RETRY else culture.deaths + 1
+            culture.put_off(now, culture.deaths)
+        culture.failure = f"{slot.spec.name} ended by itself"
+        logger.warning(
+            "prewarmed container %s ended by itself, next start in %g s", slot.spec.name, culture.retry_at - now
+        )
+        self._wake.set()
 
     def _skip(self, culture: Culture) -> None:
         if not culture.skipped:

@@ -2,35 +2,26 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Coroutine
-from typing import Any, Final, TypeAlias
 
 import pytest
 
-from invoker.contracts import Container, ContainerRuntime, Opening
-from invoker.entities.container import ContainerSpec, Reply, Stream
-from invoker.errors import Lost, PostTimedOut, StartFailed, Unreachable
+from invoker.contracts import ContainerRuntime
+from invoker.errors import Lost, StartFailed
+from invoker.testing.container_pause import ContainerPauseContract
+from invoker.testing.container_requests import (
+    ContainerRequestsContract,
+    InitBody,
+    Left,
+    MakeSpec,
+    Open,
+    failure_of,
+    post,
+)
 from invoker.testing.containers import RecordedOutput
 from invoker.testing.programs import EXIT_CODE, Program, init_body, run_body
 
-Open: TypeAlias = Callable[[], Opening[ContainerRuntime]]
-MakeSpec: TypeAlias = Callable[[str], ContainerSpec]
-InitBody: TypeAlias = Callable[[Program], bytes]
-Left: TypeAlias = Callable[[], Awaitable[Collection[object]]]
 
-PLENTY: Final = 1 << 20
-PATIENCE: Final = 60.0
-"""Seconds for whatever is no time limit under test."""
-
-
-async def post(
-    container: Container, path: str, body: bytes, *, seconds: float = PATIENCE, limit: int = PLENTY
-) -> Reply:
-    """Post with enough of everything."""
-    return await container.post(path, body, timeout=seconds, limit=limit)
-
-
-class ContainerRuntimeContract:
+class ContainerRuntimeContract(ContainerRequestsContract, ContainerPauseContract):
     """What every container runtime must do: `class TestMine(ContainerRuntimeContract)`.
 
     Fixtures to provide:
@@ -42,6 +33,9 @@ class ContainerRuntimeContract:
     To override, where it isn't so:
         init_body: function from a `Program` to the body of its `/init`; by default it is Python's.
         limits_memory: whether the memory limit is kept and told; by default it is.
+        pauses: whether containers are `Pausable`; by default they are not. Either is checked.
+        sharing: like `spec`, for a container that runs Node.js and serves several requests at once; by default `None`:
+            there is none.
     """
 
     @pytest.fixture
@@ -54,19 +48,15 @@ class ContainerRuntimeContract:
         """Whether the runtime keeps containers within their memory."""
         return True
 
-    @pytest.mark.asyncio
-    async def test_a_container_takes_init_and_run(self, opening: Open, spec: MakeSpec, init_body: InitBody) -> None:
-        async with opening() as runtime:
-            container = await runtime.create(spec("wsk_1"), RecordedOutput())
+    @pytest.fixture
+    def pauses(self) -> bool:
+        """Whether containers can be paused."""
+        return False
 
-            init = await post(container, "/init", init_body(Program.ECHO))
-            first = await post(container, "/run", run_body(greeting="héllo"))
-            second = await post(container, "/run", run_body(n=2))
-
-        assert init.status == first.status == second.status == 200
-        assert json.loads(first.body) == {"greeting": "héllo"}
-        assert json.loads(second.body) == {"n": 2}
-        assert first.length == len(first.body)
+    @pytest.fixture
+    def sharing(self) -> MakeSpec | None:
+        """Return what makes the specification of a container that serves several requests at once."""
+        return None
 
     @pytest.mark.asyncio
     async def test_a_container_has_the_name_it_was_given(self, opening: Open, spec: MakeSpec) -> None:
@@ -87,66 +77,6 @@ class ContainerRuntimeContract:
             assert (await first.inspect()).running
             await first.remove()
             assert (await runtime.create(spec("wsk_1"), RecordedOutput())).name == "wsk_1"
-
-    @pytest.mark.asyncio
-    async def test_output_comes_from_the_first_byte_to_the_last(
-        self, opening: Open, spec: MakeSpec, init_body: InitBody
-    ) -> None:
-        output = RecordedOutput()
-        async with opening() as runtime:
-            container = await runtime.create(spec("wsk_1"), output)
-
-            await post(container, "/init", init_body(Program.SAY))
-            await post(container, "/run", run_body(text="from run"))
-            await output.says(b"from run\n")
-            await container.remove()
-
-        assert output.written[Stream.STDOUT].startswith(b"from init\nfrom run\n")
-
-    @pytest.mark.asyncio
-    async def test_output_ends_once(self, opening: Open, spec: MakeSpec) -> None:
-        output = RecordedOutput()
-        async with opening() as runtime:
-            container = await runtime.create(spec("wsk_1"), output)
-            before = output.closings
-
-            await container.remove()
-            await output.ends()
-            await container.remove()
-
-        assert (before, output.closings) == (0, 1)
-
-    @pytest.mark.asyncio
-    async def test_a_reply_is_kept_up_to_the_limit_and_measured_to_its_end(
-        self, opening: Open, spec: MakeSpec, init_body: InitBody
-    ) -> None:
-        async with opening() as runtime:
-            container = await runtime.create(spec("wsk_1"), RecordedOutput())
-            await post(container, "/init", init_body(Program.LONG))
-
-            cut = await post(container, "/run", run_body(length=200_000), limit=1_000)
-            whole = await post(container, "/run", run_body(length=10), limit=1_000)
-
-        assert (len(cut.body), cut.truncated) == (1_000, True)
-        assert cut.length >= 200_000
-        assert (json.loads(whole.body), whole.truncated) == ({"text": "x" * 10}, False)
-
-    @pytest.mark.asyncio
-    async def test_a_request_that_takes_too_long_is_given_up_and_its_container_can_be_removed(
-        self, opening: Open, spec: MakeSpec, init_body: InitBody, left: Left
-    ) -> None:
-        output = RecordedOutput()
-        async with opening() as runtime:
-            container = await runtime.create(spec("wsk_1"), output)
-            await post(container, "/init", init_body(Program.HANG))
-
-            with pytest.raises(PostTimedOut) as caught:
-                await post(container, "/run", run_body(), seconds=0.3)
-            await container.remove()
-
-            assert not await left()
-        assert caught.value.seconds == 0.3
-        assert output.closings == 1
 
     @pytest.mark.asyncio
     async def test_a_container_that_exits_is_lost_with_its_exit_code(
@@ -185,30 +115,6 @@ class ContainerRuntimeContract:
         assert state.peak_memory is None or state.peak_memory > 100 << 20
 
     @pytest.mark.asyncio
-    async def test_a_removed_container_can_not_be_reached(self, opening: Open, spec: MakeSpec) -> None:
-        async with opening() as runtime:
-            container = await runtime.create(spec("wsk_1"), RecordedOutput())
-
-            await container.remove()
-
-            with pytest.raises(Unreachable):
-                await post(container, "/run", run_body())
-            assert not (await container.inspect()).running
-
-    @pytest.mark.asyncio
-    async def test_removal_ends_a_request_in_flight(self, opening: Open, spec: MakeSpec, init_body: InitBody) -> None:
-        output = RecordedOutput()
-        async with opening() as runtime, asyncio.TaskGroup() as tasks:
-            container = await runtime.create(spec("wsk_1"), output)
-            await post(container, "/init", init_body(Program.HANG))
-            request = tasks.create_task(_failure(post(container, "/run", run_body())))
-            await output.says(b"here")
-
-            await container.remove()
-
-        assert isinstance(request.result(), Lost)
-
-    @pytest.mark.asyncio
     async def test_removing_twice_is_removing_once(self, opening: Open, spec: MakeSpec, left: Left) -> None:
         output = RecordedOutput()
         async with opening() as runtime:
@@ -226,7 +132,7 @@ class ContainerRuntimeContract:
         self, opening: Open, spec: MakeSpec, left: Left, turns: int
     ) -> None:
         async with opening() as runtime:
-            start = asyncio.create_task(_failure(runtime.create(spec("wsk_1"), RecordedOutput())))
+            start = asyncio.create_task(failure_of(runtime.create(spec("wsk_1"), RecordedOutput())))
             for _ in range(turns):  # of the event loop: wherever the start has come by then
                 await asyncio.sleep(0)
 
@@ -279,12 +185,3 @@ class ContainerRuntimeContract:
             await fail_inside()
 
         assert not await left()
-
-
-async def _failure(work: Coroutine[Any, Any, object]) -> Exception | None:
-    """Return what `work` raised."""
-    try:
-        await work
-    except Exception as error:  # noqa: BLE001 (any may come; the caller looks)
-        return error
-    return None

@@ -1,14 +1,19 @@
-"""Containers in memory, for tests of what uses them: scripted replies, output that the test says, and a kill switch."""
+"""Containers in memory, for tests of what uses them: scripted replies, output that the test says, and a kill switch.
+
+What a real container could not bear, such as a request while it is paused, fails the test even if nobody looks.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
+
+import pytest
 
 from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
 from invoker.entities.runtimes import Runtime, Runtimes
-from invoker.errors import Lost, PostTimedOut, StartFailed, Unreachable
+from invoker.errors import ContainerError, Lost, PostTimedOut, StartFailed, Unreachable
 from invoker.sentinel import SENTINEL_LINE
 
 KINDS: Final = Runtimes([Runtime(kind="python:3", family="python", default=True)])
@@ -46,7 +51,7 @@ def answering(body: bytes = b"{}", status: int = 200, *, output: bytes = b"") ->
 
 
 class FakeContainer:
-    """A container that a test looks into. `post`, `inspect` and `remove` keep the contract."""
+    """A container that a test looks into. It keeps the contract, and is `Pausable`."""
 
     def __init__(self, spec: ContainerSpec, output: Output, script: Script, on_gone: Callable[[str], None]) -> None:
         self.spec = spec
@@ -56,6 +61,21 @@ class FakeContainer:
         self.requests: list[tuple[str, bytes]] = []
         """Path and body of all that were sent, in order."""
         self.removed = False
+        self.paused = False
+        self.pauses = 0
+        """Times that it was paused."""
+        self.stood = 0.0
+        """Seconds for which it has been paused, of the event loop's clock."""
+        self.pause_failure: ContainerError | None = None
+        """What `pause` raises, while it is set; the container goes on running."""
+        self.resume_failure: ContainerError | None = None
+        """What `resume` raises, while it is set; the container stays paused."""
+        self.pause_gate = _open_gate()
+        """`pause` waits while it is not set."""
+        self.resume_gate = _open_gate()
+        """`resume` waits while it is not set."""
+        self._pausing = False
+        self._paused_at = 0.0
         self._state = ContainerState(running=True)
         self._limits: set[asyncio.Timeout] = set()
         """Of requests in flight."""
@@ -70,6 +90,8 @@ class FakeContainer:
         """See `Container`. Asks the script."""
         if not self._state.running:
             raise Unreachable(f"the container {self.name} is gone")
+        if self.paused or self._pausing:
+            pytest.fail(f"{path} was sent to {self.name}, which is paused, or about to be")
         self.requests.append((path, body))
         try:
             async with asyncio.timeout(timeout) as patience:
@@ -89,6 +111,33 @@ class FakeContainer:
     async def inspect(self) -> ContainerState:
         """See `Container`."""
         return self._state
+
+    async def pause(self) -> None:
+        """See `Pausable`."""
+        if self.paused or self._pausing or self._limits:
+            pytest.fail(f"{self.name} can't be paused: it is already, or it serves {len(self._limits)} requests")
+        self._pausing = True
+        try:
+            await self.pause_gate.wait()
+        finally:
+            self._pausing = False
+        self._check_alive()
+        if self.pause_failure is not None:
+            raise self.pause_failure
+        self.paused = True
+        self.pauses += 1
+        self._paused_at = asyncio.get_running_loop().time()
+
+    async def resume(self) -> None:
+        """See `Pausable`."""
+        if not self.paused:
+            pytest.fail(f"{self.name} can't be resumed: it is not paused")
+        await self.resume_gate.wait()
+        self._check_alive()
+        if self.resume_failure is not None:
+            raise self.resume_failure
+        self.paused = False
+        self.stood += asyncio.get_running_loop().time() - self._paused_at
 
     async def remove(self) -> None:
         """See `Container`."""
@@ -112,23 +161,53 @@ class FakeContainer:
         self._on_gone(self.name)
         self.output.closed()
 
+    @property
+    def in_flight(self) -> int:
+        """Requests that have no reply yet."""
+        return len(self._limits)
+
+    def _check_alive(self) -> None:
+        if not self._state.running:
+            raise ContainerError(f"the container {self.name} is gone")
+
+
+class RestlessContainer(FakeContainer):
+    """One that is not `Pausable`: a method that is `None` is none."""
+
+    pause = None  # type: ignore[assignment]
+    resume = None  # type: ignore[assignment]
+
 
 class FakeRuntime:
-    """Creates containers at once, unless the test has it wait or fail."""
+    """Creates containers at once, unless the test has it wait or fail. They are `Pausable` unless `pausable` is False.
 
-    def __init__(self, script: Script | None = None, kinds: Runtimes = KINDS) -> None:
+    `failures` are what the first calls of `create` raise, one each: `[StartFailed("no room")] * 3`.
+    """
+
+    def __init__(
+        self,
+        script: Script | None = None,
+        kinds: Runtimes = KINDS,
+        *,
+        pausable: bool = True,
+        failures: Iterable[StartFailed] = (),
+    ) -> None:
         self.script = script or answering()
         """Of containers to come."""
         self.created: list[FakeContainer] = []
         """All there ever were, in order."""
         self.running: dict[str, FakeContainer] = {}
         """By name."""
+        self.attempts = 0
+        """Calls of `create`, whatever came of them."""
         self.failure: StartFailed | None = None
         """What `create` raises, while it is set."""
-        self.gate = asyncio.Event()
+        self.failures = list(failures)
+        """What the next calls of `create` raise, one each."""
+        self.gate = _open_gate()
         """`create` waits while it is not set."""
-        self.gate.set()
         self._kinds = kinds
+        self._kind_of_container = FakeContainer if pausable else RestlessContainer
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`."""
@@ -136,12 +215,15 @@ class FakeRuntime:
 
     async def create(self, spec: ContainerSpec, output: Output) -> FakeContainer:
         """See `ContainerRuntime`."""
+        self.attempts += 1
         await self.gate.wait()
+        if self.failures:
+            raise self.failures.pop(0)
         if self.failure is not None:
             raise self.failure
         if spec.name in self.running:
             raise StartFailed(f"there is a container {spec.name} already")
-        container = FakeContainer(spec, output, self.script, self._forget)
+        container = self._kind_of_container(spec, output, self.script, self._forget)
         self.created.append(container)
         self.running[spec.name] = container
         return container
@@ -185,10 +267,18 @@ class RecordedOutput:
                 await self._changed.wait()
 
 
+def _open_gate() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 @asynccontextmanager
-async def fake_runtime(script: Script | None = None, kinds: Runtimes = KINDS) -> AsyncIterator[FakeRuntime]:
+async def fake_runtime(
+    script: Script | None = None, kinds: Runtimes = KINDS, *, pausable: bool = True
+) -> AsyncIterator[FakeRuntime]:
     """Open a runtime of containers in memory; leaving removes them all."""
-    runtime = FakeRuntime(script, kinds)
+    runtime = FakeRuntime(script, kinds, pausable=pausable)
     try:
         yield runtime
     finally:

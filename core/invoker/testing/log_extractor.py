@@ -1,5 +1,6 @@
 """What every log extractor must do."""
 
+import asyncio
 import re
 
 import pytest
@@ -198,3 +199,73 @@ class LogExtractorContract:
 
         assert texts(logs) == [("stdout", "before")]
         assert not logs.reusable
+
+    @pytest.mark.asyncio
+    async def test_activations_at_the_same_time_have_no_logs_and_spoil_nothing(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.write(OUT, b"first\nunfin")
+        follower.join()
+        follower.write(OUT, b"ished\n")
+        end_output(follower)
+        follower.join()
+        follower.write(ERR, b"third\n")
+        end_output(follower)
+        end_output(follower)
+
+        shared = follower.end(expected=False, failed=False)
+        follower.begin(PLENTY)
+        follower.write(OUT, b"alone\n")
+        end_output(follower)
+
+        assert shared == Logs(())
+        assert await follower.settled(60)
+        alone = follower.end(expected=True, failed=False)
+        assert texts(alone) == [("stdout", "alone")]
+        assert alone.reusable
+
+    @pytest.mark.asyncio
+    async def test_activations_at_the_same_time_are_not_waited_for(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        waiting = asyncio.ensure_future(follower.settled(60))
+        await asyncio.sleep(0)  # lets it begin to wait
+        follower.join()
+
+        async with asyncio.timeout(30):
+            await waiting
+            await follower.settled(60)
+
+    @pytest.mark.asyncio
+    async def test_late_output_of_activations_at_the_same_time_is_in_no_later_logs(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.join()
+        follower.join()
+        follower.write(OUT, SENTINEL_LINE)
+        follower.end(expected=False, failed=False)
+        follower.write(OUT, b"late\n" + SENTINEL_LINE + b"la")
+
+        follower.begin(PLENTY)
+        follower.write(ERR, b"late\n" + SENTINEL_LINE * 2)
+        follower.write(OUT, b"te\n" + SENTINEL_LINE[:9])
+        follower.write(OUT, SENTINEL_LINE[9:] + b"alone\n" + SENTINEL_LINE)
+        follower.write(ERR, SENTINEL_LINE + b"alone too\n" + SENTINEL_LINE)
+
+        assert await follower.settled(60)
+        alone = follower.end(expected=True, failed=False)
+        assert sorted(texts(alone)) == [("stderr", "alone too"), ("stdout", "alone")]
+        assert alone.reusable
+
+    @pytest.mark.asyncio
+    async def test_a_sentinel_that_never_comes_costs_later_logs_and_mixes_nothing(self, follower: LogFollower) -> None:
+        follower.begin(PLENTY)
+        follower.join()
+        end_output(follower)
+        follower.end(expected=False, failed=False)
+
+        follower.begin(PLENTY)
+        follower.write(OUT, b"alone\n")
+        end_output(follower)
+
+        assert not await follower.settled(0.01)
+        alone = follower.end(expected=True, failed=False)
+        assert not alone.complete
+        assert ("stdout", "alone") not in texts(alone)

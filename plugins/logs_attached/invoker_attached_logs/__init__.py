@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from invoker import Settings, hookimpl
-from invoker.config import RolesSettings
+from invoker.config import LogsSettings, RolesSettings
 from invoker.contracts import LogExtractor
 from invoker_attached_logs.follower import AttachedLogs
 
@@ -13,4 +13,4 @@ from invoker_attached_logs.follower import AttachedLogs
 @asynccontextmanager
 async def open_log_extractor(settings: Settings) -> AsyncIterator[LogExtractor]:
     """Provide the extractor. It holds nothing, so there is nothing to give back."""
-    yield AttachedLogs(settings[RolesSettings].compat)
+    yield AttachedLogs(settings[RolesSettings].compat, timeout=settings[LogsSettings].timeout)

@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from invoker.config import Compat
+from invoker.config import Compat, LogsSettings
 from invoker.contracts import Logs
 from invoker.entities.container import ContainerSpec, Stream
 from invoker.log_lines import LogLines
 from invoker.sentinel import StreamCutter
 from invoker.wire.messages import messages
+from invoker_attached_logs.lateness import Lateness
 
 OVERALL: Final = 20
 """Logs that keep coming are waited for at most this many times as long as logs that don't."""
@@ -24,23 +25,31 @@ _NOTHING: Final = Logs(())
 class AttachedLogs:
     """Takes logs out of what containers print: reads all of it, keeps what belongs to an activation."""
 
-    def __init__(self, compat: Compat, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, compat: Compat, clock: Callable[[], int] = time.time_ns, *, timeout: float = LogsSettings().timeout
+    ) -> None:
+        """Be ready. `timeout` is how long the core waits for logs before it gives a container up."""
         self._compat = compat
         self._clock = clock
+        self._lateness = Lateness(timeout)
 
     def follow(self, spec: ContainerSpec) -> "Follower":
         """Return the follower of a container that is about to be created."""
-        return Follower(self._compat, sentinelled=spec.runtime.sentinelled_logs, clock=self._clock)
+        sentinelled = spec.runtime.sentinelled_logs
+        return Follower(self._compat, self._lateness, sentinelled=sentinelled, clock=self._clock)
 
 
 class Follower:
     """Follows one container. Output is pushed into it, so there is no queue, and nothing that could stall.
 
-    Where an activation ends is seen by its sentinels, so the activations must come one at a time. Those that share
-    a container can't be told apart (spec 9.11.12).
+    Where an activation ends is seen by its sentinels. Those that run at the same time can't be told apart (spec
+    9.11.12), so that none of them has logs; as many sentinels as they still owe when the next one begins are passed by.
     """
 
-    def __init__(self, compat: Compat, *, sentinelled: bool, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, compat: Compat, lateness: Lateness, *, sentinelled: bool, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._lateness = lateness
         self._texts = messages(compat)
         self._mute_at_zero = compat == "openwhisk"  # spec 9.11.11, and 9.11.18 for the other one
         self._sentinelled = sentinelled
@@ -48,15 +57,21 @@ class Follower:
         self._stderr = StreamCutter(sentinelled=sentinelled)
         self._lines = LogLines(self._texts.logs_truncated, clock)
         self._begun = False
+        self._clean = False  # when the next activation begins, no sentinel of an earlier one is on its way
         self._muted = False
+        self._shared = False
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None  # of the one task in `settled`
-        self._heard = 0.0  # the loop's time of the last chunk, while there is a waiter
+        self._since = 0.0  # the loop's time at which the wait began, while there is a waiter
+        self._heard = 0.0  # that of the last chunk since then
+        self._given_up = 0  # bytes of lines that could not be attributed after all
+        if sentinelled:  # the end of others' output is not seen
+            lateness.watch(self)
 
     @property
     def dropped_bytes(self) -> int:
-        """Bytes that came after a sentinel and before the next activation, since the container was created."""
-        return self._stdout.dropped + self._stderr.dropped
+        """Bytes that belonged to no activation, or to several, since the container was created."""
+        return self._stdout.dropped + self._stderr.dropped + self._given_up
 
     def write(self, stream: Stream, chunk: bytes) -> None:
         """Take what came out, all of it; keep at most what the activation may log."""
@@ -80,10 +95,11 @@ class Follower:
 
     def begin(self, limit: int) -> None:
         """Begin an activation that may log `limit` bytes, formatted, newlines excluded (spec 9.11.17)."""
-        if self._begun:
+        if self._clean:
             self._stdout.restart()
             self._stderr.restart()
-        self._begun = True
+        else:
+            self._begin_anew()
         self._lines.begin(limit)
         self._muted = limit == 0 and self._mute_at_zero
         if self._muted:
@@ -91,22 +107,37 @@ class Follower:
         if self._lines.full:
             self._drain()
 
+    def join(self) -> None:
+        """Begin another activation beside the present one; from here to `end` all output is dropped.
+
+        Whoever waits is told to go on, for there is nothing to wait for.
+        """
+        self._clean = False
+        self._shared = True
+        self._muted = True
+        self._given_up += self._lines.give_up()
+        self._stdout.join()
+        self._stderr.join()
+        if self._waiter is not None:
+            _wake(self._waiter)
+
     async def settled(self, timeout: float) -> bool:  # noqa: ASYNC109 (quiet time, not the time of the call)
         """Wait for both sentinels, until nothing has come for `timeout` seconds; at most 20 times as long.
 
-        Returns at once when the container is gone. At most one task may wait.
+        Where the end of output is late everywhere, silence is given more time (see `lateness`). Returns at once when
+        the container is gone, and when activations share it. At most one task may wait.
         """
         if self._stdout.sentinels and self._stderr.sentinels:
             return True
-        if not self._closed:
+        if not self._over():
             await self._quiet(timeout)
-        return self._complete()
+        return self._shared or self._complete()
 
     def end(self, *, expected: bool, failed: bool) -> Logs:
         """Close the activation. Unfinished lines are shown only if its end has not been seen on their stream."""
-        complete = self._complete()
+        complete = self._stdout.sentinels > 0 and self._stderr.sentinels > 0
         if not complete or not self._sentinelled:
-            self._stop()
+            complete = self._stop()
         if self._muted:
             pass
         elif failed:  # sentinels were not awaited, so that nothing is said of them (spec T58)
@@ -117,6 +148,13 @@ class Follower:
         lines = self._lines.taken()
         reusable = not (self._stdout.forged or self._stderr.forged)
         return Logs(lines, complete, reusable) if lines or not complete or not reusable else _NOTHING
+
+    def _begin_anew(self) -> None:
+        """Begin the first activation, or one after those whose output may still be on its way."""
+        owed = self._stdout.restart_behind() + self._stderr.restart_behind() if self._begun else 0
+        self._begun = True
+        self._clean = not owed
+        self._shared = False
 
     def _complete(self) -> bool:
         return self._stdout.sentinels > 0 and self._stderr.sentinels > 0
@@ -130,35 +168,67 @@ class Follower:
         self._stdout.drain()
         self._stderr.drain()
 
-    def _stop(self) -> None:
-        """Nothing more will be said: show what was being said."""
+    def _stop(self) -> bool:
+        """Nothing more will be said: show what was being said. Return whether the logs are complete all the same."""
+        if self._shared:
+            return True
         for stream, cutter in (("stdout", self._stdout), ("stderr", self._stderr)):
             if texts := cutter.rest():
                 self._lines.add(stream, texts)
             cutter.stop()
+        self._clean = not self._sentinelled
+        return self._complete()
 
     async def _quiet(self, timeout: float) -> None:  # noqa: ASYNC109 (see `settled`)
         """Return when the sentinels are there, the container is gone, or the wait has been long enough."""
         loop = asyncio.get_running_loop()
-        self._heard = loop.time()
-        latest = self._heard + OVERALL * timeout
-        while not self._over():
-            before = self._heard
-            self._waiter = loop.create_future()
-            alarm = loop.call_at(min(before + timeout, latest), _wake, self._waiter)
-            try:
-                await self._waiter
-                for _ in range(PASSES):
-                    if not self._over():  # a busy loop must not lose what is in the pipe
-                        await asyncio.sleep(0)
-            finally:
-                alarm.cancel()
-                self._waiter = None
-            if self._heard == before or loop.time() >= latest:
+        self._since = heard = self._heard = loop.time()
+        due = heard + timeout
+        latest = heard + OVERALL * timeout
+        while True:
+            await self._signal(loop, min(due, latest))
+            if self._over():
+                break
+            now = loop.time()
+            if self._heard != heard:
+                heard = self._heard
+                due = heard + timeout
+            elif due <= now and (due := self._extended(due, timeout, now)) <= now:
                 return
+            if now >= latest:
+                return
+        if self._heard - self._since > self._lateness.notable:
+            self._lateness.note(self._heard - self._since, self._heard)
+
+    async def _signal(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        """Return when it is over, or at `due`; then a busy loop has had the time to read what is in the pipe."""
+        self._waiter = loop.create_future()
+        alarm = loop.call_at(due, _wake, self._waiter)
+        try:
+            await self._waiter
+            if not self._over():
+                for _ in range(PASSES):
+                    await asyncio.sleep(0)
+        finally:
+            alarm.cancel()
+            self._waiter = None
+
+    def _extended(self, due: float, timeout: float, now: float) -> float:  # (see `settled`)
+        """Return until when silence may last, though it has lasted until `due`."""
+        if timeout < self._lateness.timeout or not self._sentinelled:
+            return due
+        until = self._heard + self._lateness.allowance(self, now)
+        if due == self._heard + timeout:  # the first time: while we, or the whole machine, were held up, nothing came
+            until = max(until, now + (now - due))
+        return until
+
+    @property
+    def waiting_since(self) -> float | None:
+        """See `lateness.Waiting`."""
+        return None if self._waiter is None else self._since
 
     def _over(self) -> bool:
-        return self._closed or self._complete()
+        return self._closed or self._shared or self._complete()
 
     def _notice(self, waiter: asyncio.Future[None]) -> None:
         self._heard = waiter.get_loop().time()

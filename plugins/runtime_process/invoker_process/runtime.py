@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from invoker import Settings
-from invoker.config import NodeSettings
 from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtimes
@@ -34,7 +33,7 @@ async def process_runtime(settings: Settings) -> AsyncIterator["ProcessRuntime"]
     """
     chosen = settings[ProcessSettings]
     interpreters = await installed(chosen)
-    runtime = ProcessRuntime(chosen, interpreters, settings[NodeSettings].api_host)
+    runtime = ProcessRuntime(chosen, interpreters)
     await runtime.open()
     logger.warning("actions run as child processes, and nothing keeps a hostile one from this user's files")
     async with asyncio.TaskGroup() as runtime.tasks:  # only now, for a group wraps what is raised on entering
@@ -50,12 +49,10 @@ class ProcessRuntime:
     tasks: asyncio.TaskGroup
     """Where the one task runs that there may be: the start of another warden."""
 
-    def __init__(self, settings: ProcessSettings, interpreters: Interpreters, api_host: str | None) -> None:
+    def __init__(self, settings: ProcessSettings, interpreters: Interpreters) -> None:
         self._settings = settings
         self._interpreters = interpreters
         self._environment = {"PATH": interpreters.search_path, "LANG": LANGUAGE}
-        if api_host is not None:
-            self._environment["__OW_API_HOST"] = api_host  # spec 10.7.6
         self._numbers = itertools.count(1)
         self._names: set[str] = set()
         """Of containers of which something may be left."""
@@ -102,7 +99,8 @@ class ProcessRuntime:
             container.gone()
             raise StartFailed(f"{spec.name}: {error.strerror or error}") from error
         settings = self._settings
-        order = Spawn(ward, argv, self._environment, spec.memory, settings.open_files, int(settings.file_size))
+        environment = {**self._environment, **spec.environment}
+        order = Spawn(ward, argv, environment, spec.memory, settings.open_files, int(settings.file_size))
         try:
             await warden.spawn(order, descriptors, container)
         except BaseException:

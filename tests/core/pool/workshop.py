@@ -1,4 +1,4 @@
-"""A runtime whose containers do nothing: the pool's tests decide when they start, die and go."""
+"""A runtime whose containers do nothing: the pool's tests decide how long they take, when they start, die and go."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from invoker.config import ByteSize, LimitsSettings, NodeSettings, PoolSettings, Seconds
-from invoker.contracts import Output
+from invoker.contracts import LogFollower, Output
 from invoker.entities.container import ContainerSpec, ContainerState, Reply
 from invoker.entities.function import Executable, Limits
 from invoker.entities.request import Request
-from invoker.entities.runtimes import Runtimes
-from invoker.errors import StartFailed
+from invoker.entities.runtimes import Runtime, Runtimes, StemCell
+from invoker.errors import ContainerError, StartFailed
 from invoker.pool import Pool, container_pool
-from invoker.testing.builders import a_caller, a_function, a_request, an_executable
+from invoker.testing.builders import a_caller, a_function, a_request, a_runtime, an_executable
 from invoker_attached_logs.follower import AttachedLogs
 
 MB = 1 << 20
@@ -21,53 +21,100 @@ NO_STEM_CELLS = Runtimes([])
 
 
 class Shell:
-    """A container without content."""
+    """A container without content, which can't be paused."""
 
     def __init__(self, spec: ContainerSpec, output: Output, workshop: "Workshop") -> None:
         self.name = spec.name
         self.memory = spec.memory
         self.output = output
-        self._workshop = workshop
+        self.workshop = workshop
 
     async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109
         return Reply(200, b"{}", 2)
 
     async def inspect(self) -> ContainerState:
-        return ContainerState(running=self in self._workshop.shells, peak_memory=7)
+        return ContainerState(running=self in self.workshop.shells, peak_memory=7)
 
     async def remove(self) -> None:
-        await self._workshop.removing.wait()
-        self._workshop.shells.remove(self)
-        if self._workshop.stubborn:
+        await self.workshop.removing.wait()
+        self.workshop.shells.remove(self)
+        self.workshop.removed += 1
+        if self.workshop.stubborn:
             raise OSError("it clings")
+
+    def die(self) -> None:
+        """End, as if by itself."""
+        self.output.closed()
+
+
+class PausableShell(Shell):
+    """One that can be paused. It refuses what no container could bear."""
+
+    paused = False
+    pauses = 0
+    resumes = 0
+
+    async def pause(self) -> None:
+        assert not self.paused
+        self.pauses += 1
+        await self.workshop.pausing.wait()
+        if self.workshop.pause_failure is not None:
+            raise self.workshop.pause_failure
+        self.paused = True
+
+    async def resume(self) -> None:
+        assert self.paused
+        self.resumes += 1
+        await self.workshop.resuming.wait()
+        if self.workshop.resume_failure is not None:
+            raise self.workshop.resume_failure
+        self.paused = False
 
 
 class Workshop:
-    """A runtime that counts, and waits when told to."""
+    """A runtime that counts, and waits when told to: `creating`, `removing`, `pausing` and `resuming` are its gates."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, pausable: bool = False, start: float = 0.0) -> None:
         self.shells: list[Shell] = []
+        self.start = start
+        """Seconds that a start takes."""
         self.created = 0
+        self.removed = 0
+        self.attempts = 0
         self.most_memory = 0
         self.failing = False
+        self.stillborn = False
+        """Containers end as soon as they are started."""
         self.stubborn = False
-        self.creating = asyncio.Event()
-        self.creating.set()
-        self.removing = asyncio.Event()
-        self.removing.set()
+        self.pause_failure: ContainerError | None = None
+        self.resume_failure: Exception | None = None
+        self.creating, self.removing, self.pausing, self.resuming = (asyncio.Event() for _ in range(4))
+        for gate in (self.creating, self.removing, self.pausing, self.resuming):
+            gate.set()
+        self._kind_of_shell = PausableShell if pausable else Shell
 
     def runtimes(self) -> Runtimes:
         return Runtimes([])
 
     async def create(self, spec: ContainerSpec, output: Output) -> Shell:
+        self.attempts += 1
         await self.creating.wait()
+        if self.start:
+            await asyncio.sleep(self.start)
         if self.failing:
             raise StartFailed("out of shells")
-        shell = Shell(spec, output, self)
+        shell = self._kind_of_shell(spec, output, self)
         self.shells.append(shell)
         self.created += 1
-        self.most_memory = max(self.most_memory, sum(one.memory for one in self.shells))
+        self.most_memory = max(self.most_memory, self.memory)
+        if self.stillborn:
+            shell.die()
         return shell
+
+    @property
+    def memory(self) -> int:
+        """Bytes of all containers that there are."""
+        return sum(shell.memory for shell in self.shells)
 
 
 class Clock:
@@ -98,14 +145,30 @@ async def a_pool(
         node=NodeSettings(id=7),
         limits=LimitsSettings(max_concurrency=concurrency),
         runtimes=runtimes,
-        clock=clock or Clock(),
+        clock=clock or asyncio.get_running_loop().time,
     ) as pool:
         yield pool
 
 
 def a_task(
-    name: str = "hello", *, namespace: str = "guest", memory: int = 256, concurrency: int = 1
+    name: str = "hello",
+    *,
+    namespace: str = "guest",
+    memory: int = 256,
+    concurrency: int = 1,
+    runtime: Runtime | None = None,
 ) -> tuple[Executable, Request]:
     """Return a function and who asks for it. The same name is the same function."""
-    function = a_function(name=name, digest=f"{name} {memory}".encode(), limits=Limits(memory=memory, concurrency=concurrency))
-    return an_executable(function), a_request(function, caller=a_caller(namespace=namespace))
+    limits = Limits(memory=memory, concurrency=concurrency)
+    function = a_function(name=name, digest=f"{name} {memory}".encode(), limits=limits)
+    return an_executable(function, runtime), a_request(function, caller=a_caller(namespace=namespace))
+
+
+def with_stem_cells(*cells: StemCell) -> Runtimes:
+    """Return the kind that `a_task` is of, with stem cells."""
+    return Runtimes([a_runtime(stem_cells=cells)])
+
+
+def output_of(pool: Pool, name: str) -> LogFollower:
+    """Return where the output of a container goes."""
+    return next(slot.follower for slot in pool.containers.starter if slot.spec.name == name)

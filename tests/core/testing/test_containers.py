@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from invoker.contracts import Container, ContainerRuntime, Opening
+from invoker.contracts import Container, ContainerRuntime, Opening, Pausable
 from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
-from invoker.errors import Lost, StartFailed, Unreachable
+from invoker.errors import ContainerError, Lost, StartFailed, Unreachable
 from invoker.sentinel import SENTINEL_LINE
+from invoker.testing.container_requests import failure_of
 from invoker.testing.container_runtime import ContainerRuntimeContract
 from invoker.testing.containers import (
     KINDS,
@@ -20,7 +21,7 @@ from invoker.testing.containers import (
     fake_runtime,
     reply,
 )
-from invoker.testing.programs import EXIT_CODE, Program
+from invoker.testing.programs import EXIT_CODE, MEET, TICK_SECONDS, Program
 
 
 def a_spec(name: str) -> ContainerSpec:
@@ -32,15 +33,32 @@ def a_spec(name: str) -> ContainerSpec:
 def programmed() -> Script:
     """A script that does what the contract suite's programs do."""
     loaded: dict[str, Program] = {}
+    begun: dict[str, float] = {}
+    meeting: list[asyncio.Future[Reply]] = []
 
     async def script(container: FakeContainer, path: str, body: bytes) -> Reply:
         value = json.loads(body)["value"]
         if path == "/init":
+            begun[container.name] = asyncio.get_running_loop().time()
+            if value["code"] == MEET:
+                container.script = meet
+                return reply(b"{}")
             loaded[container.name] = Program(value["code"])
             if loaded[container.name] is Program.SAY:
                 container.say(b"from init\n")
             return reply(b"{}")
+        if loaded[container.name] is Program.TICK:
+            await asyncio.sleep(0)
+            ran = asyncio.get_running_loop().time() - begun[container.name] - container.stood
+            return reply(json.dumps({"ticks": int(ran / TICK_SECONDS)}).encode())
         return await run(container, loaded[container.name], value)
+
+    async def meet(container: FakeContainer, path: str, body: bytes) -> Reply:
+        if not meeting:
+            meeting.append(asyncio.get_running_loop().create_future())
+            return await meeting[0]
+        meeting.pop().set_result(reply(b'{"turn":1}'))
+        return reply(b'{"turn":2}')
 
     return script
 
@@ -49,6 +67,13 @@ async def run(container: FakeContainer, program: Program, value: dict[str, objec
     match program:
         case Program.SAY:
             container.say(f"{value['text']}\n".encode())
+        case Program.ENVIRON:
+            names = value["names"]
+            assert isinstance(names, list)
+            return reply(json.dumps({name: container.spec.environment.get(name) for name in names}).encode())
+        case Program.FLOOD:
+            for _ in range(int(str(value["lines"]))):
+                container.say(b"x" * 99 + b"\n")
         case Program.LONG:
             return reply(json.dumps({"text": "x" * int(str(value["length"]))}).encode())
         case Program.HANG:
@@ -79,6 +104,14 @@ class TestFakeRuntime(ContainerRuntimeContract):
     @pytest.fixture
     def spec(self) -> Callable[[str], ContainerSpec]:
         return a_spec
+
+    @pytest.fixture
+    def pauses(self) -> bool:
+        return True
+
+    @pytest.fixture
+    def sharing(self, spec: Callable[[str], ContainerSpec]) -> Callable[[str], ContainerSpec]:
+        return spec
 
     @pytest.fixture
     def left(self, opened: list[FakeRuntime]) -> Callable[[], Awaitable[Collection[object]]]:
@@ -161,3 +194,109 @@ async def test_an_output_that_is_written_after_its_end_is_a_fault_of_the_runtime
 
     with pytest.raises(AssertionError, match="after the end"):
         output.write(Stream.STDOUT, b"late")
+
+
+async def test_a_pause_fails_when_the_test_says_so_and_the_container_goes_on() -> None:
+    async with fake_runtime() as runtime:
+        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container.pause_failure = ContainerError("busy")
+
+        with pytest.raises(ContainerError, match="busy"):
+            await container.pause()
+
+        assert (await post(container, "/run")).status == 200
+        assert (container.paused, container.pauses) == (False, 0)
+
+
+async def test_a_resume_fails_when_the_test_says_so_and_the_container_stays_paused() -> None:
+    async with fake_runtime() as runtime:
+        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        await container.pause()
+        container.resume_failure = ContainerError("stuck")
+
+        with pytest.raises(ContainerError, match="stuck"):
+            await container.resume()
+
+        assert (container.paused, container.pauses) == (True, 1)
+
+
+async def test_pause_and_resume_wait_while_their_gates_are_closed() -> None:
+    async with fake_runtime() as runtime, asyncio.TaskGroup() as tasks:
+        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        seen = []
+        for gate, work in ((container.pause_gate, container.pause), (container.resume_gate, container.resume)):
+            gate.clear()
+            waiting = tasks.create_task(work())
+            await asyncio.sleep(0)
+            seen.append((waiting.done(), container.paused))
+
+            gate.set()
+            await waiting
+            seen.append((waiting.done(), container.paused))
+
+    assert seen == [(False, False), (True, True), (False, True), (True, False)]
+
+
+async def test_a_container_that_dies_while_it_is_being_paused_is_not_paused() -> None:
+    async with fake_runtime() as runtime, asyncio.TaskGroup() as tasks:
+        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container.pause_gate.clear()
+        pausing = tasks.create_task(failure_of(container.pause()))
+        await asyncio.sleep(0)
+
+        container.die()
+        container.pause_gate.set()
+
+    assert isinstance(pausing.result(), ContainerError)
+    assert not container.paused
+
+
+async def test_a_request_to_a_paused_container_fails_the_test() -> None:
+    async with fake_runtime() as runtime:
+        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        await container.pause()
+
+        with pytest.raises(pytest.fail.Exception, match="/run was sent to wsk_1, which is paused"):
+            await post(container, "/run")
+        assert not issubclass(pytest.fail.Exception, Exception)  # so that no broad `except` hides it
+
+
+async def test_a_pause_that_makes_no_sense_fails_the_test() -> None:
+    async def forever(container: FakeContainer, path: str, body: bytes) -> Reply:
+        return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    async with fake_runtime(forever) as runtime, asyncio.TaskGroup() as tasks:
+        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        other = await runtime.create(a_spec("wsk_2"), RecordedOutput())
+        tasks.create_task(failure_of(post(container, "/run")))
+        await asyncio.sleep(0)
+
+        assert container.in_flight == 1
+        with pytest.raises(pytest.fail.Exception, match="serves 1 requests"):
+            await container.pause()
+        with pytest.raises(pytest.fail.Exception, match="is not paused"):
+            await other.resume()
+        await other.pause()
+        with pytest.raises(pytest.fail.Exception, match="already"):
+            await other.pause()
+        await container.remove()
+
+
+async def test_a_runtime_may_have_containers_that_can_not_be_paused() -> None:
+    async with fake_runtime(pausable=False) as runtime:
+        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+
+        assert isinstance(container, Container)
+        assert not isinstance(container, Pausable)
+        assert (await post(container, "/run")).status == 200
+
+
+async def test_the_first_starts_fail_when_the_test_says_so() -> None:
+    runtime = FakeRuntime(failures=[StartFailed("one"), StartFailed("two")])
+
+    failures = [str(await failure_of(runtime.create(a_spec("wsk_1"), RecordedOutput()))) for _ in range(2)]
+    container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+
+    assert failures == ["one", "two"]
+    assert runtime.created == [container]
+    assert runtime.attempts == 3

@@ -5,8 +5,9 @@ import contextlib
 import json
 import os
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from invoker.contracts import Container, ContainerRuntime, Output
@@ -15,6 +16,7 @@ from invoker.entities.runtimes import Runtime
 from invoker.testing.containers import PATIENCE, RecordedOutput
 
 LIMIT = 128 << 20
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 DAEMONS = """
 import os
@@ -48,16 +50,25 @@ def main(args):
 """
 
 
-def a_spec(name: str, kind: str = "python:3", memory: int = LIMIT) -> ContainerSpec:
+def a_spec(
+    name: str, kind: str = "python:3", memory: int = LIMIT, environment: Mapping[str, str] = NOTHING
+) -> ContainerSpec:
     runtime = Runtime(kind=kind, family=kind.partition(":")[0])
-    return ContainerSpec(name=name, runtime=runtime, memory=memory)
+    return ContainerSpec(name=name, runtime=runtime, memory=memory, environment=environment)
 
 
 async def loaded(
-    runtime: ContainerRuntime, code: str, *, name: str = "wsk_1", kind: str = "python:3", output: Output | None = None
+    runtime: ContainerRuntime,
+    code: str,
+    *,
+    name: str = "wsk_1",
+    kind: str = "python:3",
+    output: Output | None = None,
+    environment: Mapping[str, str] = NOTHING,
 ) -> Container:
     """Return a container that has taken `code`."""
-    container = await runtime.create(a_spec(name, kind), output or RecordedOutput())
+    spec = a_spec(name, kind, environment=environment)
+    container = await runtime.create(spec, output or RecordedOutput())
     value = {"name": "action", "main": "main", "binary": False, "code": code, "env": {}}
     reply = await container.post("/init", json.dumps({"value": value}).encode(), timeout=PATIENCE, limit=1 << 20)
     assert reply.status == 200, reply.body

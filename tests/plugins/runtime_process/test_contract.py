@@ -21,3 +21,9 @@ class TestProcessRuntime(ContainerRuntimeContract):
     @pytest.fixture
     def spec(self) -> Callable[[str], ContainerSpec]:
         return a_spec
+
+    @pytest.fixture
+    def sharing(self, node: str) -> Callable[[str], ContainerSpec]:
+        assert node
+        environment = {"__OW_ALLOW_CONCURRENT": "true"}
+        return lambda name: a_spec(name, "nodejs:20", environment=environment)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from invoker import Settings
-from invoker.config import NodeSettings
 from invoker.errors import SettingsError, StartFailed, Unreachable
 from invoker.testing.containers import RecordedOutput
 from invoker_process.runtime import process_runtime
@@ -61,20 +60,20 @@ function main() { return {environment, directory: process.cwd()} }
 """
 
 
-async def test_the_environment_is_clean_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_environment_is_clean_and_whole(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVOKER_COUCHDB__PASSWORD", "secret")
-    settings = Settings.of(ProcessSettings(work_dir=tmp_path), NodeSettings(api_host="https://api.example.org:443"))
+    given = {"__OW_API_HOST": "https://api.example.org:443", "__OW_ALLOW_CONCURRENT": "true"}
     async with process_runtime(settings) as runtime:
-        found = await run(await loaded(runtime, SURROUNDINGS))
+        found = await run(await loaded(runtime, SURROUNDINGS, environment=given))
 
     environment = found["environment"]
-    assert environment.pop("__OW_API_HOST") == "https://api.example.org:443"
+    assert {name: environment.pop(name) for name in given} == given
     assert set(environment) == {"PATH", "HOME", "TMPDIR", "LANG"}
     assert environment["LANG"] == "C.UTF-8"
     assert {"/usr/local/bin", "/usr/bin", "/bin"} <= set(environment["PATH"].split(":"))
 
 
-async def test_without_an_api_host_the_variable_is_absent(settings: Settings, node: str) -> None:
+async def test_nothing_is_in_the_environment_that_nobody_gave(settings: Settings, node: str) -> None:
     assert node
     async with process_runtime(settings) as runtime:
         found = await run(await loaded(runtime, NODE, kind="nodejs:20"))
@@ -246,7 +245,7 @@ function main(args) {
 }
 """
     async with process_runtime(settings) as runtime:
-        container = await loaded(runtime, code, kind="nodejs:20")
+        container = await loaded(runtime, code, kind="nodejs:20", environment={"__OW_ALLOW_CONCURRENT": "true"})
 
         turns = await asyncio.gather(run(container), run(container))
 

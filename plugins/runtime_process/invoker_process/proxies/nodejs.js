@@ -12,7 +12,13 @@
  *
  * What the function throws is a failure (502) and goes to its log. As with OpenWhisk's own proxy, a promise that it
  * rejects is an answer: `{"error": …}`. `process.exit`, and what is thrown outside of a run, end the process, which
- * whoever called sees as a crash. Requests that arrive together run together: that is the caller's choice.
+ * whoever called sees as a crash.
+ *
+ * Runs that arrive together wait for one another, unless the variable `__OW_ALLOW_CONCURRENT` is `true` when the proxy
+ * is started (spec 10.12.6). Then they run together, and share what the process has: each sets `__OW_ACTIVATION_ID` and
+ * its like anew, so that these are those of the run that began last, and what is printed can't be told apart. Each run
+ * still ends both streams with a sentinel before it is answered. All that is as with OpenWhisk's own proxy, but that
+ * refuses what it would have to wait for.
  */
 "use strict";
 
@@ -35,8 +41,13 @@ const ERROR_TEXT_LIMIT = 4096;
 /** Milliseconds for which an idle connection is kept; Node.js tells callers in the `Keep-Alive` header. */
 const KEEP_ALIVE = 600000;
 
+/** Whether runs that arrive together run together. */
+const SHARED = /^true$/i.test(process.env.__OW_ALLOW_CONCURRENT);
+
 /** The function, once it is loaded; `null` while it is. */
 let main;
+/** Ends with the last run that was asked for; only where one waits for another. */
+let turn = Promise.resolve();
 
 /** A request that can't be served, or code that can't be loaded: what its caller is told. */
 class Refused extends Error {
@@ -66,9 +77,17 @@ async function init(request) {
   return '{"ok":true}';
 }
 
-/** Run one activation, and end its logs. */
-async function run(request) {
+/** Run an activation: at once, or after those that came before. */
+function run(request) {
   if (!main) throw new Refused(500, "Cannot invoke an uninitialized action.");
+  if (SHARED) return activation(request);
+  const result = turn.then(() => activation(request));
+  turn = result.catch(() => {}); // whoever asked is told
+  return result;
+}
+
+/** Run one activation, and end its logs. */
+async function activation(request) {
   const { value, ...context } = request;
   for (const key in context) process.env["__OW_" + key.toUpperCase()] = asText(context[key]);
   try {

@@ -14,7 +14,7 @@ import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Any, NamedTuple, Self
 
 PROXIES = Path(__file__).parents[4] / "plugins/runtime_process/invoker_process/proxies"
@@ -82,7 +82,16 @@ class Output:
 class Proxy:
     """A running proxy. Leaving it ends it, by the end of its standard input."""
 
-    def __init__(self, language: str, start: list[str], directory: Path, *, drained: bool = True) -> None:
+    def __init__(
+        self,
+        language: str,
+        start: list[str],
+        directory: Path,
+        *,
+        drained: bool = True,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        usual = {"PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(directory), "LANG": "C.UTF-8"}
         self.language = language
         self.directory = directory
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -93,7 +102,7 @@ class Proxy:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
-                env={"PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(directory), "LANG": "C.UTF-8"},
+                env={**usual, **environment},
                 cwd=directory,
                 start_new_session=True,
             )

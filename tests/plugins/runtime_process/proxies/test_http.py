@@ -49,19 +49,6 @@ def test_two_connections_are_served_in_turn_while_the_other_is_idle(proxy: Proxy
         assert all(sockets)  # kept to the end
 
 
-@pytest.mark.parametrize("language", ["nodejs"])
-def test_what_arrives_together_runs_together_where_the_language_can(proxy: Proxy) -> None:
-    proxy.loaded(
-        "let go;\nfunction main({ n }) { return n ? (go({ n }), {}) : new Promise((done) => { go = done; }); }"
-    )
-    with socket.create_connection(proxy.address, PATIENCE) as first:
-        first.sendall(request())
-        while proxy.run({"n": 7}).status != 200:  # until the first has begun
-            pass
-
-        assert first.recv(1 << 16).endswith(b'{"n":7}')
-
-
 def test_a_half_request_holds_up_nobody(proxy: Proxy) -> None:
     proxy.loaded(COUNTS)
     with socket.create_connection(proxy.address, PATIENCE) as slow:

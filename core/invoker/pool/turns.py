@@ -1,0 +1,197 @@
+"""Who waits for a container, and whose turn it is (core/decisions/0006)."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from invoker.config import PoolSettings
+from invoker.entities.function import Executable
+from invoker.entities.request import Request
+from invoker.pool.containers import Containers
+from invoker.pool.fleet import Fleet, Waiter
+from invoker.pool.queue import Holding, Queue
+from invoker.pool.slot import Slot
+from invoker.pool.view import StartReason, WaitReason
+
+_FIRM: Final = frozenset((StartReason.ALWAYS, StartReason.MOVED, StartReason.OVERDUE))
+"""Reasons to start a container that no other container takes away."""
+
+
+class Turns:
+    """Who finds no container waits here: by choice for one of its own function's, or for memory. Owned by the pool.
+
+    A container is its function's, lent to who gets it, from the moment at which it is granted: what follows in the same
+    turn of the event loop counts on it. Nothing here awaits.
+    """
+
+    containers: Containers
+    """Given to it by `container_pool`, for each of the two needs the other."""
+
+    def __init__(self, settings: PoolSettings, clock: Callable[[], float]) -> None:
+        self.queue = Queue()
+        self.waits = dict.fromkeys(WaitReason, 0)
+        """Activations that had to wait, by reason."""
+        self._clock = clock
+        self._patience = settings.patience
+        self._always = settings.scale_out == "always"
+        self._holding = Holding(self._overdue, clock)
+        self._passed_over: dict[Fleet, None] = {}
+        """Those that may have a container free and somebody who waits, for the sake of the queue's head."""
+
+    # --- coming and going -------------------------------------------------------------------------------------
+
+    def join(self, fleet: Fleet, executable: Executable, request: Request, *, moved: bool) -> Waiter:
+        """Have an activation wait: for memory, with a reason to start a container, or by choice."""
+        now = self._clock()
+        reason = StartReason.MOVED if moved else self._why_start(fleet, now, len(fleet.waiting))
+        granted: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(fleet, executable, request, now, reason, granted)
+        if reason is None:
+            self._hold(waiter, now)
+        else:
+            self._queue_up(waiter)
+        if not granted.done() and fleet.free() is not None:
+            self._passed_over[fleet] = None
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """Forget a waiter that was cancelled."""
+        self.queue.leave(waiter)
+
+    def lost(self, fleet: Fleet) -> None:
+        """Have those who wait by choice think again: a container that they may have counted on is gone."""
+        if fleet.waiting:  # later, for containers are lost in the middle of much else
+            asyncio.get_running_loop().call_soon(self._think_again, fleet)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        self._holding.close()
+
+    # --- whose turn it is -------------------------------------------------------------------------------------
+
+    def may_overtake(self, fleet: Fleet) -> bool:
+        """Say whether what is free of a fleet may be used before the head of the queue has got what it needs."""
+        head = self.queue.head()
+        if head is None or head.fleet is fleet:
+            return True
+        stuck_since = max(head.since, head.fleet.granted_at)
+        return self._clock() - stuck_since < self._patience
+
+    def next_of(self, fleet: Fleet) -> Waiter | None:
+        """Return whom a free container of `fleet` serves now."""
+        if self.queue and not self.may_overtake(fleet):
+            self._passed_over[fleet] = None
+            return None
+        return fleet.first_waiting()
+
+    def grant(self, waiter: Waiter, slot: Slot) -> None:
+        """Let a waiter go with the share of a container that is lent to it."""
+        self.queue.grant(waiter, slot, self._clock())
+
+    def serve(self) -> bool:
+        """Give the head of the queue what it needs, then the next, until one must go on waiting; return if one must."""
+        while (head := self.queue.head()) is not None:
+            slot = head.fleet.free()
+            if slot is not None:
+                self.containers.lend(slot)
+                self.grant(head.fleet.first_waiting() or head, slot)
+            elif not self._thinks_better(head):
+                slot = self._container_for(head)
+                if slot is None:
+                    break
+                self.grant(head, slot)
+                self._offer(head.fleet)
+        for fleet in list(self._passed_over):
+            self._offer(fleet)
+        if head is None:
+            self.containers.nobody_waits()
+        return head is not None
+
+    def _offer(self, fleet: Fleet) -> None:
+        """Give what is free of a fleet to those who wait for it."""
+        while fleet.waiting and (slot := fleet.free()) is not None:
+            waiter = self.next_of(fleet)
+            if waiter is None:
+                return
+            self.containers.lend(slot)
+            self.grant(waiter, slot)
+        self._passed_over.pop(fleet, None)
+
+    def _container_for(self, head: Waiter) -> Slot | None:
+        """Return a container of its own for the head of the queue: a stem cell, or memory and a name."""
+        fleet, containers = head.fleet, self.containers
+        slot = containers.stem_cells.take(head.executable.runtime, fleet.memory)
+        if slot is None:
+            if not containers.reserve(fleet.memory):
+                return None
+            containers.stem_cells.missed(head.executable.runtime, fleet.memory)
+            slot = containers.starter.slot_for(head.executable, head.request)
+        assert head.reason is not None  # noqa: S101 (nobody is in the queue without one)
+        containers.enlist(slot, fleet, head.executable.function.limits.concurrency, head.reason)
+        head.first = True
+        return slot
+
+    # --- to wait, or to start another -------------------------------------------------------------------------
+
+    def _why_start(self, fleet: Fleet, now: float, ahead: int) -> StartReason | None:
+        return fleet.why_start(now, self.containers.typical_start, ahead, always=self._always)
+
+    def _hold(self, waiter: Waiter, now: float) -> None:
+        """Have a waiter wait for a container of its own function, for as long as a start is worth."""
+        self.waits[WaitReason.SOONER] += 1
+        waiter.reason = None
+        waiter.overdue = now + waiter.fleet.patience(self.containers.typical_start)
+        self._holding.join(waiter)
+
+    def _queue_up(self, waiter: Waiter) -> None:
+        self.queue.join(waiter)
+        self.serve()
+        if waiter in self.queue:
+            self.waits[WaitReason.MEMORY] += 1
+
+    def _thinks_better(self, head: Waiter) -> bool:
+        """Have the head wait by choice, if meanwhile others have started containers that serve it sooner."""
+        fleet = head.fleet
+        if not fleet.slots or head.reason in _FIRM:
+            return False
+        now = self._clock()
+        if self._why_start(fleet, now, fleet.ahead_of(head)) is not None:
+            return False
+        self.queue.pop(head)
+        self._hold(head, now)
+        return True
+
+    def _overdue(self, fleet: Fleet, due: Sequence[Waiter]) -> None:
+        """Have those who waited by choice for too long wait for memory instead.
+
+        At most as many as there are containers, so that these double at most: when the machine was busy elsewhere for a
+        moment, all who wait are overdue at once. The others wait once more.
+        """
+        now = self._clock()
+        most = max(1, len(fleet.slots))
+        for waiter in due:
+            if waiter.granted.done():
+                continue
+            if most:
+                most -= 1
+                self._insist(waiter, StartReason.OVERDUE, now)
+            else:
+                waiter.overdue = now + fleet.patience(self.containers.typical_start)
+
+    def _think_again(self, fleet: Fleet) -> None:
+        now = self._clock()
+        if self._why_start(fleet, now, len(fleet.waiting) - 1) is None:  # who came last waits longest
+            return
+        ahead = 0
+        for waiter in list(fleet.waiting):
+            if waiter.granted.done():
+                continue
+            if waiter.reason is None and (reason := self._why_start(fleet, now, ahead)) is not None:
+                self._insist(waiter, reason, now)
+            ahead += waiter in fleet.waiting
+
+    def _insist(self, waiter: Waiter, reason: StartReason, now: float) -> None:
+        """Have one who waited by choice want a container of its own."""
+        waiter.reason = reason
+        waiter.since = now
+        self._queue_up(waiter)

@@ -1,0 +1,243 @@
+"""One container: requests to its action proxy, what became of it, and the end of it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from invoker.action_connection import ActionConnection, Disconnected
+from invoker.entities.container import ContainerState, Reply
+from invoker.errors import Lost, StartFailed, Unreachable
+from invoker_docker.answers import EngineDown, EngineError
+from invoker_docker.memory import MemoryGauge
+from invoker_docker.output import Attachment
+from invoker_docker.site import Site
+from invoker_docker.state import REMOVED, UNKNOWN, may_be_flagged, read_state
+
+PORT: Final = 8080
+LAST_WORDS: Final = 2.0
+"""Seconds for which a cut connection waits to be explained by the end of the container."""
+LATE_FLAG: Final = 0.25
+"""Seconds for which a container that was killed is asked about again: engines may learn late why (spec 9.5.5)."""
+YOUNG: Final = 10.0
+"""Seconds from its start in which a container that dies without having taken a request is to blame for it itself."""
+OUTPUT_TAIL: Final = 1.0
+"""Seconds for which the end of the output is waited for once the container is gone."""
+FIRST_LOOK: Final = 0.005
+LAST_LOOK: Final = 0.1
+SELDOM: Final = 1.0
+"""Seconds between questions about a container's end: doubled from the first; the last is for an engine that is down."""
+_NOT_FOUND: Final = 404
+
+logger = logging.getLogger("invoker.docker")
+
+
+class DockerContainer:
+    """A container that the engine has created: `listen`, start it, `begin`; `remove` is owed in any case."""
+
+    def __init__(self, name: str, identifier: str, memory: int, site: Site) -> None:
+        """`memory` is its limit in bytes."""
+        self._name = name
+        self._id = identifier
+        self._memory = memory
+        self._site = site
+        self._gauge = MemoryGauge()
+        self._attachment: Attachment | None = None
+        self._host = ""
+        """Its address; empty if it was dead when it was looked for."""
+        self._born = 0.0
+        self._reached = False
+        """Whether its proxy has ever taken a connection."""
+        self._connections: list[ActionConnection] = []
+        self._free: list[ActionConnection] = []
+        """Those without a request; there are as many as there were requests at one time."""
+        self._shut = False
+        """Whether no request is sent any more."""
+        self._state: ContainerState | None = None
+        """How it ended, once that is known for good."""
+        self._explained = asyncio.Event()
+        self._post_mortem: asyncio.Task[None] | None = None
+        self._removal: asyncio.Task[None] | None = None
+
+    def listen(self, attachment: Attachment) -> None:
+        """Have its output read, before it is started; it tells `output_ended`."""
+        self._attachment = attachment
+
+    def begin(self, inspected: Mapping[str, Any], network: str) -> None:
+        """Learn where it is, once it has been started.
+
+        Raises:
+            StartFailed: it runs and has no address.
+        """
+        self._born = asyncio.get_running_loop().time()
+        self._host = _address(inspected, network)
+        if not self._host and (inspected.get("State") or {}).get("Running"):
+            raise StartFailed(f"{self._name} has no address on the network {network}")
+        pid = (inspected.get("State") or {}).get("Pid")
+        if isinstance(pid, int) and pid > 0:
+            self._gauge = MemoryGauge.of(pid, self._id)
+
+    @property
+    def name(self) -> str:
+        """See `Container`."""
+        return self._name
+
+    async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109 (a contract)
+        """See `Container`."""
+        if self._shut or not self._host:
+            raise await self._refusal()
+        connection = self._free.pop() if self._free else self._connection()
+        try:
+            if self._reached:
+                return await connection.post(path, body, timeout=timeout, limit=limit)
+            reply = await connection.post(path, body, timeout=timeout, limit=limit, wait=True)
+        except Disconnected:
+            self._reached = True
+            raise Lost(await self._explanation()) from None
+        except Unreachable:
+            if self._reached:
+                raise
+            raise await self._refusal() from None
+        finally:
+            self._free.append(connection)
+        self._reached = True
+        return reply
+
+    async def inspect(self) -> ContainerState:
+        """See `Container`."""
+        if self._state is not None:
+            return self._state
+        if self._removal is not None:
+            return REMOVED
+        state = await self._look()
+        if state.known and not state.running and not may_be_flagged(state):
+            self._end(state)
+        return state
+
+    async def pause(self) -> None:
+        """See `Pausable`."""
+        for connection in self._free:
+            connection.forget()
+        try:
+            await self._site.engine.pause(self._id)
+        except EngineError as error:
+            self._site.health.doubt(error)
+            if "already paused" not in error.message:
+                raise
+
+    async def resume(self) -> None:
+        """See `Pausable`."""
+        try:
+            await self._site.engine.unpause(self._id)
+        except EngineError as error:
+            self._site.health.doubt(error)
+            if "not paused" not in error.message or not (await self.inspect()).running:
+                raise
+
+    async def remove(self) -> None:
+        """See `Container`."""
+        if self._removal is None:
+            self._hang_up()
+            self._explained.set()
+            if self._post_mortem is not None:
+                self._post_mortem.cancel()
+            self._removal = self._site.tasks.create_task(self._remove(), name=f"removal of {self._name}")
+        await asyncio.wait({self._removal})
+
+    def output_ended(self) -> None:
+        """Learn that no more output comes: as a rule, because the container has ended."""
+        self._gauge.look()
+        if self._removal is None:
+            self._post_mortem = self._site.tasks.create_task(self._examine(), name=f"post-mortem of {self._name}")
+
+    def vanished(self) -> None:
+        """Learn that the engine doesn't have it any more."""
+        self._end(REMOVED)
+        if self._attachment is not None:
+            self._attachment.close()
+
+    async def _remove(self) -> None:
+        await asyncio.wait({self._site.disposal.remove(self._id, self._name)})
+        if self._attachment is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OUTPUT_TAIL):
+                    await self._attachment.ended.wait()
+            self._attachment.close()
+            await self._attachment.ended.wait()
+
+    def _connection(self) -> ActionConnection:
+        connection = ActionConnection(self._host, PORT)
+        self._connections.append(connection)
+        return connection
+
+    async def _refusal(self) -> Unreachable | Lost:
+        """Return what a request gets that was not sent.
+
+        Another container may take it, unless this one died as soon as it was started: so would all others.
+        """
+        newborn = not self._reached and asyncio.get_running_loop().time() - self._born < YOUNG
+        if self._removal is None and newborn:
+            state = await self._explanation()
+            if not state.running:
+                return Lost(state)
+        return Unreachable(f"the container {self._name} has ended, or is being removed")
+
+    async def _explanation(self) -> ContainerState:
+        """Return how it ended; a container whose connection was cut has ended, or is about to, as a rule."""
+        self._gauge.look()
+        for question in (self._explained.wait, self.inspect):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    await question()
+                    return await self.inspect()
+        return UNKNOWN
+
+    async def _examine(self) -> None:
+        """Find out whether and how it has ended; one that hasn't is of no more use, for its output is lost."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        pause = FIRST_LOOK
+        while self._state is None:
+            state = await self._look()
+            waited = loop.time() - begun
+            if state.known and not state.running and (waited >= LATE_FLAG or not may_be_flagged(state)):
+                self._end(state)
+            elif state.running and waited >= LAST_WORDS:
+                logger.error("%s still runs, but its output is lost: it gets no further requests", self._name)
+                self._shut = True
+                self._explained.set()
+                return
+            else:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LAST_LOOK if state.known else SELDOM)
+
+    async def _look(self) -> ContainerState:
+        """Ask the engine. While it is down, what became of the container is unknown."""
+        try:
+            inspected = await self._site.engine.inspect(self._id)
+        except EngineError as error:
+            self._site.health.doubt(error)
+            gone = not isinstance(error, EngineDown) and error.status == _NOT_FOUND
+            return REMOVED if gone else UNKNOWN
+        self._gauge.look()
+        return read_state(inspected, self._gauge, self._memory)
+
+    def _end(self, state: ContainerState) -> None:
+        """Note how it ended. Requests in flight get no reply any more."""
+        if self._state is None:
+            self._state = state
+            self._explained.set()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._shut = True
+        for connection in self._connections:
+            connection.close()
+
+
+def _address(inspected: Mapping[str, Any], network: str) -> str:
+    """Return the address on a network; IPv6 if there is no other, and empty if there is none."""
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    on = networks.get(network) or next(iter(networks.values()), None) or {}
+    return str(on.get("IPAddress") or on.get("GlobalIPv6Address") or "")

@@ -1,0 +1,96 @@
+"""Whether the engine lives: it is asked again and again, so that nobody else has to find out."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+
+from invoker.errors import StartFailed
+from invoker_docker.answers import EngineDown, EngineError
+from invoker_docker.engine import Engine
+
+logger = logging.getLogger("invoker.docker")
+
+
+class Health:
+    """What is known of the engine. `watch` is the only one that changes it."""
+
+    def __init__(self, engine: Engine, interval: float, mark: Mapping[str, str]) -> None:
+        """`interval` is in seconds; `mark` has the labels of the containers that are asked for in case of doubt."""
+        self._engine = engine
+        self._interval = interval
+        self._mark = mark
+        self._doubtful = False
+        self._wanted = asyncio.Event()
+        """Somebody has reason to doubt, so that the next look is now."""
+        self._down: tuple[float, str] | None = None
+        """Since when, and why."""
+        self.up = asyncio.Event()
+        """Set while the engine is not known to be down."""
+        self.up.set()
+        self.recovered = asyncio.Event()
+        """Set when it is up again; whoever waits for that clears it."""
+
+    def faults(self) -> Sequence[str]:
+        """See `Watched`."""
+        if self._down is None:
+            return ()
+        since, reason = self._down
+        seconds = asyncio.get_running_loop().time() - since
+        return (f"the container engine does not answer: {reason}, since {seconds:.0f} s",)
+
+    def check(self) -> None:
+        """Do nothing if containers can be started.
+
+        Raises:
+            StartFailed: not as long as the engine is down.
+        """
+        for fault in self.faults():
+            raise StartFailed(fault)
+
+    def doubt(self, error: EngineError) -> None:
+        """Have the engine looked at now, for it failed somebody; an error that is an answer is no reason."""
+        if isinstance(error, EngineDown):
+            self._doubtful = True
+            self._wanted.set()
+
+    async def watch(self) -> None:
+        """Look, for ever. In case of doubt it isn't enough that the engine is awake: it must know its containers."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            await self._look()
+
+    async def _look(self) -> None:
+        try:
+            if self._doubtful:
+                await self._engine.containers(self._mark)
+            else:
+                await self._engine.ping()
+        except EngineDown as error:
+            self._doubtful = True
+            self._note_down(error.message)
+        except EngineError as error:  # it answers; what it doesn't like about this question is no fault of ours
+            logger.warning("the container engine answers oddly: %s", error)
+            self._note_up()
+        else:
+            self._note_up()
+
+    def _note_down(self, reason: str) -> None:
+        if self._down is None:
+            logger.error("the container engine does not answer: %s", reason)
+            self._down = (asyncio.get_running_loop().time(), reason)
+            self.up.clear()
+        else:
+            self._down = (self._down[0], reason)
+
+    def _note_up(self) -> None:
+        self._doubtful = False
+        if self._down is not None:
+            since, _ = self._down
+            self._down = None
+            logger.info("the container engine answers again, after %.0f s", asyncio.get_running_loop().time() - since)
+            self.up.set()
+            self.recovered.set()

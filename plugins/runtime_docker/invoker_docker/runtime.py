@@ -1,0 +1,195 @@
+"""Containers of a Docker engine, or of podman's Docker-compatible service."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from invoker import Settings
+from invoker.config import NodeSettings, PoolSettings
+from invoker.contracts import Output
+from invoker.entities.container import ContainerSpec
+from invoker.entities.runtimes import Runtime, Runtimes
+from invoker.errors import StartFailed
+from invoker_docker.address import DaemonAddress
+from invoker_docker.answers import EngineError
+from invoker_docker.background import Background
+from invoker_docker.container import DockerContainer
+from invoker_docker.disposal import Disposal
+from invoker_docker.engine import Engine, connected
+from invoker_docker.failures import start_failure
+from invoker_docker.health import Health
+from invoker_docker.images import Images
+from invoker_docker.kinds import KIND_LABEL, local_kinds
+from invoker_docker.network import Network, network_for
+from invoker_docker.ownership import Owner, owning
+from invoker_docker.settings import DockerSettings
+from invoker_docker.site import Site
+from invoker_docker.starting import Starter
+from invoker_docker.upkeep import Upkeep, sweep
+
+GRACE: Final = 30.0
+"""Seconds that leaving may take (as upstream, spec 10.9.2); what is left then is the next life's to sweep."""
+DOWN_GRACE: Final = 3.0
+"""The same while the engine is known to be down."""
+
+logger = logging.getLogger("invoker.docker")
+
+
+@asynccontextmanager
+async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
+    """Run a runtime; leaving removes every container.
+
+    Raises:
+        SettingsError: another invoker has this identity, or the network or a file can't be used.
+        StartFailed: the engine can't be used, or isn't there.
+    """
+    chosen = settings[DockerSettings]
+    with owning(settings[NodeSettings]) as owner:
+        async with contextlib.AsyncExitStack() as opened:
+            try:
+                engine = await opened.enter_async_context(connected(chosen))
+                found = Found(
+                    owner=owner,
+                    network=await network_for(engine, chosen),
+                    swept=await sweep(engine, owner),
+                    kinds=local_kinds(await engine.images(KIND_LABEL)),
+                )
+            except EngineError as error:
+                raise StartFailed(f"the container engine at {chosen.url} can't be used: {error}") from error
+            async with _running(engine, settings, found) as runtime:
+                yield runtime
+
+
+@asynccontextmanager
+async def _running(engine: Engine, settings: Settings, found: "Found") -> AsyncIterator["DockerRuntime"]:
+    """Run the background: what looks after the engine may break, and containers are removed all the same."""
+    async with Background() as background:
+        kind = NetworkedDockerRuntime if found.bridge(engine.address) else DockerRuntime
+        runtime = kind(engine, settings, found, background)
+        try:
+            async with asyncio.TaskGroup() as care:
+                watches = [care.create_task(watch) for watch in runtime.watches()]
+                try:
+                    yield runtime
+                finally:
+                    for watch in watches:
+                        watch.cancel()
+        finally:
+            await runtime.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there was when the runtime was opened."""
+
+    owner: Owner
+    network: Network
+    swept: Sequence[str]
+    kinds: Runtimes
+
+    def bridge(self, address: DaemonAddress) -> str | None:
+        """Name of the interface behind which the containers are, if that is on this machine."""
+        return self.network.bridge if _is_here(address) else None
+
+
+class DockerRuntime:
+    """Starts containers. Owns the names of all of them."""
+
+    def __init__(self, engine: Engine, settings: Settings, found: Found, background: Background) -> None:
+        self._settings = settings[DockerSettings]
+        self._engine = engine
+        self._found = found
+        self._background = background
+        self._known: dict[str, DockerContainer | None] = {}
+        """By name, from before it is asked for until nothing is left; `None` while there is nothing to send to."""
+        self._health = Health(engine, self._settings.ping_interval, found.owner.mark)
+        self._disposal = Disposal(engine, self._health, background, self._forget)
+        self._images = Images(engine, self._settings, background)
+        self._slots = asyncio.Semaphore(self._settings.parallel_creates)
+        self._starter = Starter(
+            settings=self._settings,
+            pool_memory=int(settings[PoolSettings].memory),
+            owner=found.owner,
+            site=Site(engine, self._health, self._disposal, background),
+            images=self._images,
+            known=self._known,
+        )
+        self._upkeep = Upkeep(engine, found.owner, self._health, self._disposal, self._known)
+        self._closing = False
+
+    @property
+    def swept(self) -> Sequence[str]:
+        """See `Sweeping`."""
+        return self._found.swept
+
+    def runtimes(self) -> Runtimes:
+        """See `ContainerRuntime`. The images that say so by their labels, as they were on opening."""
+        return self._found.kinds
+
+    def faults(self) -> Sequence[str]:
+        """See `Watched`."""
+        return self._health.faults()
+
+    async def create(self, spec: ContainerSpec, output: Output) -> DockerContainer:
+        """See `ContainerRuntime`. At most `docker.parallel_creates` are under way; images are pulled before that."""
+        if self._closing:
+            raise StartFailed("the runtime is closing")
+        self._health.check()
+        if spec.name in self._known:
+            raise StartFailed(f"there is a container {spec.name} already")
+        self._known[spec.name] = None
+        with contextlib.ExitStack() as unbegun:
+            unbegun.callback(self._forget, spec.name)
+            await self._ensure_image(spec.runtime)
+            async with self._slots:
+                self._health.check()
+                unbegun.pop_all()  # from here on it is the starter's
+                return await self._starter.start(spec, output)
+
+    async def close(self) -> None:
+        """Remove every container; what can't be is named in the log, and swept by the next life."""
+        self._closing = True
+        for container in self._known.values():
+            if container is not None:
+                self._background.create_task(container.remove(), name=f"closing of {container.name}")
+        await self._background.close(GRACE if self._health.up.is_set() else DOWN_GRACE)
+        if self._known:
+            logger.error("containers that could not be removed: %s", ", ".join(sorted(self._known)))
+
+    def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """Return what must go on while the runtime is open."""
+        return self._health.watch(), self._upkeep.run(self._settings.reconcile_interval)
+
+    async def _ensure_image(self, runtime: Runtime) -> None:
+        try:
+            await self._images.ensure(runtime)
+        except EngineError as error:
+            self._health.doubt(error)
+            raise start_failure(error, runtime) from error
+
+    def _forget(self, name: str) -> None:
+        self._known.pop(name, None)
+
+
+class NetworkedDockerRuntime(DockerRuntime):
+    """One whose containers are behind an interface of this machine."""
+
+    def bridges(self) -> Sequence[str]:
+        """See `Networked`."""
+        bridge = self._found.bridge(self._engine.address)
+        return () if bridge is None else (bridge,)
+
+
+def _is_here(address: DaemonAddress) -> bool:
+    """Whether an engine's machine is this one, as far as its address tells."""
+    if address.path is not None or address.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return False

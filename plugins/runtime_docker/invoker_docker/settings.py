@@ -1,0 +1,171 @@
+"""The section `[docker]`."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from invoker import Section, SettingsSection
+from invoker.units import Seconds
+from invoker_docker.address import DaemonAddress
+from invoker_docker.extra import extra_faults
+
+Pull: TypeAlias = Literal["missing", "never", "always"]
+FileSystem: TypeAlias = Literal["image", "strict"]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+LABEL_PREFIX: Final = "functions-invoker."
+"""Of the labels that are the invoker's own; nobody else's labels may begin so."""
+
+_NETWORK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_INTERFACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", re.ASCII)  # the kernel allows 15 characters
+_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?", re.ASCII)
+_VARIABLE: Final = re.compile(r"[^=\0]{1,256}")
+_RESERVED_LABELS: Final = ("com.docker.", "io.docker.", "org.dockerproject.", "io.podman.", LABEL_PREFIX)
+_PATTERN: Final = re.compile(r"[\w./:*?-]+", re.ASCII)
+_DIRECTORY: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\0:,]+)+")  # absolute and normal; a colon would end it
+_NO_NETWORK: Final = {
+    "host": "actions would share the machine's own network, and none has an address of its own there",
+    "none": "actions would have no address, and nothing could be sent to them",
+    "default": "which network that is differs between engines: name it",
+}
+
+
+class DockerSettings(Section, frozen=True, kw_only=True):
+    """How actions run in containers of a Docker engine, or of podman's Docker-compatible service."""
+
+    url: str = "unix:///var/run/docker.sock"
+    """Where the engine listens: unix:///path or tcp://host:port. DOCKER_HOST isn't read."""
+    tls_ca: Path | None = None
+    """Authority that the engine's certificate must come from; by default those the system trusts.
+    Any of these three files makes tcp:// encrypted."""
+    tls_cert: Path | None = None
+    """The invoker's own certificate, for an engine that asks for one."""
+    tls_key: Path | None = None
+    """Its private key, not encrypted."""
+    network: str = "functions-invoker"
+    """Network of the containers: created if it is missing, used as it is if not."""
+    bridge: str = "invoker0"
+    """Interface of that network on this machine, where it is created; at most 15 characters."""
+    pull: Pull = "missing"
+    """When images of the runtimes manifest are pulled."""
+    pull_user_images: Pull = "always"
+    """When images that actions name themselves are pulled: always is before each start (spec 10.8.2)."""
+    images_allowed: tuple[str, ...] | None = None
+    """Which images actions may name themselves, such as "registry.example.org/team/*"; without this setting, any.
+    `*` stands for anything without a slash, `**` for anything; a pattern without a tag is for every tag."""
+    file_system: FileSystem = "image"
+    """What actions may write: the image's own file system, or with "strict" nothing but /tmp and `writable`."""
+    file_systems: dict[str, FileSystem] = msgspec.field(default_factory=dict)
+    """The same for some images only, by pattern; the first that fits counts."""
+    writable: tuple[str, ...] = ()
+    """Directories that can be written under "strict", beside /tmp.
+    All of them live in memory, and together get at most half of the container's."""
+    oci_runtime: Annotated[str, msgspec.Meta(min_length=1, examples=["runsc"])] | None = None
+    """What the engine runs containers with, if not its default: a name from its configuration."""
+    cpus: Annotated[float, msgspec.Meta(gt=0, examples=[4.0])] | None = None
+    """Processors that all containers together may use, shared by memory; without it they share what there is."""
+    dns: tuple[str, ...] = ()
+    """Name servers of the containers; by default the engine's."""
+    dns_search: tuple[str, ...] = ()
+    """Domains in which they look for names without a dot."""
+    dns_options: tuple[str, ...] = ()
+    """What else their resolv.conf says, such as "ndots:1"."""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """Labels of every container, beside the invoker's own."""
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
+    """Variables that every action has in its environment."""
+    pids: Count = 1024
+    """Processes and threads in one container."""
+    open_files: Count = 1024
+    """Files that one process may have open."""
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What else to ask for when a container is created, in the API's own words: {HostConfig = {OomScoreAdj = 500}}.
+    It wins over everything else here: tables merge, all else is replaced (spec 10.7.5)."""
+    parallel_creates: Count = 4
+    """Containers that are created and started at the same time; the others wait."""
+    create_timeout: Seconds = Seconds(60)
+    """How long the engine may take to create a container, or the network."""
+    start_timeout: Seconds = Seconds(60)
+    """How long it may take to start one."""
+    inspect_timeout: Seconds = Seconds(10)
+    """How long it may take to answer a question."""
+    pause_timeout: Seconds = Seconds(10)
+    """How long it may take to pause a container, or to resume it."""
+    remove_timeout: Seconds = Seconds(60)
+    """How long it may take to kill and remove a container."""
+    pull_timeout: Seconds = Seconds(600)
+    """How long it, and the registry, may take to pull an image."""
+    ping_interval: Seconds = Seconds(5)
+    """Between two looks at whether the engine lives."""
+    ping_timeout: Seconds = Seconds(3)
+    """How long it may take to say that it lives."""
+    reconcile_interval: Seconds = Seconds(60)
+    """Between two comparisons of the engine's containers with the invoker's."""
+
+    def __post_init__(self) -> None:
+        """Check what a field's type can't say."""
+        faults = [*self._connection_faults(), *self._network_faults(), *self._container_faults()]
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return not (self.tls_ca is None and self.tls_cert is None and self.tls_key is None)
+
+    @property
+    def address(self) -> DaemonAddress:
+        """Where the engine listens."""
+        return DaemonAddress.parse(self.url, tls=self.tls)
+
+    def _connection_faults(self) -> Iterator[str]:
+        try:
+            address = self.address
+        except ValueError as error:
+            yield f"url: {error}"
+            return
+        if (self.tls_cert is None) != (self.tls_key is None):
+            yield "tls_cert and tls_key belong together: give both, or neither"
+        if self.tls and address.path is not None:
+            yield "tls_ca, tls_cert and tls_key are for tcp:// only: a Unix socket isn't encrypted"
+        if self.ping_timeout > self.ping_interval:
+            yield "ping_timeout must not exceed ping_interval"
+
+    def _network_faults(self) -> Iterator[str]:
+        if self.network in _NO_NETWORK:
+            yield f"network: {self.network!r} can't be used: {_NO_NETWORK[self.network]}"
+        elif not _NETWORK.fullmatch(self.network):
+            yield f"network: expected letters, digits, '_', '.' and '-', got {self.network[:60]!r}"
+        if not _INTERFACE.fullmatch(self.bridge):
+            yield f"bridge: expected at most 15 letters, digits, '_', '.' and '-', got {self.bridge[:60]!r}"
+
+    def _container_faults(self) -> Iterator[str]:
+        for name in self.labels:
+            if not _LABEL.fullmatch(name):
+                yield f"labels: expected a name of letters, digits, '.', '_', '/' and '-', got {name[:60]!r}"
+            elif name.startswith(_RESERVED_LABELS):
+                yield f"labels: {name!r} is reserved, as all names with {', '.join(_RESERVED_LABELS)} in front"
+        for pattern in (*(self.images_allowed or ()), *self.file_systems):
+            if not _PATTERN.fullmatch(pattern):
+                yield f"images_allowed and file_systems: {pattern[:60]!r} is no pattern for names of images"
+        yield from _variable_faults(self.environment)
+        for path in self.writable:
+            if not _DIRECTORY.fullmatch(path) or path == "/tmp":  # noqa: S108 (it is there anyway)
+                yield f"writable: expected an absolute path, not /tmp, without '..', ':' and ',', got {path!r}"
+        if len(set(self.writable)) < len(self.writable):
+            yield "writable: a path is there twice"
+        yield from (f"extra: {fault}" for fault in extra_faults(self.extra))
+
+
+def _variable_faults(environment: Mapping[str, str]) -> Iterator[str]:
+    for name, value in environment.items():
+        if not _VARIABLE.fullmatch(name):
+            yield f"environment: {name[:60]!r} is no name of a variable"
+        elif "\0" in value:
+            yield f"environment: the value of {name} has a zero byte in it"
+
+
+SECTION = SettingsSection(name="docker", into=DockerSettings)

@@ -1,0 +1,162 @@
+"""Starting one container: created, attached, started, looked at; or nothing is left of it."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+from invoker.contracts import Output
+from invoker.entities.container import ContainerSpec
+from invoker.errors import StartFailed
+from invoker_docker.answers import EngineDown, EngineError
+from invoker_docker.container import DockerContainer
+from invoker_docker.creation import create_request
+from invoker_docker.failures import name_is_taken, something_is_missing, start_failure
+from invoker_docker.images import Images
+from invoker_docker.network import network_for
+from invoker_docker.output import attached
+from invoker_docker.ownership import Owner
+from invoker_docker.settings import DockerSettings
+from invoker_docker.site import Site
+
+NAMES: Final = 4
+"""Names that are tried for one container."""
+CLEANING: Final = 5.0
+"""Seconds for which a start that failed or was cancelled waits for its container to be gone; it goes on without."""
+_SUFFIX_BYTES: Final = 3
+
+logger = logging.getLogger("invoker.docker")
+
+
+class Starter:
+    """Starts containers. A name is known from before the create call until nothing is left under it."""
+
+    def __init__(
+        self,
+        *,
+        settings: DockerSettings,
+        pool_memory: int,
+        owner: Owner,
+        site: Site,
+        images: Images,
+        known: dict[str, DockerContainer | None],
+    ) -> None:
+        """`pool_memory` is what all containers have together, in bytes; `known` has the names, and is the runtime's."""
+        self._settings = settings
+        self._pool_memory = pool_memory
+        self._owner = owner
+        self._site = site
+        self._images = images
+        self._known = known
+
+    async def start(self, spec: ContainerSpec, output: Output) -> DockerContainer:
+        """Start a container, under its name or, if a stranger has it, another.
+
+        Raises:
+            StartFailed: with whose fault it is.
+        """
+        try:
+            return await self._attempt(spec, output)
+        except EngineError as error:
+            if not something_is_missing(error):
+                raise self._failure(error, spec) from error
+            missing = error
+        logger.warning("%s: %s: what is missing is looked for again", spec.name, missing.message)
+        try:
+            await self._images.ensure(spec.runtime)
+            await network_for(self._site.engine, self._settings)
+            return await self._attempt(spec, output)
+        except EngineError as error:
+            raise self._failure(error, spec) from error
+
+    def _failure(self, error: EngineError, spec: ContainerSpec) -> StartFailed:
+        self._site.health.doubt(error)
+        return start_failure(error, spec.runtime)
+
+    async def _attempt(self, spec: ContainerSpec, output: Output) -> DockerContainer:
+        name, identifier = await self._created(spec)
+        container = DockerContainer(name, identifier, spec.memory, self._site)
+        engine = self._site.engine
+        try:
+            limit = self._settings.inspect_timeout
+            container.listen(await attached(engine, identifier, output, container.output_ended, timeout=limit))
+            await engine.start(identifier)
+            container.begin(await engine.inspect(identifier), self._settings.network)
+        except BaseException as error:
+            cleaning = self._site.tasks.create_task(container.remove(), name=f"clean-up of {name}")
+            if not isinstance(error, EngineDown):
+                await asyncio.wait({cleaning}, timeout=CLEANING)
+            raise
+        self._known[name] = container
+        return container
+
+    async def _created(self, spec: ContainerSpec) -> tuple[str, str]:
+        """Return name and id of a container that was created."""
+        name = spec.name
+        for _ in range(NAMES):
+            try:
+                return name, await self._create(name, spec)
+            except EngineError as error:
+                if not name_is_taken(error):
+                    raise
+            name = await self._next_name(name, spec)
+        raise StartFailed(f"{spec.name}: all of {NAMES} names are taken")
+
+    async def _next_name(self, name: str, spec: ContainerSpec) -> str:
+        """Free a name that an earlier container of ours still has; from a stranger's, go elsewhere."""
+        try:
+            holder = await self._site.engine.inspect(name)
+            if self._owner.owns(name, (holder.get("Config") or {}).get("Labels")):
+                await self._site.engine.remove(str(holder["Id"]))
+                return name
+        except EngineDown:
+            raise
+        except EngineError:  # gone meanwhile, or half gone
+            return name
+        other = f"{spec.name}-{secrets.token_hex(_SUFFIX_BYTES)}"
+        logger.warning("the name %s is taken by a stranger's container: %s is used instead", name, other)
+        return other
+
+    async def _create(self, name: str, spec: ContainerSpec) -> str:
+        """Create a container. Once it is asked for, the answer is waited for, so that nothing comes of it unseen.
+
+        Where there is no answer, a container may come of it all the same: it is ours and unknown, so that
+        reconciliation removes it.
+        """
+        labels = self._owner.labels(name, spec)
+        request = create_request(
+            spec,
+            self._settings,
+            pool_memory=self._pool_memory,
+            labels=labels,
+            podman=self._site.engine.kind.podman,
+        )
+        self._known.setdefault(name, None)
+        creation = self._site.tasks.create_task(self._answer(name, request), name=f"creation of {name}")
+        try:
+            await asyncio.wait({creation})
+        except asyncio.CancelledError:
+            cleaning = self._site.tasks.create_task(self._undo(name, creation), name=f"clean-up of {name}")
+            await asyncio.wait({cleaning}, timeout=CLEANING)
+            raise
+        answer = creation.result()
+        if isinstance(answer, EngineError):
+            self._known.pop(name, None)
+            raise answer
+        return answer
+
+    async def _answer(self, name: str, request: Mapping[str, Any]) -> str | EngineError:
+        """Return an id, or why there is none: a task of a group must not fail."""
+        try:
+            return await self._site.engine.create(name, request)
+        except EngineError as error:
+            return error
+
+    async def _undo(self, name: str, creation: asyncio.Task[str | EngineError]) -> None:
+        await asyncio.wait({creation})
+        answer = creation.result()
+        if isinstance(answer, str):
+            await asyncio.wait({self._site.disposal.remove(answer, name)})
+        else:
+            self._known.pop(name, None)

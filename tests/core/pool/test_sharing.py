@@ -1,0 +1,290 @@
+"""Several activations in one container (spec 10.12), the first of which initialises it."""
+
+import asyncio
+
+import pytest
+
+from invoker.entities.activation import Outcome, Status
+from invoker.errors import Aborted, StartFailed, Unreachable
+from invoker.pool import Pool
+from invoker.pool.fleet import Fleet
+from invoker.pool.slot import State
+from invoker.testing.builders import an_outcome
+from tests.core.pool.holders import Holder, release_all, waiting
+from tests.core.pool.simulation import idle, simulated
+from tests.core.pool.workshop import Workshop, a_pool
+
+BROKEN: Outcome = an_outcome(b'{"error":"no main"}', Status.DEVELOPER_ERROR)
+
+
+def users(pool: Pool, count: int, **settings: object) -> list[Holder]:
+    return [Holder(pool, concurrency=3, **settings) for _ in range(count)]  # type: ignore[arg-type]
+
+
+async def shared(pool: Pool) -> tuple[Holder, Holder, Holder]:
+    """Return three in one container."""
+    first, second, third = users(pool, 3)
+    await idle()
+    assert {first.container, second.container, third.container} == {first.container}
+    return first, second, third
+
+
+def fleet_of(pool: Pool) -> Fleet:
+    (fleet,) = pool.containers.fleets
+    return fleet
+
+
+@simulated
+async def test_as_many_as_the_function_allows_share_one_container() -> None:
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3, memory=2048) as pool:
+        holders = users(pool, 4)
+        await idle()
+
+        containers = [holder.container for holder in holders]
+
+        assert containers[:3] == [containers[0]] * 3
+        assert containers[3] != containers[0]
+        assert [holder.warm for holder in holders] == [False, True, True, False]
+        await release_all(*holders)
+        assert pool.count(State.IDLE) == 2
+
+
+@simulated
+async def test_one_beyond_them_waits_when_there_is_no_memory_and_gets_the_first_share_that_is_free() -> None:
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3, memory=256) as pool:
+        first, second, third = await shared(pool)
+        beyond = Holder(pool, concurrency=3)
+        await waiting(pool, 1)
+
+        await second.release()
+        await idle()
+
+        assert (beyond.warm, beyond.container, workshop.created) == (True, first.container, 1)
+        await release_all(first, third, beyond)
+
+
+@simulated
+async def test_those_who_come_during_the_start_wait_for_the_end_of_init() -> None:
+    workshop = Workshop(start=1.0)
+    async with a_pool(workshop, concurrency=3) as pool:
+        first = Holder(pool, concurrency=3, slow=True)
+        await asyncio.sleep(0.5)
+        second, third = users(pool, 2)
+        await asyncio.sleep(1)
+        meanwhile = [holder.has_it.is_set() for holder in (first, second, third)]
+
+        first.may_init.set()
+        await idle()
+
+        assert meanwhile == [True, False, False]
+        assert (second.warm, third.warm, workshop.created) == (True, True, 1)
+        await release_all(first, second, third)
+
+
+@simulated
+async def test_those_who_come_during_init_fail_with_it_and_nobody_joins_after() -> None:
+    """Spec 10.12.2."""
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3) as pool:
+        first = Holder(pool, concurrency=3, slow=True, init=BROKEN)
+        await idle()
+        second = Holder(pool, concurrency=3)
+        await idle()
+
+        first.may_init.set()
+        with pytest.raises(Aborted) as aborted:
+            await second.task
+        later = Holder(pool, concurrency=3)
+        await later.has_it.wait()
+
+        assert aborted.value.outcome is BROKEN
+        assert (later.warm, later.container == first.container) == (False, False)
+        await release_all(first, later)
+        await idle()
+        assert [shell.name for shell in workshop.shells] == [later.container]
+
+
+@simulated
+@pytest.mark.parametrize("slow", [True, False])
+async def test_those_who_wait_for_init_go_elsewhere_when_nobody_calls_it_any_more(*, slow: bool) -> None:
+    workshop = Workshop(start=1.0)
+    async with a_pool(workshop, concurrency=3) as pool:
+        first = Holder(pool, concurrency=3, slow=True)
+        await asyncio.sleep(1.5 if slow else 0.5)
+        second, third = users(pool, 2)
+        await idle()
+
+        await first.cancel()
+
+        for other in (second, third):
+            with pytest.raises(Unreachable):
+                await other.task
+        await idle()
+        assert (workshop.shells, pool.memory_used) == ([], 0)
+
+
+@simulated
+async def test_a_start_that_fails_fails_for_all_who_joined() -> None:
+    """Spec 10.12.2: as with `/init`; nobody storms a runtime that can't."""
+    workshop = Workshop(start=1.0)
+    workshop.failing = True
+    async with a_pool(workshop, concurrency=3) as pool:
+        holders = users(pool, 3)
+        await idle()
+
+        ends = await asyncio.gather(*(holder.task for holder in holders), return_exceptions=True)
+
+        assert [type(end) for end in ends] == [StartFailed] * 3
+        assert (workshop.attempts, pool.memory_used, pool.waiting) == (1, 0, 0)
+
+
+@simulated
+async def test_one_who_waits_for_init_and_gives_up_harms_nobody() -> None:
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3) as pool:
+        first = Holder(pool, concurrency=3, slow=True)
+        await idle()
+        second, third = users(pool, 2)
+        await idle()
+
+        await second.cancel()
+        replacement = Holder(pool, concurrency=3)
+        first.may_init.set()
+        await idle()
+
+        assert (third.warm, replacement.warm, workshop.created) == (True, True, 1)
+        await release_all(first, third, replacement)
+
+
+@simulated
+async def test_a_container_in_trouble_finishes_the_others_and_takes_nobody_else() -> None:
+    """Spec 10.11.1."""
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3) as pool:
+        first, second, third = await shared(pool)
+        await second.cancel()
+        later = Holder(pool, concurrency=3)
+        await idle()
+        meanwhile = (later.container == first.container, workshop.removed)
+
+        await first.release()
+        await third.release()
+        await idle()
+
+        assert meanwhile == (False, 0)
+        assert (workshop.removed, [shell.name for shell in workshop.shells]) == (1, [later.container])
+        await later.release()
+
+
+@simulated
+async def test_one_that_dies_takes_nobody_else() -> None:
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3) as pool:
+        first, second, third = await shared(pool)
+        await second.release()
+        workshop.shells[0].die()
+
+        later = Holder(pool, concurrency=3)
+        await idle()
+
+        assert later.container != first.container
+        await release_all(first, third, later)
+        await idle()
+        assert workshop.removed == 1
+
+
+@simulated
+async def test_who_waits_for_memory_shares_the_container_that_another_starts_in_it() -> None:
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3, memory=256) as pool:
+        other = Holder(pool, "other", keep=False)
+        await idle()
+        holders = users(pool, 3)
+        await waiting(pool, 3)
+
+        await other.release()
+        await idle()
+
+        assert [holder.warm for holder in holders] == [False, True, True]
+        assert workshop.created == 2
+        await release_all(*holders)
+
+
+@simulated
+async def test_who_was_granted_a_share_of_what_is_never_initialised_goes_elsewhere() -> None:
+    """Granted, and before they are told, the one who was to start it is cancelled."""
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3, memory=256) as pool:
+        other = Holder(pool, "other", keep=False)
+        await idle()
+        first, second, third = users(pool, 3)
+        await waiting(pool, 3)
+        other.done.set()
+        while pool.waiting:
+            await asyncio.sleep(0)
+
+        await first.cancel()
+        ends = await asyncio.gather(second.task, third.task, return_exceptions=True)
+
+        assert [type(end) for end in ends] == [Unreachable] * 2
+        await other.task
+        await idle()
+        assert (pool.memory_used, workshop.created) == (0, 1)
+
+
+@simulated
+async def test_who_waits_by_choice_shares_the_container_that_an_impatient_one_starts() -> None:
+    workshop = Workshop(start=0.1)
+    async with a_pool(workshop, concurrency=3, memory=2048) as pool:
+        for _ in range(3):
+            await release_all(*users(pool, 3))
+        busy = users(pool, 3)
+        await idle()
+        patient = users(pool, 3)
+        await waiting(pool, 3)
+
+        await asyncio.sleep(1)
+
+        assert workshop.created == 2
+        assert [holder.warm for holder in patient] == [False, True, True]
+        await release_all(*busy, *patient)
+
+
+@simulated
+async def test_shares_are_counted_until_none_of_them_is_lent_any_more() -> None:
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3, memory=2048) as pool:
+        first = Holder(pool, concurrency=3, slow=True)
+        await idle()
+        fleet = fleet_of(pool)
+        seen = [(len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots))]
+        first.may_init.set()
+        second, third = users(pool, 2)
+        await idle()
+        seen.append((len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots)))
+        await third.release()
+        seen.append((len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots)))
+        workshop.shells[0].die()
+        seen.append((len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots)))
+        await release_all(first, second)
+        seen.append((len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots)))
+
+    assert seen == [(1, 0, 1, 1), (0, 3, 0, 1), (0, 3, 1, 1), (0, 0, 0, 0), (0, 0, 0, 0)]
+
+
+@simulated
+async def test_one_that_dies_while_it_is_initialised_is_counted_out_once() -> None:
+    """The reply to `/init` was on its way already."""
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3) as pool:
+        first = Holder(pool, concurrency=3, slow=True)
+        await idle()
+        workshop.shells[0].die()
+        first.may_init.set()
+        await first.release()
+        await idle()
+
+        fleet = fleet_of(pool)
+        assert (fleet.starting, fleet.ready, fleet.slots, pool.memory_used) == ({}, 0, set(), 0)

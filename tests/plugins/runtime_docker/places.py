@@ -1,0 +1,128 @@
+"""What tests of the runtime share: engines that others use as well, and identities that nobody else has."""
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import closing
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from invoker import Settings
+from invoker.config import NodeSettings
+from invoker.contracts import Container, ContainerRuntime, Output
+from invoker.entities.container import ContainerSpec
+from invoker.entities.runtimes import Runtime
+from invoker.testing.containers import PATIENCE, RecordedOutput
+from invoker_docker.ownership import NAME_LABEL, OWNER_LABEL, identity
+from invoker_docker.settings import DockerSettings
+from tests.plugins.runtime_docker.engines import LIMITS
+from tests.services.docker import EngineConnection
+
+MEMORY = 128 << 20
+NETWORK = "invoker-tests"
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine, an image of Python actions on it, and an invoker that nobody else is."""
+
+    url: str
+    """Of the engine itself, past everything that may be between it and the invoker."""
+    image: str
+    node: NodeSettings
+    docker: DockerSettings
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.of(self.node, self.docker)
+
+    def but(self, **docker: Any) -> "Place":
+        """Return one that differs in some settings of the plugin."""
+        return msgspec.structs.replace(self, docker=msgspec.structs.replace(self.docker, **docker))
+
+    def spec(self, name: str, **runtime: Any) -> ContainerSpec:
+        chosen = Runtime(**{"kind": "python:3", "family": "python", "image": self.image} | runtime)
+        return ContainerSpec(name=name, runtime=chosen, memory=MEMORY)
+
+    def ask(self, method: str, path: str, body: object = None, **query: str) -> tuple[int, Any]:
+        """Ask the engine something, without going through what is tested."""
+        with closing(EngineConnection(self.url)) as connection:
+            sent = None if body is None else json.dumps(body)
+            target = f"/v1.41{path}?{urlencode(query)}"
+            connection.request(method, target, sent, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            said = response.read()
+            return response.status, json.loads(said) if said.strip() else None
+
+    def containers(self, owner: str | None = None) -> list[str]:
+        """Return the names of this invoker's containers, or of another's, in whatever state they are."""
+        label = f"{OWNER_LABEL}={identity(self.node) if owner is None else owner}"
+        status, found = self.ask("GET", "/containers/json", all="1", filters=json.dumps({"label": [label]}))
+        assert status == HTTPStatus.OK, found
+        return [name.removeprefix("/") for one in found for name in one["Names"]]
+
+    def left(self) -> Callable[[], Awaitable[Collection[object]]]:
+        """Return what looks for containers, without asking the runtime."""
+
+        async def names() -> Collection[object]:
+            return self.containers()
+
+        return names
+
+    def make(self, name: str, owner: str | None = None, *, start: bool = False, **labels: str) -> str:
+        """Create a container behind the runtime's back, of this invoker or another; return its id."""
+        mine = {OWNER_LABEL: identity(self.node) if owner is None else owner, NAME_LABEL: name}
+        request = {"Image": self.image, "Labels": {**mine, **labels}, **LIMITS}
+        status, said = self.ask("POST", "/containers/create", request, name=name)
+        assert status == HTTPStatus.CREATED, said
+        if start:
+            assert self.ask("POST", f"/containers/{name}/start")[0] == HTTPStatus.NO_CONTENT
+        return str(said["Id"])
+
+    def remove(self, name: str) -> None:
+        """Remove a container behind the runtime's back, if it is there."""
+        self.ask("DELETE", f"/containers/{name}", force="1", v="1")
+
+
+def a_place(url: str, image: str, folder: Path, *, podman: bool) -> Place:
+    return Place(
+        url=url,
+        image=image,
+        node=NodeSettings(unique_name=f"test-{uuid.uuid4().hex[:12]}", state_dir=folder),
+        docker=DockerSettings(
+            url=url,
+            network=NETWORK,
+            bridge="invtests1" if podman else "invtests0",
+            pull="never",
+            extra=LIMITS,
+        ),
+    )
+
+
+def without_network(url: str) -> None:
+    """Remove the tests' network, unless somebody uses it at this moment."""
+    with closing(EngineConnection(url)) as connection:
+        connection.request("DELETE", f"/v1.41/networks/{NETWORK}")
+        connection.getresponse().read()
+
+
+async def loaded(
+    runtime: ContainerRuntime, spec: ContainerSpec, code: str, output: Output | None = None
+) -> Container:
+    """Return a container that has taken `code`."""
+    container = await runtime.create(spec, output or RecordedOutput())
+    value = {"name": "action", "main": "main", "binary": False, "code": code, "env": {}}
+    reply = await container.post("/init", json.dumps({"value": value}).encode(), timeout=PATIENCE, limit=1 << 20)
+    assert reply.status == HTTPStatus.OK, reply.body
+    return container
+
+
+async def run(container: Container, **arguments: object) -> Any:
+    """Return the result of a run that must succeed."""
+    body = json.dumps({"value": arguments}).encode()
+    reply = await container.post("/run", body, timeout=PATIENCE, limit=1 << 20)
+    assert reply.status == HTTPStatus.OK, reply.body
+    return json.loads(reply.body)
