@@ -1,4 +1,4 @@
-"""`burst`: many clients at once on a few actions. How many containers it takes, beside a start for each that is busy."""
+"""`burst`: many clients at once on a few actions. How many containers that takes, beside a start for each of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -58,7 +58,8 @@ def _instant(report: Report, plan: Plan, ground: Ground, clients: int, *, known:
     section = f"burst, {clients} clients, {ACTIONS} instant actions, {which}"
     progress(section)
     with Load() as load:
-        ours, always = [], []
+        ours: list[_Burst] = []
+        always: list[_Burst] = []
         for _ in range(plan.rounds):
             for found, pool in ((always, _FLOOR), (ours, _OURS)):
                 with folder() as where:
@@ -123,7 +124,8 @@ def _slow(report: Report, plan: Plan, ground: Ground) -> None:
     section = f"burst, {plan.sleepers} clients, one call each of one action that takes {SLEEP:g} s"
     progress(section)
     with Load() as load:
-        ours, always = [], []
+        ours: list[_Burst] = []
+        always: list[_Burst] = []
         for _ in range(plan.rounds):
             for found, pool in ((always, _FLOOR), (ours, _OURS)):
                 with folder() as where:

@@ -1,21 +1,17 @@
 """What actions run on, as the benchmarks see it: child processes here, containers in `bench.docker`."""
 
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from bench import machine
 from bench.census import ChildrenCensus
 from bench.floor import Proxies, proxy_command
 from invoker.entities.function import Function
-
-if TYPE_CHECKING:
-    from bench.target import Invoker
 
 Tables: TypeAlias = Mapping[str, Mapping[str, object]]
 """Sections of the settings; the top level's name is empty."""
@@ -56,8 +52,8 @@ class Runtime(Protocol):
         """Count containers from now on."""
         ...
 
-    def direct(self, invoker: "Invoker", functions: Sequence[Function]) -> AbstractContextManager[Sequence[Address]]:
-        """Provide an action proxy for each function, initialised, that can be called without the invoker."""
+    def direct(self, functions: Sequence[Function]) -> AbstractContextManager[Sequence[Address]]:
+        """Provide an action proxy for each function, initialised, that the invoker has nothing to do with."""
         ...
 
     def left(self) -> Sequence[object]:
@@ -163,8 +159,8 @@ class ProcessRuntime:
         return ChildrenCensus(self._warden)
 
     @contextmanager
-    def direct(self, invoker: "Invoker", functions: Sequence[Function]) -> Iterator[Sequence[Address]]:  # noqa: ARG002 (others need it)
-        """See `Runtime`; these are other processes of the same kind."""
+    def direct(self, functions: Sequence[Function]) -> Iterator[Sequence[Address]]:
+        """See `Runtime`."""
         with Proxies(proxy_command(self._program), functions) as proxies:
             yield [("127.0.0.1", port) for port in proxies.ports]
 

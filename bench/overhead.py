@@ -87,12 +87,12 @@ def measure(report: Report, plan: Plan, ground: Ground) -> None:
 
 @contextmanager
 def _ready(plan: Plan, actions: int, ground: Ground) -> Iterator[_Place]:
-    """Start everything. Nothing is paused: direct calls may go to the invoker's own containers."""
+    """Start everything. Nothing is paused while the floor has its turn."""
     with folder() as where, Load() as load:
         runtime = ground.runtime(where, plan.proxy)
         invoker = Invoker(where, runtime, pool={"pause": False})
         functions = invoker.put(echoes(actions))
-        with invoker, runtime.direct(invoker, functions) as proxies, Relay(proxies) as relay:
+        with invoker, runtime.direct(functions) as proxies, Relay(proxies) as relay:
             yield _Place(load, invoker, proxies, relay, functions, runtime.direct_is)
 
 

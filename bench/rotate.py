@@ -52,7 +52,9 @@ class _Side(NamedTuple):
 def measure(report: Report, ground: Ground, *, quick: bool, proxy: str) -> None:
     """Measure rounds, once the containers are warm."""
     rounds, seconds = (3, 2.0) if quick else (7, 4.0)
-    section = f"rotate, {CLIENTS} clients over {ACTIONS} actions, memory for {PLACES} containers, {proxy} action proxies"
+    section = (
+        f"rotate, {CLIENTS} clients over {ACTIONS} actions, memory for {PLACES} containers, {proxy} action proxies"
+    )
     progress(section)
     ours, roomy = [], []
     with Load() as load, ExitStack() as stack:
@@ -86,8 +88,8 @@ def measure(report: Report, ground: Ground, *, quick: bool, proxy: str) -> None:
             row("containers at one time, at most", "", [most], budget=f"<= {PLACES}"),
         ],
         [
-            f"{created} containers were created in all, of which {warm[1].cold} for the {warm[1].seen.count} activations "
-            f"before it counted; the floor created {warm[0].cold + sum(one.cold for one in roomy)}",
+            f"{created} containers were created in all, {warm[1].cold} for the {warm[1].seen.count} activations before",
+            f"the floor created {warm[0].cold + sum(one.cold for one in roomy)}",
             "reasons of cold starts that count: " + (", ".join(str(one.reasons) for one in ours if one.cold) or "none"),
         ],
     )

@@ -64,12 +64,11 @@ def _thrash(ground: Ground, order: tuple[int, ...], clients: int) -> _Thrashed:
         invoker = Invoker(where, runtime, pool={"memory": f"{PLACES * 128} MB"})
         templates = tuple(invocation(one) for one in invoker.put(echoes(ACTIONS)))
         targets = (Target(invoker.port, templates),) * clients
-        with invoker:
-            with runtime.census() as census:
-                before = machine.resident(invoker.pid)
-                seen = load.run(Round(targets=targets, expect="acknowledgement", seconds=_LONG, order=order))
-                after = machine.resident(invoker.pid)
-                starts = {reason: count for reason, count in invoker.pool().starts.items() if count}
+        with invoker, runtime.census() as census:
+            before = machine.resident(invoker.pid)
+            seen = load.run(Round(targets=targets, expect="acknowledgement", seconds=_LONG, order=order))
+            after = machine.resident(invoker.pid)
+            starts = {reason: count for reason, count in invoker.pool().starts.items() if count}
         return _Thrashed(
             seen, sum(starts.values()), starts, census.most, census.created, (before, after), len(runtime.left())
         )

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -44,14 +44,22 @@ def listening(address: tuple[str, int]) -> socket.socket:
             time.sleep(_PAUSE)
 
 
-def removal(runtime: "DockerRuntime", count: int) -> float:
-    """Start containers, then remove them all; return the seconds that the removal takes."""
-    specs = [runtime.spec(f"removed-{number}") for number in range(count)]
+@contextmanager
+def running(runtime: "DockerRuntime", specs: Sequence[ContainerSpec]) -> Iterator[Sequence[str]]:
+    """Have many containers, started and removed several at a time."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
         containers = list(threads.map(lambda spec: _started(runtime, spec), specs))
+        try:
+            yield containers
+        finally:
+            list(threads.map(lambda container: _removed(runtime.ground.engine.url, container), containers))
+
+
+def removal(runtime: "DockerRuntime", count: int) -> float:
+    """Start containers, then remove them all; return the seconds that the removal takes."""
+    with running(runtime, [runtime.spec(f"removed-{number}") for number in range(count)]):
         begun = time.perf_counter()
-        list(threads.map(lambda container: _removed(runtime.ground.engine.url, container), containers))
-        return time.perf_counter() - begun
+    return time.perf_counter() - begun
 
 
 def _started(runtime: "DockerRuntime", spec: ContainerSpec) -> str:

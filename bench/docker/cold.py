@@ -4,6 +4,7 @@ The action says when its code was loaded and when it was entered, by the clock t
 calls in between are seen by a tap before the engine's socket.
 """
 
+import itertools
 import random
 import socket
 import time
@@ -138,9 +139,7 @@ def _stamping(family: str, number: int) -> Function:
     )
 
 
-def _bare(
-    report: Report, section: str, runtime: DockerRuntime, family: str, function: Function, number: int
-) -> _Cold:
+def _bare(report: Report, section: str, runtime: DockerRuntime, family: str, function: Function, number: int) -> _Cold:
     engine = runtime.ground.engine
     engine.ask("GET", "/_ping")  # connected, as the invoker is
     marks = [_now()]
@@ -156,7 +155,7 @@ def _bare(
             ended = _now()
     if not is_answer_of_run(answer, number):
         report.fault(section, [repr(answer[:300])])
-    taken = [(after - begun) / 1e3 for begun, after in zip(marks, marks[1:], strict=False)]
+    taken = [(after - begun) / 1e3 for begun, after in itertools.pairwise(marks)]
     steps = dict(zip(("create", "start", "address"), taken, strict=True))
     return _split(marks[0], ended, steps, (marks[0], marks[-1]), msgspec.json.decode(answer, type=_Times))
 

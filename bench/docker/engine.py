@@ -60,7 +60,9 @@ class Engine:
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """Call it and return what it says, which must be no error."""
-        headers = {} if body is None else {"Content-Type": "application/json" if body[:1] == b"{" else "application/x-tar"}
+        headers = (
+            {} if body is None else {"Content-Type": "application/json" if body[:1] == b"{" else "application/x-tar"}
+        )
         self._connection.request(method, API + path, body, headers)
         answer = self._connection.getresponse()
         said = answer.read()

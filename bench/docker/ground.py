@@ -9,13 +9,13 @@ from typing import Any, Final, Self
 
 from bench import machine
 from bench.docker import bare, images
-from bench.docker.census import ContainerCensus
 from bench.docker.bare import PORT
+from bench.docker.census import ContainerCensus
 from bench.docker.engine import Engine
-from bench.floor import ask_at
+from bench.floor import ask
 from bench.ground import Address, Tables
-from bench.messages import FIRST, invocation, is_acknowledgement
-from bench.target import Invoker, folder
+from bench.messages import init
+from bench.target import folder
 from invoker.config import NodeSettings, PoolSettings, Settings
 from invoker.entities.container import ContainerSpec
 from invoker.entities.function import Function
@@ -27,8 +27,6 @@ _LABEL: Final = "invoker-bench"
 _RUN_LABEL: Final = "invoker-bench-run"
 _PINNED: Final = {"HostConfig": {"CpusetCpus": str(machine.LOAD_CORE)}}
 """Containers share the core of the load generator; the engine itself runs where it likes."""
-_OWN_NUMBERS: Final = 5 * FIRST
-"""The load generator doesn't come so far."""
 _BRIDGE: Final = {"com.docker.network.bridge.enable_icc": "false"}
 
 
@@ -54,10 +52,10 @@ class DockerGround:
 
     def __exit__(self, *_: object) -> None:
         """Remove everything that has this run's label."""
-        for container in self.engine.labelled(f"{_RUN_LABEL}={self.run}"):
-            self.engine.remove(container)
-        self.engine.ask("DELETE", f"/networks/{self.network}")
-        self.engine.__exit__()
+        with self.engine:
+            for container in self.engine.labelled(f"{_RUN_LABEL}={self.run}"):
+                self.engine.remove(container)
+            self.engine.ask("DELETE", f"/networks/{self.network}")
 
     def image(self, proxy: str) -> str:
         """Return the image of an action proxy."""
@@ -77,7 +75,7 @@ class DockerRuntime:
     """Containers on the engine, of one invoker."""
 
     outlives = True
-    direct_is = "the same calls straight to the action proxies in the same containers"
+    direct_is = "the same calls straight to containers of the same image, to whose output nobody listens"
 
     def __init__(self, ground: DockerGround, where: Path, by_family: Mapping[str, str]) -> None:
         self.ground = ground
@@ -122,7 +120,13 @@ class DockerRuntime:
     def request(self, spec: ContainerSpec) -> dict[str, Any]:
         """Return how the plugin would ask for a container."""
         settings = self.parsed()
-        return create_request(spec, settings[DockerSettings], pool_memory=64 << 30, labels={})
+        return create_request(
+            spec,
+            settings[DockerSettings],
+            pool_memory=64 << 30,
+            labels={_LABEL: f"{self.where.name}-bare"},
+            podman=False,
+        )
 
     def attend(self, pid: int) -> None:
         """See `Runtime`."""
@@ -136,18 +140,18 @@ class DockerRuntime:
         return ContainerCensus(self.ground.engine, self.label)
 
     @contextmanager
-    def direct(self, invoker: Invoker, functions: Sequence[Function]) -> Iterator[Sequence[Address]]:
-        """See `Runtime`; these are the invoker's own containers: one of each function, which runs once for that."""
-        for number, function in enumerate(functions, _OWN_NUMBERS):
-            answer = ask_at(("127.0.0.1", invoker.port), invocation(function).render(number))
-            if not is_acknowledgement(answer, number):
-                raise RuntimeError(f"no container of {function.name}: {answer[:300]!r}")
-        named = {one.action: one.name for one in invoker.pool().containers}
-        found = [named[f"{function.path}/{function.name}"] for function in functions]
-        yield [(self.ground.engine.address_of(name), PORT) for name in found]
+    def direct(self, functions: Sequence[Function]) -> Iterator[Sequence[Address]]:
+        """See `Runtime`.
+
+        They are not the invoker's own containers: a sentinel that it has not caused costs a container its life.
+        """
+        with bare.running(self, [self.spec(f"direct-{number}") for number in range(len(functions))]) as containers:
+            addresses = [(self.ground.engine.address_of(container), PORT) for container in containers]
+            for address, function in zip(addresses, functions, strict=True):
+                with bare.listening(address) as connection:
+                    ask(connection, init(function))
+            yield addresses
 
     def left(self) -> Sequence[object]:
         """See `Runtime`."""
         return self.ground.engine.labelled(self.label)
-
-

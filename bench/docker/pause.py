@@ -86,9 +86,7 @@ def _steps(marks: Sequence[float]) -> tuple[float, float]:
     return 1e3 * (marks[1] - marks[0]), 1e3 * (marks[2] - marks[1])
 
 
-def _invocations(
-    report: Report, invoker: Invoker, function: Function, rounds: int
-) -> tuple[list[float], list[float]]:
+def _invocations(report: Report, invoker: Invoker, function: Function, rounds: int) -> tuple[list[float], list[float]]:
     """Call it once it is paused, and again at once."""
     paused, warm = [], []
     with socket.create_connection(("127.0.0.1", invoker.port)) as connection:

@@ -8,6 +8,8 @@
 # DOCKER=podman builds with podman; DOCKER_HOST says which engine. Standard output has a line for each image: its name,
 # the tag that never means another image, and the one that a runtimes manifest would name.
 set -euo pipefail
+shopt -s nullglob
+export LC_ALL=C # the order of files is part of the digest
 cd "$(dirname "$0")"
 exec 9<build.sh && flock 9 # whoever comes second finds everything done
 
@@ -22,7 +24,7 @@ system="$codename $(uname -m)"
 digest() { # FILE...
     { echo "$given $system" && cat build.sh "$@"; } | sha256sum | cut -c1-12
 }
-digest=$(digest images/Dockerfile images/*/* "$proxies"/*.{py,js})
+digest=$(digest images/Dockerfile images/*/{Dockerfile,*.py,*.js} "$proxies"/*.{py,js})
 
 there() { "$docker" image inspect "$@" >/dev/null 2>&1; }
 
@@ -56,23 +58,24 @@ ask() { # PROGRAM ARGUMENT... in the image that has both
 }
 
 all() {
-    local base=$given common python nodejs
+    local base=$given common=() python nodejs
     if [ -z "$base" ]; then
         base=functions-invoker/base:$(digest)
+        common=(--network none) # everything is in the base
         if ! there "$base"; then
             from_packages | "$docker" import - functions-invoker/base:unfinished >/dev/null
             "$docker" tag functions-invoker/base:unfinished "$base"
             "$docker" rmi functions-invoker/base:unfinished >/dev/null
         fi
     fi
-    common=(--build-arg "BASE=$base" -f images/Dockerfile "$proxies")
+    common+=(--build-arg "BASE=$base" -f images/Dockerfile "$proxies")
     build proxies --target proxies "${common[@]}"
     python=$(ask python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     nodejs=$(ask node -p 'process.versions.node.split(".")[0]')
     build python --target python --build-arg "PYTHON=$python" "${common[@]}"
     build nodejs --target nodejs --build-arg "NODEJS=$nodejs" "${common[@]}"
-    build layout-nodejs --build-arg "BASE=functions-invoker/nodejs:$digest" images/layout-nodejs
-    build actionloop --build-arg "BASE=functions-invoker/python:$digest" images/actionloop
+    build layout-nodejs --network none --build-arg "BASE=functions-invoker/nodejs:$digest" images/layout-nodejs
+    build actionloop --network none --build-arg "BASE=functions-invoker/python:$digest" images/actionloop
 }
 
 names=(python nodejs layout-nodejs actionloop)

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def test_every_hook_is_on_the_map(hook: str) -> None:
 def test_every_open_hook_has_a_contract_suite(hook: str) -> None:
     module = Path(invoker.testing.__file__).parent / f"{hook.removeprefix('open_')}.py"
 
-    assert "Contract:" in module.read_text()
+    assert re.search(r"^class \w+Contract\b", module.read_text(), re.MULTILINE)
 
 
 def test_every_package_is_typed_for_its_users() -> None:

@@ -168,3 +168,30 @@ def test_a_note_is_made_whatever_the_limit() -> None:
     lines.note("said by the invoker")
 
     assert [line[20:] for line in lines.taken()] == [" " * 11 + "stderr: said by the invoker"]
+
+
+def test_what_is_given_up_is_counted_as_it_was_printed_and_not_kept() -> None:
+    lines = of(PLENTY)
+    lines.add("stdout", ["one", "é"])
+    lines.add("stderr", [""])
+
+    lost = lines.give_up()
+    lines.add("stdout", ["two"])
+
+    assert lost == len("one\né\n\n".encode())
+    assert lines.full
+    assert lines.taken() == ()
+
+
+def test_the_line_that_says_that_more_was_cut_off_was_not_printed() -> None:
+    lines = of(50)
+    lines.add("stdout", ["one", "x" * 100])
+
+    assert lines.give_up() == len("one\n")
+
+
+def test_nothing_was_lost_of_an_activation_that_may_log_nothing() -> None:
+    lines = of(0)
+    lines.mute()
+
+    assert lines.give_up() == 0

@@ -69,7 +69,7 @@ def test_the_hooks_of_a_plugin_are_known() -> None:
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_those_that_are() -> None:
-    with pytest.raises(PluginNotInstalled, match=r"'dokcer' is installed; installed are: .*attached, http") as error:
+    with pytest.raises(PluginNotInstalled, match=r"'dokcer' is installed; installed are: .*attached, docker") as error:
         plugins(runtime="dokcer")
 
     assert "name another in the settings" in str(error.value)

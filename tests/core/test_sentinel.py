@@ -1,5 +1,6 @@
 """One stream of output, cut into lines up to the sentinel: spec 9.11, T59, T60, T64."""
 
+import re
 import tracemalloc
 from collections.abc import Iterable
 from itertools import pairwise
@@ -20,6 +21,7 @@ FRAGMENTS = st.sampled_from(
     ]
 )
 OUTPUT = st.lists(FRAGMENTS, max_size=25).map(b"".join)
+SENTINEL = re.compile(MARKER + rb"\r?\n")
 CUTS = st.lists(st.integers(0, 400), max_size=8)
 
 
@@ -81,6 +83,32 @@ def test_output_that_is_not_kept_still_shows_its_sentinels(
 
     assert texts == []
     assert (drainer.sentinels, drainer.forged, drainer.dropped) == (keeper.sentinels, keeper.forged, keeper.dropped)
+
+
+@given(OUTPUT, OUTPUT, st.integers(1, 4), CUTS)
+def test_output_behind_the_sentinels_that_are_due_is_another_activation(
+    shared: bytes, late: bytes, activations: int, cuts: list[int]
+) -> None:
+    def behind(chunks: list[bytes], late_chunks: list[bytes]) -> tuple[list[str], StreamCutter]:
+        cutter = StreamCutter()
+        for _ in range(activations - 1):
+            cutter.join()
+        assert [text for chunk in chunks for text in cutter.take(chunk)] == [] or activations == 1
+        cutter.restart_behind()
+        return [text for chunk in late_chunks for text in cutter.take(chunk)], cutter
+
+    texts, one = behind([shared], [late])
+    by_and_by, other = behind(split(shared, cuts), split(late, cuts))
+
+    assert by_and_by == texts
+    assert (other.sentinels, other.forged, other.dropped) == (one.sentinels, one.forged, one.dropped)
+    due = activations - len(SENTINEL.findall(shared))
+    if due <= 0:
+        assert texts == plainly(late)
+    elif len(stale := list(SENTINEL.finditer(shared + late))) < activations:
+        assert texts == []
+    else:
+        assert texts == plainly((shared + late)[stale[activations - 1].end() :])
 
 
 @given(OUTPUT, CUTS)

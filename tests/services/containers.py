@@ -26,6 +26,14 @@ FILE_SYSTEMS: dict[str, list[str]] = {"image": [], "strict": ["--read-only", "--
 """What each policy for file systems means, in the words of the engine's command line."""
 
 
+class Place(NamedTuple):
+    """Where containers are started."""
+
+    engine: str
+    network: str
+    """One of our own: the engine's default goes when somebody starts a second engine that has none."""
+
+
 class Answer(NamedTuple):
     status: int
     body: Any
@@ -39,10 +47,10 @@ class Logs(NamedTuple):
 class Running:
     """A container that runs. What it writes is read while it lives."""
 
-    def __init__(self, url: str, name: str, address: str, output: asyncio.subprocess.Process) -> None:
+    def __init__(self, engine: str, name: str, address: str, output: asyncio.subprocess.Process) -> None:
         assert output.stdout is not None
         assert output.stderr is not None
-        self._url = url
+        self._engine = engine
         self.name = name
         self._streams = output.stdout, output.stderr
         self.connection = ActionConnection(address, 8080)
@@ -70,7 +78,7 @@ class Running:
 
     async def command(self, *arguments: str) -> str:
         """Have the engine do something with it."""
-        return await engine_command(self._url, *arguments, self.name)
+        return await engine_command(self._engine, *arguments, self.name)
 
     async def ended(self) -> int:
         """Wait for its end; return its exit code."""
@@ -83,28 +91,31 @@ class Running:
 
 
 @asynccontextmanager
-async def container(url: str, image: str, *arguments: str) -> AsyncIterator[Running]:
-    """Start one on an engine, hardened; leaving it removes it."""
+async def container(place: Place, image: str, *arguments: str) -> AsyncIterator[Running]:
+    """Start one, hardened; leaving it removes it."""
+    engine = place.engine
     name = f"image-test-{uuid.uuid4().hex[:12]}"
     addresses = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    await engine_command(url, "create", "--name", name, *chain(*HARDENED.items()), *arguments, image)
+    await engine_command(
+        engine, "create", "--name", name, "--network", place.network, *chain(*HARDENED.items()), *arguments, image
+    )
     try:
-        await engine_command(url, "start", name)
-        address = await engine_command(url, "inspect", "--format", addresses, name)
-        async with followed(url, name) as output:
-            running = Running(url, name, address, output)
+        await engine_command(engine, "start", name)
+        address = await engine_command(engine, "inspect", "--format", addresses, name)
+        async with followed(engine, name) as output:
+            running = Running(engine, name, address, output)
             try:
                 yield running
             finally:
                 running.connection.close()
     finally:
-        await engine_command(url, "rm", "--force", name)
+        await engine_command(engine, "rm", "--force", name)
 
 
 @asynccontextmanager
-async def followed(url: str, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def followed(engine: str, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Read what a container writes, from its start on."""
-    reading = await engine_process(url, "logs", "--follow", name)
+    reading = await engine_process(engine, "logs", "--follow", name)
     try:
         yield reading
     finally:
@@ -113,16 +124,16 @@ async def followed(url: str, name: str) -> AsyncIterator[asyncio.subprocess.Proc
         await reading.communicate()
 
 
-async def engine_command(url: str, *arguments: str) -> str:
+async def engine_command(engine: str, *arguments: str) -> str:
     """Run the engine's command line, which must succeed; return what it says."""
-    process = await engine_process(url, *arguments)
+    process = await engine_process(engine, *arguments)
     said, complaint = await process.communicate()
     assert process.returncode == 0, complaint.decode()
     return said.decode().strip()
 
 
-async def engine_process(url: str, *arguments: str) -> asyncio.subprocess.Process:
+async def engine_process(engine: str, *arguments: str) -> asyncio.subprocess.Process:
     """Start the engine's command line."""
     return await asyncio.create_subprocess_exec(
-        *("docker", "-H", url, *arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *("docker", "-H", engine, *arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

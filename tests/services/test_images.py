@@ -7,7 +7,7 @@ import pytest
 
 from invoker.wire import manifest
 from tests.plugins.runtime_process.proxies.proxy import packed
-from tests.services.containers import FILE_SYSTEMS, Answer, Logs, container, engine_command
+from tests.services.containers import FILE_SYSTEMS, Answer, Logs, Place, container, engine_command
 from tests.services.images import Images
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "docker"
@@ -123,9 +123,9 @@ def image_of(language: str, images: Images) -> str:
 @LANGUAGES
 @POLICIES
 async def test_an_activation_answers_and_its_logs_end_on_both_streams(
-    engine: str, images: Images, language: str, policy: str
+    place: Place, images: Images, language: str, policy: str
 ) -> None:
-    async with container(engine, image_of(language, images), *FILE_SYSTEMS[policy]) as running:
+    async with container(place, image_of(language, images), *FILE_SYSTEMS[policy]) as running:
         initialised = await running.init(HELLO[language], env={"MINE": "set"})
         first = await running.run({"name": "Ada"}, activation_id="1")
         first_logs = await running.logs()
@@ -141,9 +141,9 @@ async def test_an_activation_answers_and_its_logs_end_on_both_streams(
 @LANGUAGES
 @POLICIES
 async def test_an_archive_is_unpacked_where_it_can_be_written(
-    engine: str, images: Images, language: str, policy: str
+    place: Place, images: Images, language: str, policy: str
 ) -> None:
-    async with container(engine, image_of(language, images), *FILE_SYSTEMS[policy]) as running:
+    async with container(place, image_of(language, images), *FILE_SYSTEMS[policy]) as running:
         result = await running.result(packed(PROJECTS[language]), binary=True)
 
     assert result == {"got": [1, "text"]}
@@ -152,25 +152,25 @@ async def test_an_archive_is_unpacked_where_it_can_be_written(
 @LANGUAGES
 @POLICIES
 async def test_functions_are_a_user_with_a_name_and_a_home_and_may_run_what_they_write(
-    engine: str, images: Images, language: str, policy: str
+    place: Place, images: Images, language: str, policy: str
 ) -> None:
-    async with container(engine, image_of(language, images), *FILE_SYSTEMS[policy]) as running:
+    async with container(place, image_of(language, images), *FILE_SYSTEMS[policy]) as running:
         result = await running.result(USER[language])
 
     assert result == {"name": "action", "id": 10001, "cwd": "/tmp", "ran": "ran\n"}
 
 
 @LANGUAGES
-async def test_what_functions_ordinarily_need_is_there(engine: str, images: Images, language: str) -> None:
-    async with container(engine, image_of(language, images)) as running:
+async def test_what_functions_ordinarily_need_is_there(place: Place, images: Images, language: str) -> None:
+    async with container(place, image_of(language, images)) as running:
         result = await running.result(ORDINARY[language])
 
     assert result == {"trusted": True, "text": {"python": r"'Gr\xfc\xdfe'", "nodejs": r"Gr\xfc\xdfe"}[language]}
 
 
 @LANGUAGES
-async def test_processes_that_a_function_leaves_behind_are_reaped(engine: str, images: Images, language: str) -> None:
-    async with container(engine, image_of(language, images)) as running:
+async def test_processes_that_a_function_leaves_behind_are_reaped(place: Place, images: Images, language: str) -> None:
+    async with container(place, image_of(language, images)) as running:
         first = await running.result(ORPHANS[language])
         for _ in range(20):  # 100 processes in all: more than the 64 that may be there at once
             assert (await running.run({"leave": True})).status == 200
@@ -181,8 +181,8 @@ async def test_processes_that_a_function_leaves_behind_are_reaped(engine: str, i
 
 
 @LANGUAGES
-async def test_a_container_ends_when_it_is_asked_to(engine: str, images: Images, language: str) -> None:
-    async with container(engine, image_of(language, images)) as running:
+async def test_a_container_ends_when_it_is_asked_to(place: Place, images: Images, language: str) -> None:
+    async with container(place, image_of(language, images)) as running:
         assert (await running.init(LEAVES[language])).status == 200
         await running.command("kill", "--signal", "TERM")
 
@@ -190,8 +190,8 @@ async def test_a_container_ends_when_it_is_asked_to(engine: str, images: Images,
 
 
 @LANGUAGES
-async def test_a_function_that_exits_ends_its_container(engine: str, images: Images, language: str) -> None:
-    async with container(engine, image_of(language, images)) as running:
+async def test_a_function_that_exits_ends_its_container(place: Place, images: Images, language: str) -> None:
+    async with container(place, image_of(language, images)) as running:
         assert (await running.init(LEAVES[language])).status == 200
         with pytest.raises(ConnectionError):
             await running.run()
@@ -200,11 +200,11 @@ async def test_a_function_that_exits_ends_its_container(engine: str, images: Ima
 
 
 @LANGUAGES
-async def test_an_image_says_which_kind_it_runs(engine: str, images: Images, language: str) -> None:
+async def test_an_image_says_which_kind_it_runs(place: Place, images: Images, language: str) -> None:
     image = image_of(language, images)
 
-    labels = await labels_of(engine, image)
-    async with container(engine, image) as running:
+    labels = await labels_of(place.engine, image)
+    async with container(place, image) as running:
         result = await running.result(VERSION[language])
 
     assert result == {"kind": labels["functions-invoker.kind"]}

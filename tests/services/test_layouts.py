@@ -3,7 +3,7 @@
 import base64
 
 from tests.plugins.runtime_process.proxies.proxy import packed
-from tests.services.containers import FILE_SYSTEMS, Answer, Logs, container
+from tests.services.containers import FILE_SYSTEMS, Answer, Logs, Place, container
 from tests.services.images import Images
 
 PLACE = """
@@ -24,8 +24,8 @@ with open(3, "w") as results:
 """
 
 
-async def test_the_nodejs_layout_starts_and_unpacks_in_its_working_directory(engine: str, images: Images) -> None:
-    async with container(engine, images.layout_nodejs) as running:
+async def test_the_nodejs_layout_starts_and_unpacks_in_its_working_directory(place: Place, images: Images) -> None:
+    async with container(place, images.layout_nodejs) as running:
         result = await running.result(packed({"index.js": PLACE}), binary=True)
         logs = await running.logs()
 
@@ -34,39 +34,39 @@ async def test_the_nodejs_layout_starts_and_unpacks_in_its_working_directory(eng
     assert logs == Logs("", "")
 
 
-async def test_the_nodejs_layout_needs_a_file_system_that_can_be_written(engine: str, images: Images) -> None:
-    async with container(engine, images.layout_nodejs, *FILE_SYSTEMS["strict"]) as running:
+async def test_the_nodejs_layout_needs_a_file_system_that_can_be_written(place: Place, images: Images) -> None:
+    async with container(place, images.layout_nodejs, *FILE_SYSTEMS["strict"]) as running:
         answer = await running.init(packed({"index.js": PLACE}), binary=True)
 
     assert answer.status == 502
     assert "EROFS" in answer.body["error"]
 
 
-async def test_an_actionloop_image_runs_a_program_that_it_wrote_beside_itself(engine: str, images: Images) -> None:
-    async with container(engine, images.actionloop) as running:
+async def test_an_actionloop_image_runs_a_program_that_it_wrote_beside_itself(place: Place, images: Images) -> None:
+    async with container(place, images.actionloop) as running:
         initialised = await running.init(PROGRAM, env={"MINE": "set"})
         first = await running.run({"a": "ü\n"}, activation_id="1")
         first_logs = await running.logs()
         second = await running.run({}, activation_id="2")
         second_logs = await running.logs()
 
-    place = {"mine": "set", "at": "/action/1/bin/exec"}
+    found: dict[str, object] = {"mine": "set", "at": "/action/1/bin/exec"}
     assert initialised == Answer(200, {"ok": True})
-    assert first == Answer(200, {"got": {"a": "ü\n"}} | place)
-    assert second == Answer(200, {"got": {}} | place)
+    assert first == Answer(200, {"got": {"a": "ü\n"}} | found)
+    assert second == Answer(200, {"got": {}} | found)
     assert first_logs == Logs("started\nrun 1\n", "aside\n")
     assert second_logs == Logs("run 2\n", "aside\n")
 
 
-async def test_an_actionloop_program_may_come_in_an_archive_or_as_bytes(engine: str, images: Images) -> None:
+async def test_an_actionloop_program_may_come_in_an_archive_or_as_bytes(place: Place, images: Images) -> None:
     for code in (packed({"exec": PROGRAM, "data": "x"}), base64.b64encode(PROGRAM.encode()).decode()):
-        async with container(engine, images.actionloop) as running:
+        async with container(place, images.actionloop) as running:
             assert (await running.init(code, binary=True, env={"MINE": "set"})).status == 200
             assert (await running.run({"a": 1}, activation_id="1")).body["got"] == {"a": 1}
 
 
-async def test_an_actionloop_program_that_ends_has_no_result_but_logs(engine: str, images: Images) -> None:
-    async with container(engine, images.actionloop) as running:
+async def test_an_actionloop_program_that_ends_has_no_result_but_logs(place: Place, images: Images) -> None:
+    async with container(place, images.actionloop) as running:
         assert (await running.init(PROGRAM, env={"MINE": "set"})).status == 200
         answer = await running.run({"leave": True})
         logs = await running.logs()
@@ -75,8 +75,8 @@ async def test_an_actionloop_program_that_ends_has_no_result_but_logs(engine: st
     assert logs == Logs("started\n", "")
 
 
-async def test_an_actionloop_image_refuses_what_is_no_program(engine: str, images: Images) -> None:
-    async with container(engine, images.actionloop) as running:
+async def test_an_actionloop_image_refuses_what_is_no_program(place: Place, images: Images) -> None:
+    async with container(place, images.actionloop) as running:
         answer = await running.init("just text")
 
     assert answer.status == 502

@@ -57,12 +57,23 @@ class TroubledSocket:
         """New connections are closed at once."""
         self.corrupt: Change | None = None
         """What is made of all that comes out of attached containers."""
+        self.mute = False
+        """Nothing more comes out of attached containers, not even its end."""
         self._target = url
+        self._noted = asyncio.Condition()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._holds: list[Hold] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
+
+    async def hears(self, request: str, times: int = 1) -> None:
+        """Wait until so many requests have come that match `METHOD /path`, from now on."""
+        before = len(self.asked)
+        async with asyncio.timeout(PATIENCE), self._noted:
+            await self._noted.wait_for(
+                lambda: sum(bool(re.search(request, one)) for one in self.asked[before:]) >= times
+            )
 
     def stop(self) -> None:
         """Pass nothing on any more, in either direction; connections are taken all the same."""
@@ -109,8 +120,10 @@ class TroubledSocket:
 
     async def close(self) -> None:
         """End all connections."""
-        for task in self._serving:
-            task.cancel()
+        self.go()
+        for hold in self._holds:
+            hold.over.set()
+        self.cut()
         if self._serving:
             await asyncio.wait(self._serving)
 
@@ -143,6 +156,8 @@ class TroubledSocket:
 
     async def _note(self, line: _Line, request: str) -> None:
         self.asked.append(request)
+        async with self._noted:
+            self._noted.notify_all()
         if request.endswith("/attach"):
             line.takeover = request
         for hold in [each for each in self._holds if each.request.search(request)]:
@@ -163,9 +178,12 @@ class TroubledSocket:
                 await self._flowing.wait()
                 if line.takeover and headed and self.corrupt is not None:
                     data = self.corrupt(data)
+                if not (line.takeover and headed and self.mute):
+                    writer.write(data)
+                    await writer.drain()
                 headed = True
-                writer.write(data)
-                await writer.drain()
+            if line.takeover and self.mute:
+                await asyncio.Event().wait()
 
 
 @asynccontextmanager

@@ -113,7 +113,6 @@ class ContainerPauseContract:
 
             assert not await left()
             assert not (await container.inspect()).running
-            assert (await runtime.create(spec("wsk_1"), RecordedOutput())).name == "wsk_1"
         assert output.closings == 1
 
     @pytest.mark.asyncio

@@ -5,6 +5,7 @@ one is told by Docker's chain; where there is none, the machine's default is tak
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -112,7 +113,8 @@ async def _run(program: str, *arguments: str, text: str = "") -> str:
         raise FilterFailed(program, f"no answer within {_PATIENCE:g} s") from error
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it ended just now
+                process.kill()
             await process.wait()
     if process.returncode != 0:
         raise FilterFailed(program, _reason(err) or f"ended with {process.returncode}")

@@ -25,8 +25,10 @@ class FirewallSettings(Section, frozen=True, kw_only=True):
     deny: tuple[str, ...] = ()
     """What they don't reach although it is public, such as your other machines; `allow` goes before it."""
     resolvers: Annotated[tuple[str, ...], msgspec.Meta(examples=[["10.0.0.53"]])] | None = None
-    """Name servers that containers ask; "gateway" is the bridge's own address, where podman's listens. By default those
-    in this machine's resolv.conf, and the gateway where there is no Docker. An empty list closes all."""
+    """Name servers that containers ask; "gateway" is the bridge's own address, where podman's listens.
+
+    By default those in this machine's resolv.conf, and the gateway where there is no Docker. An empty list closes all.
+    """
     reconcile_interval: Seconds = Seconds(60)
     """Between looks at whether the rules are still as they were put."""
     required: bool = False

@@ -74,8 +74,8 @@ class Table(msgspec.Struct, frozen=True):
 
     def jumps(self, chains: Chains) -> Iterator[tuple[str, str]]:
         """Yield every rule that leads to one of `chains`, after the name of the chain it is in."""
-        for chain, rules in self.chains.items():
-            yield from ((chain, rule) for rule in rules if _target(rule) in chains)
+        for chain, rules in self.chains.items():  # of Kubernetes there may be ten thousand: to take one apart is slow
+            yield from ((chain, rule) for rule in rules if PREFIX in rule and _target(rule) in chains)
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -197,7 +197,7 @@ class Follower:
                 return
             if now >= latest:
                 return
-        if self._heard - self._since > self._lateness.notable:
+        if self._heard - self._since > self._lateness.notable and self._complete():
             self._lateness.note(self._heard - self._since, self._heard)
 
     async def _signal(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
@@ -213,11 +213,11 @@ class Follower:
             alarm.cancel()
             self._waiter = None
 
-    def _extended(self, due: float, timeout: float, now: float) -> float:  # (see `settled`)
+    def _extended(self, due: float, timeout: float, now: float) -> float:
         """Return until when silence may last, though it has lasted until `due`."""
         if timeout < self._lateness.timeout or not self._sentinelled:
             return due
-        until = self._heard + self._lateness.allowance(self, now)
+        until = self._heard + self._lateness.allowance(now)
         if due == self._heard + timeout:  # the first time: while we, or the whole machine, were held up, nothing came
             until = max(until, now + (now - due))
         return until

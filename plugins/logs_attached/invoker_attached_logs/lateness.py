@@ -20,7 +20,7 @@ class Waiting(Protocol):
 
     @property
     def waiting_since(self) -> float | None:
-        """The event loop's time at which the wait began."""
+        """The event loop's time at which the wait began; `None` for who isn't waiting now."""
         ...
 
 
@@ -48,14 +48,14 @@ class Lateness:
         self._turn(now)
         self._worst = max(self._worst, seconds)
 
-    def allowance(self, asking: Waiting, now: float) -> float:
+    def allowance(self, now: float) -> float:
         """Return the seconds of silence that don't mean yet that nothing will come.
 
-        If others have been waiting for half the timeout, the way is slow for all of them.
+        If others have been waiting for half the timeout, the way is slow for all of them. Who asks isn't waiting.
         """
         self._turn(now)
         worst = max(self._worst, self._before)
-        if any(self._is_late(each, now) for each in self._all if each is not asking):
+        if any(self._is_late(each, now) for each in self._all):
             worst = max(worst, self.timeout / 2)
         return max(self.timeout, FACTOR * worst)
 

@@ -158,13 +158,14 @@ class DockerContainer:
             self._attachment.close()
 
     async def _remove(self) -> None:
-        await asyncio.wait({self._site.disposal.remove(self._id, self._name)})
-        if self._attachment is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(OUTPUT_TAIL):
-                    await self._attachment.ended.wait()
-            self._attachment.close()
-            await self._attachment.ended.wait()
+        attachment = self._attachment
+        try:
+            await asyncio.wait({self._site.disposal.remove(self._id, self._name)})
+            if attachment is not None:
+                await attachment.finish(OUTPUT_TAIL)
+        finally:
+            if attachment is not None:
+                attachment.close()
 
     def _connection(self) -> ActionConnection:
         connection = ActionConnection(self._host, PORT)

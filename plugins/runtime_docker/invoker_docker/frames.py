@@ -66,7 +66,8 @@ class FrameReader:
                     raise BadFrame(bytes(view[at : at + HEADER]))
                 self._stream = _STREAMS[word]
                 at += HEADER
-                if not left:
+                if not left or at == end:
+                    self._left = left
                     continue
             stop = min(at + left, end)
             self._left = left - (stop - at)

@@ -96,6 +96,14 @@ class Attachment(asyncio.BufferedProtocol):
         )
         await self._answer.taken
 
+    async def finish(self, patience: float) -> None:
+        """Wait for the end of the output, and make one after `patience` seconds: nothing is left of the container."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self.ended.wait()
+        self.close()
+        await self.ended.wait()
+
     def close(self) -> None:
         """Read no more: nothing is left of the container, or it is of no interest."""
         self._unwanted = True

@@ -91,7 +91,7 @@ def _lock(descriptor: int, path: Path, owner: Owner) -> None:
     except BlockingIOError:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         fault = (
-            f"node.id: an invoker that is {owner.identity!r} as well has locked {path} (process {holder or 'unknown'}): "
+            f"node.id: another invoker that is {owner.identity!r} has locked {path} (process {holder or 'unknown'}): "
             "each would remove the other's containers. Stop it, or give this one a node.unique_name that no other has"
         )
         raise SettingsError([fault]) from None

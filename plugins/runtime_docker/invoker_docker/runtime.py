@@ -35,7 +35,7 @@ from invoker_docker.upkeep import Upkeep, sweep
 GRACE: Final = 30.0
 """Seconds that leaving may take (as upstream, spec 10.9.2); what is left then is the next life's to sweep."""
 DOWN_GRACE: Final = 3.0
-"""The same while the engine is known to be down."""
+"""The same while the engine is known to be down; and for a last look at what is left."""
 
 logger = logging.getLogger("invoker.docker")
 
@@ -61,6 +61,8 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
                 )
             except EngineError as error:
                 raise StartFailed(f"the container engine at {chosen.url} can't be used: {error}") from error
+            if found.swept:
+                logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(found.swept)))
             async with _running(engine, settings, found) as runtime:
                 yield runtime
 
@@ -160,10 +162,21 @@ class DockerRuntime:
         await self._background.close(GRACE if self._health.up.is_set() else DOWN_GRACE)
         if self._known:
             logger.error("containers that could not be removed: %s", ", ".join(sorted(self._known)))
+        if self._health.up.is_set():
+            await self._sweep_strays()
 
     def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what must go on while the runtime is open."""
         return self._health.watch(), self._upkeep.run(self._settings.reconcile_interval)
+
+    async def _sweep_strays(self) -> None:
+        """Remove what came of creations that had no answer, and was not found since."""
+        try:
+            async with asyncio.timeout(DOWN_GRACE):
+                if strays := await sweep(self._engine, self._found.owner):
+                    logger.warning("removed containers that came of creations without an answer: %s", ", ".join(strays))
+        except (TimeoutError, EngineError) as error:
+            logger.warning("whether containers are left can't be told: %r", error)
 
     async def _ensure_image(self, runtime: Runtime) -> None:
         try:

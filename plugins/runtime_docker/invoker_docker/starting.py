@@ -78,9 +78,10 @@ class Starter:
         name, identifier = await self._created(spec)
         container = DockerContainer(name, identifier, spec.memory, self._site)
         engine = self._site.engine
+        tentative = _TentativeOutput(output)
         try:
             limit = self._settings.inspect_timeout
-            container.listen(await attached(engine, identifier, output, container.output_ended, timeout=limit))
+            container.listen(await attached(engine, identifier, tentative, container.output_ended, timeout=limit))
             await engine.start(identifier)
             container.begin(await engine.inspect(identifier), self._settings.network)
         except BaseException as error:
@@ -89,6 +90,7 @@ class Starter:
                 await asyncio.wait({cleaning}, timeout=CLEANING)
             raise
         self._known[name] = container
+        tentative.accept()
         return container
 
     async def _created(self, spec: ContainerSpec) -> tuple[str, str]:
@@ -160,3 +162,25 @@ class Starter:
             await asyncio.wait({self._site.disposal.remove(answer, name)})
         else:
             self._known.pop(name, None)
+
+
+class _TentativeOutput:
+    """The output of a container that may not come to be: then another is tried, and the end of this one is no end."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._accepted = False
+        self._ended = False
+        self.write = output.write
+
+    def accept(self) -> None:
+        """It is the one."""
+        self._accepted = True
+        if self._ended:
+            self._output.closed()
+
+    def closed(self) -> None:
+        """See `Output`."""
+        self._ended = True
+        if self._accepted:
+            self._output.closed()

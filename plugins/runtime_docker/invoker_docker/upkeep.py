@@ -17,9 +17,9 @@ logger = logging.getLogger("invoker.docker")
 
 
 async def sweep(engine: Engine, owner: Owner) -> Sequence[str]:
-    """Remove all containers that earlier lives of this invoker left; return their names.
+    """Remove all containers of this invoker that nobody has in charge; return the names of those that are gone.
 
-    One that the engine won't remove stays: it is tried again by the first reconciliation.
+    One that the engine won't remove is left to reconciliation.
 
     Raises:
         EngineDown: the engine doesn't answer.
@@ -32,16 +32,13 @@ async def sweep(engine: Engine, owner: Owner) -> Sequence[str]:
             try:
                 await engine.remove(identifier)
             except EngineError as error:
-                logger.warning("%s, which an earlier life left, can't be removed yet: %s", name, error)
+                logger.warning("%s, which is of no use, can't be removed yet: %s", name, error)
                 return None
         return name
 
     found = dict(_owned(owner, await engine.containers(owner.mark)))
     swept = await asyncio.gather(*(remove(name, identifier) for name, identifier in found.items()))
-    names = [name for name in swept if name is not None]
-    if names:
-        logger.info("removed %d containers that an earlier life left: %s", len(names), ", ".join(sorted(names)))
-    return names
+    return [name for name in swept if name is not None]
 
 
 class Upkeep:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.docker.place import DockerHome, kinds_of
+from tests.end_to_end.docker.odd_images import odd_images
+from tests.end_to_end.docker.place import DockerHome
 from tests.services.docker import docker  # noqa: F401 (pytest finds it here)
 from tests.services.images import Images, docker_images  # noqa: F401 (pytest finds it here)
 
@@ -15,7 +16,7 @@ MakeHome = Callable[..., DockerHome]
 @pytest.fixture(scope="module")
 def home(docker: str, docker_images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHome]:  # noqa: F811 (the fixtures)
     """The place that all tests of a module share; nothing on the engine outlives it."""
-    home = DockerHome(tmp_path_factory.mktemp("home"), docker, kinds_of(docker_images))
+    home = DockerHome(tmp_path_factory.mktemp("home"), docker, docker_images)
     yield home
     assert home.engine.containers() == {}
 
@@ -23,6 +24,12 @@ def home(docker: str, docker_images: Images, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def own_home(docker: str, docker_images: Images, tmp_path: Path) -> Iterator[DockerHome]:  # noqa: F811 (the fixtures)
     """A place for one test; nothing on the engine outlives it."""
-    home = DockerHome(tmp_path, docker, kinds_of(docker_images))
+    home = DockerHome(tmp_path, docker, docker_images)
     yield home
     assert home.engine.containers() == {}
+
+
+@pytest.fixture(scope="session")
+def odd(docker: str, docker_images: Images) -> dict[str, str]:  # noqa: F811 (the fixtures)
+    """Images of proxies that misbehave, by their names."""
+    return odd_images(docker, docker_images.python)

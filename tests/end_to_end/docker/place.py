@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from invoker.entities.function import Function
+from invoker.entities.function import Function, Limits
+from invoker.wire.function import with_digest
 from tests.end_to_end.docker.engine import Engine
 from tests.end_to_end.functions import python
-from tests.end_to_end.meeting import Meeting
+from tests.end_to_end.meeting import Meeting, Visitor
 from tests.end_to_end.messages import message
 from tests.end_to_end.program import Home, Process, Running
 from tests.services.images import Images
@@ -36,6 +37,14 @@ def visit(place, **facts):
 """
 """For the source of an action: `visit(args["place"]).recv(1)` returns when the test lets it go."""
 
+HOARD = """
+def hoard():
+    kept = []
+    while True:
+        kept.append(b"x" * (4 << 20))
+"""
+"""For the source of an action: uses up all memory there is."""
+
 FINE = python("fine", "def main(args): return {'fine': True}")
 """What still works when something else has failed."""
 
@@ -43,14 +52,15 @@ FINE = python("fine", "def main(args): return {'fine': True}")
 class DockerHome(Home):
     """A home with an identity of its own on an engine that others use as well."""
 
-    def __init__(self, folder: Path, url: str, kinds: Mapping[str, str], **settings: str) -> None:
-        """`kinds` are images by kind; `settings` are lines of the section `[docker]`, in TOML."""
+    def __init__(self, folder: Path, url: str, images: Images, **settings: str) -> None:
+        """`settings` are lines of the section `[docker]`, in TOML."""
         super().__init__(folder)
+        self.images = images
         self.unique_name = f"e2e-{uuid.uuid4().hex[:12]}"
         self.engine = Engine(url, f"0/{self.unique_name}")
         self.manifest = folder / "runtimes.json"
         self.settings = folder / "settings.toml"
-        self.offer(kinds)
+        self.offer({"python:3": images.python, "nodejs:18": images.nodejs})
         own = {"url": url, "network": NETWORK, "bridge": BRIDGE, "pull": "never", "pull_user_images": "never"}
         lines = [f"{key} = {json.dumps(value)}" for key, value in own.items() if key not in settings]
         lines += [f"{key} = {value}" for key, value in settings.items()]
@@ -107,6 +117,10 @@ class Gathering(Meeting):
     address: tuple[str, int]
     """For the parameters of an activation."""
 
+    def visitors(self) -> list[Visitor]:
+        """Return who has come so far."""
+        return [self._came.get_nowait() for _ in range(self._came.qsize())]
+
 
 class Ended(NamedTuple):
     """An activation, from all sides: it was answered once, recorded once, and logged once."""
@@ -132,9 +146,18 @@ class Ended(NamedTuple):
         return [line[TEXT:] for line in self.record["logs"]]
 
 
-def kinds_of(images: Images) -> dict[str, str]:
-    """Return the images by the kinds that actions name."""
-    return {"python:3": images.python, "nodejs:18": images.nodejs}
+@asynccontextmanager
+async def running(home: Home, *settings: str, code: int = 0) -> AsyncIterator[Running]:
+    """Run the invoker as `Home.running` does, with the event loop free for whoever serves it."""
+    manager = home.running(*settings, code=code)
+    program = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield program
+    except BaseException as error:
+        if not await asyncio.to_thread(manager.__exit__, type(error), error, error.__traceback__):
+            raise
+    else:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
 
 
 async def invoke(program: Running, name: str, content: Any = None, **fields: Any) -> Ended:
@@ -197,11 +220,7 @@ def container_of(view: Any, action: str) -> Any:
     return container
 
 
-def own_image(name: str, image: str, code: str | None = None, **fields: Any) -> Function:
-    """Return an action whose developer brought the image."""
-    from invoker.entities.function import Limits
-    from invoker.wire.function import with_digest
-
-    return with_digest(
-        Function(path="guest", name=name, kind="blackbox", image=image, code=code, limits=Limits(memory=128), **fields)
-    )
+def action(name: str, kind: str, code: str | None, *, memory: int = 128, **rest: Any) -> Function:
+    """Return an action of any kind; `rest` are limits, or fields of the function."""
+    limits = Limits(**{key: rest.pop(key) for key in Limits.__struct_fields__ if key in rest}, memory=memory)
+    return with_digest(Function(path="guest", name=name, kind=kind, code=code, limits=limits, **rest))

@@ -1,5 +1,6 @@
 """The packet filter of the namespace that a test is in, as an operator sees it."""
 
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,8 @@ from invoker.testing.containers import FakeRuntime
 from invoker_firewall.guard import guarded
 from invoker_firewall.settings import FirewallSettings
 from tests.plugins.firewall.machine import BRIDGE
+
+COUNTERS = re.compile(r" \[\d+:\d+\]$")
 
 DOCKERS_RULES = """\
 *filter
@@ -43,9 +46,11 @@ def settings(node: NodeSettings | None = None, **firewall: Any) -> Settings:
     return Settings.of(node or NodeSettings(), FirewallSettings(**{"resolvers": (), **firewall}))
 
 
-def up(runtime: ContainerRuntime | None = None, **firewall: Any) -> Opening[ContainerRuntime]:
+def up(
+    runtime: ContainerRuntime | None = None, *, node: NodeSettings | None = None, **firewall: Any
+) -> Opening[ContainerRuntime]:
     """Open a runtime, one behind the test's bridge if none is given, with the firewall around it."""
-    return guarded(opening(runtime or BridgedRuntime(BRIDGE)), settings(**firewall))
+    return guarded(opening(runtime or BridgedRuntime(BRIDGE)), settings(node, **firewall))
 
 
 @asynccontextmanager
@@ -67,9 +72,9 @@ def packets_dropped(program: str) -> int:
 
 
 def saved(program: str, *options: str) -> list[str]:
-    """What `iptables-save` prints, its remarks left out."""
+    """What `iptables-save` prints, its remarks left out, and how many packets each chain has seen."""
     done = subprocess.run([f"{program}-save", *options], capture_output=True, text=True, check=True)
-    return [line for line in done.stdout.splitlines() if not line.startswith("#")]
+    return [COUNTERS.sub("", line) for line in done.stdout.splitlines() if not line.startswith("#")]
 
 
 def redirect(address: str, to: str) -> None:

@@ -37,7 +37,7 @@ def ours(program: str = "iptables", table: str = "filter") -> list[str]:
 
 
 def chain_of(letter: str) -> str:
-    (chain,) = {line.split()[0][1:] for line in ours() if line.startswith(":") and f"-{letter} " in line}
+    (chain,) = {line.split()[0][1:] for line in ours() if line.startswith(":") and line.endswith(f"-{letter} -")}
     return chain
 
 

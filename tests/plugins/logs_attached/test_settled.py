@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import selectors
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,26 +12,7 @@ import uvloop
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.log_extractor import ERR, OUT, PLENTY, a_container, end_output
 from invoker_attached_logs.follower import AttachedLogs, Follower
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its clock jumps to the next timer instead of waiting for it."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        super().__init__(self._Selector(self))
-
-    def time(self) -> float:
-        return self._now
-
-    class _Selector(selectors.DefaultSelector):
-        def __init__(self, loop: "VirtualLoop") -> None:
-            super().__init__()
-            self._loop = loop
-
-        def select(self, timeout: float | None = None) -> Any:
-            self._loop._now += timeout or 0
-            return super().select(0)
+from tests.plugins.logs_attached.virtual import VirtualLoop
 
 
 def virtually(scenario: Callable[[Follower], Coroutine[Any, Any, bool]]) -> tuple[bool, float]:
@@ -105,6 +85,30 @@ def test_silence_after_a_backlog_is_given_up() -> None:
         return await follower.settled(1)
 
     assert virtually(scenario) == (False, 1.75)
+
+
+@pytest.mark.parametrize(("printed", "seconds"), [((), 1), ((0.75,), 1.75), ((0.75, 1.5), 2.5)])
+def test_an_image_without_sentinels_is_heard_until_it_is_quiet(printed: tuple[float, ...], seconds: float) -> None:
+    async def scenario(_: Follower) -> bool:
+        follower = AttachedLogs("openwhisk").follow(a_container(sentinelled=False))
+        follower.begin(PLENTY)
+        for when in printed:
+            asyncio.get_running_loop().call_later(when, follower.write, OUT, b"text\n")
+        settled = await follower.settled(1)
+        return settled or len(follower.end(expected=False, failed=False).lines) != len(printed)
+
+    assert virtually(scenario) == (False, seconds)
+
+
+def test_an_image_without_sentinels_that_is_gone_is_not_waited_for() -> None:
+    async def scenario(_: Follower) -> bool:
+        follower = AttachedLogs("openwhisk").follow(a_container(sentinelled=False))
+        follower.begin(PLENTY)
+        asyncio.get_running_loop().call_later(0.25, follower.closed)
+        first = await follower.settled(1)
+        return first or await follower.settled(1)
+
+    assert virtually(scenario) == (False, 0.25)
 
 
 def test_endless_output_is_given_up_after_twenty_timeouts() -> None:

@@ -5,20 +5,16 @@ from typing import Any
 
 from invoker_docker.settings import DockerSettings
 
-LIMITS: dict[str, Any] = {
-    "HostConfig": {
-        "Ulimits": [
-            {"Name": "nofile", "Soft": 1024, "Hard": 1024},
-            {"Name": "nproc", "Soft": 4096, "Hard": 4096},
-        ]
-    }
-}
-"""podman sets the number of processes to the kernel's greatest if it isn't told, which not every machine's root may."""
+FILES = {"Name": "nofile", "Soft": 1024, "Hard": 1024}
+PROCESSES = {"Name": "nproc", "Soft": 4096, "Hard": 4096}
+"""podman sets both limits to the kernel's greatest if it isn't told, which not every machine's root may."""
+ALONE: dict[str, Any] = {"HostConfig": {"NetworkMode": "none", "Ulimits": [FILES, PROCESSES]}}
+"""How containers are started that are only here to live."""
 
 
 def settings_for(url: str, **more: Any) -> DockerSettings:
     """Return settings for an engine that others use as well: nothing of theirs is touched."""
-    return DockerSettings(**{"url": url, "network": "bridge", "extra": LIMITS} | more)
+    return DockerSettings(**{"url": url} | more)
 
 
 def a_name() -> str:

@@ -1,9 +1,10 @@
 """What tests of the runtime share: engines that others use as well, and identities that nobody else has."""
 
+import asyncio
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, closing
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,23 @@ from urllib.parse import urlencode
 import msgspec
 
 from invoker import Settings
-from invoker.config import NodeSettings
+from invoker.config import NodeSettings, Seconds
 from invoker.contracts import Container, ContainerRuntime, Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime
 from invoker.testing.containers import PATIENCE, RecordedOutput
 from invoker_docker.ownership import NAME_LABEL, OWNER_LABEL, identity
+from invoker_docker.runtime import DockerRuntime, docker_runtime
 from invoker_docker.settings import DockerSettings
-from tests.plugins.runtime_docker.engines import LIMITS
+from tests.plugins.runtime_docker.engines import ALONE
 from tests.services.docker import EngineConnection
+from tests.services.troubled_socket import TroubledSocket, troubled
 
+ECHO = "def main(args):\n    return args\n"
 MEMORY = 128 << 20
 NETWORK = "invoker-tests"
+SOON = Seconds(0.05)
+NEVER = Seconds(3600)
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +81,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     def make(self, name: str, owner: str | None = None, *, start: bool = False, **labels: str) -> str:
         """Create a container behind the runtime's back, of this invoker or another; return its id."""
         mine = {OWNER_LABEL: identity(self.node) if owner is None else owner, NAME_LABEL: name}
-        request = {"Image": self.image, "Labels": {**mine, **labels}, **LIMITS}
+        request = {"Image": self.image, "Labels": {**mine, **labels}, **ALONE}
         status, said = self.ask("POST", "/containers/create", request, name=name)
         assert status == HTTPStatus.CREATED, said
         if start:
@@ -97,7 +103,6 @@ def a_place(url: str, image: str, folder: Path, *, podman: bool) -> Place:
             network=NETWORK,
             bridge="invtests1" if podman else "invtests0",
             pull="never",
-            extra=LIMITS,
         ),
     )
 
@@ -109,9 +114,7 @@ def without_network(url: str) -> None:
         connection.getresponse().read()
 
 
-async def loaded(
-    runtime: ContainerRuntime, spec: ContainerSpec, code: str, output: Output | None = None
-) -> Container:
+async def loaded(runtime: ContainerRuntime, spec: ContainerSpec, code: str, output: Output | None = None) -> Container:
     """Return a container that has taken `code`."""
     container = await runtime.create(spec, output or RecordedOutput())
     value = {"name": "action", "main": "main", "binary": False, "code": code, "env": {}}
@@ -126,3 +129,21 @@ async def run(container: Container, **arguments: object) -> Any:
     reply = await container.post("/run", body, timeout=PATIENCE, limit=1 << 20)
     assert reply.status == HTTPStatus.OK, reply.body
     return json.loads(reply.body)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    """Let everything else go on until it has come so far."""
+    async with asyncio.timeout(PATIENCE):
+        while not reached():
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def in_trouble(place: Place, **more: Seconds) -> AsyncIterator[tuple[TroubledSocket, DockerRuntime]]:
+    """Run a runtime whose engine is reached through trouble, and looked at all the time."""
+    limits = {"ping_interval": SOON, "ping_timeout": SOON, "inspect_timeout": Seconds(1), "reconcile_interval": NEVER}
+    async with (
+        troubled(place.url) as trouble,
+        docker_runtime(place.but(url=trouble.url, **{**limits, **more}).settings) as runtime,
+    ):
+        yield trouble, runtime

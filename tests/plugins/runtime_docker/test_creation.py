@@ -39,13 +39,12 @@ FULL = DockerSettings(
 def a_spec(image: str = "openwhisk/action-python-v3.11:nightly", memory: int = 256, **more: Any) -> ContainerSpec:
     environment = {"__OW_API_HOST": "https://api.example.org", "__OW_ALLOW_CONCURRENT": "false"}
     runtime = Runtime(kind="python:3.11", family="python", image=image)
-    return ContainerSpec(
-        **{"name": "wsk0_1_guest_hello", "runtime": runtime, "memory": memory * MIB, "environment": environment} | more
-    )
+    given: dict[str, Any] = {"name": "wsk0_1_guest_hello", "runtime": runtime, "memory": memory * MIB}
+    return ContainerSpec(**given | {"environment": environment} | more)
 
 
 def a_request(settings: DockerSettings | None = None, spec: ContainerSpec | None = None, **more: Any) -> dict[str, Any]:
-    given = {"pool_memory": POOL, "labels": LABELS, "podman": False} | more
+    given: dict[str, Any] = {"pool_memory": POOL, "labels": LABELS, "podman": False} | more
     return create_request(spec or a_spec(), settings or DockerSettings(), **given)
 
 

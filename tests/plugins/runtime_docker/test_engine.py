@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from invoker_docker.engine import EngineDown, EngineError, connected
-from tests.plugins.runtime_docker.engines import a_name, settings_for
+from tests.plugins.runtime_docker.engines import ALONE, a_name, settings_for
 
 
 async def test_a_container_lives_and_is_removed(engine_url: str, image: str) -> None:
     name, labels = a_name(), {"invoker-tests": a_name()}
     async with connected(settings_for(engine_url)) as engine:
-        identity = await engine.create(name, {"Image": image, "Labels": labels})
+        identity = await engine.create(name, {"Image": image, "Labels": labels, **ALONE})
         created = await engine.inspect(name)
         await engine.start(identity)
         started = await engine.inspect(identity)
@@ -48,7 +48,7 @@ async def test_what_was_created_can_be_removed_by_its_name(engine_url: str, imag
 async def test_a_paused_container_can_be_removed(engine_url: str, image: str) -> None:
     name = a_name()
     async with connected(settings_for(engine_url)) as engine:
-        await engine.start(await engine.create(name, {"Image": image, **settings_for(engine_url).extra}))
+        await engine.start(await engine.create(name, {"Image": image, **ALONE}))
         await engine.pause(name)
         await engine.remove(name)
         with pytest.raises(EngineError):
@@ -58,7 +58,7 @@ async def test_a_paused_container_can_be_removed(engine_url: str, image: str) ->
 async def test_several_may_remove_a_container_at_once(engine_url: str, image: str) -> None:
     name = a_name()
     async with connected(settings_for(engine_url)) as engine:
-        await engine.start(await engine.create(name, {"Image": image, **settings_for(engine_url).extra}))
+        await engine.start(await engine.create(name, {"Image": image, **ALONE}))
         await asyncio.gather(*(engine.remove(name) for _ in range(5)))
         with pytest.raises(EngineError):
             await engine.inspect(name)

@@ -33,7 +33,7 @@ CALLS: dict[str, tuple[str, Call]] = {
 READING = ["about", "podman_interface", "create", "inspect", "containers", "images"]
 """Those that read something out of the answer."""
 
-HASTY = dict.fromkeys(
+HASTY: dict[str, Any] = dict.fromkeys(
     (
         *("create_timeout", "start_timeout", "inspect_timeout", "pause_timeout"),
         *("remove_timeout", "pull_timeout", "ping_timeout"),

@@ -1,0 +1,188 @@
+"""The attach stream: on real containers, and against answers that a real engine gives too seldom to be tested."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from invoker.entities.container import Stream
+from invoker.testing.containers import RecordedOutput
+from invoker_docker.address import DaemonAddress
+from invoker_docker.engine import Engine, EngineDown, EngineError, connected
+from invoker_docker.output import attached
+from tests.plugins.runtime_docker.engines import ALONE
+from tests.plugins.runtime_docker.places import Place
+from tests.plugins.runtime_docker.stand_in import raw_stand_in
+from tests.plugins.runtime_docker.test_frames import frame
+from tests.plugins.transport_http.certificates import Certificates, issued
+from tests.services.troubled_socket import troubled
+
+UPGRADED = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
+SAYING = "import sys\nprint('out', flush=True)\nprint('err', file=sys.stderr, flush=True)\nprint('end', end='')"
+
+
+class End:
+    """Learns of the end of the output."""
+
+    def __init__(self, output: RecordedOutput) -> None:
+        self.seen: list[int] = []
+        """How often the output had been told by then."""
+        self._output = output
+
+    def __call__(self) -> None:
+        self.seen.append(self._output.closings)
+
+
+def an_engine(url: str) -> Engine:
+    """Return what `attached` needs of an engine."""
+    return cast("Engine", SimpleNamespace(address=DaemonAddress.parse(url), ssl=None, api="v1.41"))
+
+
+async def answered(*pieces: bytes) -> RecordedOutput:
+    """Return what is printed where an engine answers so, and then closes the connection."""
+    output = RecordedOutput()
+    end = End(output)
+    async with raw_stand_in(b"".join(pieces)) as url:
+        attachment = await attached(an_engine(url), "c", output, end, timeout=10)
+        await attachment.ended.wait()
+    assert end.seen == [1]
+    return output
+
+
+@pytest.mark.parametrize("head", [UPGRADED, PLAIN])
+async def test_either_answer_is_followed_by_the_stream(head: bytes) -> None:
+    output = await answered(head, frame(1, b"a"), frame(2, b"b"), frame(0, b"c"))
+
+    assert output.written == {Stream.STDOUT: b"ac", Stream.STDERR: b"b"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "text"),
+    [
+        (b'HTTP/1.1 404 Not Found\r\nContent-Length: 22\r\n\r\n{"message": "nothing"}', EngineError, "attach: nothing"),
+        (b"HTTP/1.1 500 No\r\n\r\nnot even JSON", EngineError, "attach: not even JSON"),
+        (b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", EngineError, "attach: refused"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno", EngineDown, "attach: no"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", EngineError, "changes the stream"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", EngineDown, "no answer that makes sense"),
+        (b"HTTP/1.1 101 UPGR", EngineDown, "the connection ended without an answer"),
+        (b"", EngineDown, "the connection ended without an answer"),
+        (b"HTTP/1.1 101 UPGRADED\r\n" + b"X: y\r\n" * 20_000, EngineDown, "no answer within 65536 bytes"),
+    ],
+)
+async def test_what_is_no_stream_says_why(answer: bytes, kind: type[EngineError], text: str) -> None:
+    output = RecordedOutput()
+    async with raw_stand_in(answer) as url:
+        with pytest.raises(EngineError, match=re.escape(text)) as caught:
+            await attached(an_engine(url), "c", output, End(output), timeout=10)
+
+    assert type(caught.value) is kind
+    assert output.closings == 0
+
+
+async def test_an_engine_that_says_nothing_is_given_up() -> None:
+    output = RecordedOutput()
+    async with silent() as url:
+        with pytest.raises(EngineDown, match=r"no answer within 0\.05 s"):
+            await attached(an_engine(url), "c", output, End(output), timeout=0.05)
+
+
+async def test_where_nobody_listens_the_engine_is_down(tmp_path: Path) -> None:
+    output = RecordedOutput()
+
+    with pytest.raises(EngineDown, match="No such file"):
+        await attached(an_engine(f"unix://{tmp_path}/none.sock"), "c", output, End(output), timeout=5)
+
+
+@pytest.mark.parametrize("rest", [b"\x09\x00\x00\x00\x00\x00\x00\x01x", frame(1, b"more")[:-1], b"\x01\x00"])
+async def test_a_stream_that_goes_wrong_ends_and_is_logged(rest: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    output = await answered(UPGRADED, frame(1, b"right\n"), rest)
+
+    assert output.written[Stream.STDOUT].startswith(b"right\n")
+    assert "c: its output" in caplog.text
+
+
+async def test_a_stream_that_ends_between_two_frames_is_nothing_to_log(caplog: pytest.LogCaptureFixture) -> None:
+    await answered(UPGRADED, frame(1, b"right\n"))
+
+    assert not caplog.records
+
+
+async def test_all_that_a_container_prints_comes_from_its_first_byte_to_its_end(place: Place) -> None:
+    async with printing(place, SAYING) as (engine, name):
+        output = RecordedOutput()
+        attachment = await attached(engine, name, output, End(output), timeout=10)
+        await engine.start(name)
+        await attachment.ended.wait()
+
+    assert output.written == {Stream.STDOUT: b"out\nend", Stream.STDERR: b"err\n"}
+
+
+async def test_an_engine_far_away_is_read_over_tls(docker_place: Place, tmp_path: Path) -> None:
+    certificates = issued(tmp_path)
+    output = RecordedOutput()
+    async with encrypted(docker_place.url, certificates) as url:
+        keys = {"tls_ca": certificates.authority, "tls_cert": certificates.caller, "tls_key": certificates.caller_key}
+        async with printing(docker_place.but(url=url, **keys), f"{SAYING}\n" * 1_000) as (engine, name):
+            attachment = await attached(engine, name, output, End(output), timeout=10)
+            await engine.start(name)
+            await attachment.ended.wait()
+
+    assert output.written[Stream.STDOUT] == b"out\nend" * 1_000
+
+
+async def test_a_stream_that_is_corrupted_on_its_way_ends(
+    docker_place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        troubled(docker_place.url) as trouble,
+        printing(docker_place.but(url=trouble.url), f"{SAYING}\nimport time\ntime.sleep(3600)") as (engine, name),
+    ):
+        output = RecordedOutput()
+        end = End(output)
+        attachment = await attached(engine, name, output, end, timeout=10)
+        trouble.corrupt = lambda data: b"\xff" + data[1:]
+        await engine.start(name)
+        await attachment.ended.wait()
+
+    assert (output.written[Stream.STDOUT], end.seen) == (b"", [1])
+    assert "its output can't be read any more" in caplog.text
+
+
+@asynccontextmanager
+async def printing(place: Place, code: str) -> AsyncIterator[tuple[Engine, str]]:
+    """Create a container that runs Python code once it is started."""
+    name = f"printing-{place.node.unique_name}"
+    code = code.replace("'end', end=''", "'end', end='', flush=True")
+    request = {"Image": place.image, "Cmd": ["python3", "-c", code], **ALONE}
+    async with connected(place.docker) as engine:
+        await engine.create(name, request)
+        try:
+            yield engine, name
+        finally:
+            await engine.remove(name)
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[str]:
+    """Take connections and say nothing."""
+    async with raw_stand_in(b"") as url, troubled(url) as trouble:
+        trouble.stop()
+        yield trouble.url
+
+
+@asynccontextmanager
+async def encrypted(url: str, certificates: Certificates) -> AsyncIterator[str]:
+    """Put TLS before an engine, for callers with a certificate."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates.authority)
+    context.load_cert_chain(certificates.server, certificates.server_key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    async with troubled(url) as way, await asyncio.start_server(way.serve, "127.0.0.1", 0, ssl=context) as server:
+        yield f"tcp://localhost:{server.sockets[0].getsockname()[1]}"
