@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from bench import burst, cold, logs, machine, overhead, path, profile, records, rotate, soak, stop, thrash
-from bench.docker import cold as docker_cold
-from bench.docker import logs as docker_logs
 from bench.docker import pause
+from bench.docker.cold import measure as measure_docker_cold
 from bench.docker.engine import default_url
 from bench.docker.ground import DockerGround
+from bench.docker.logs import measure as measure_docker_logs
 from bench.ground import PROXIES, Ground, ProcessGround
 from bench.report import Report, progress
 
@@ -36,14 +36,14 @@ def _proxies(options: argparse.Namespace) -> tuple[str, ...]:
 
 def _cold(report: Report, ground: Ground, options: argparse.Namespace) -> None:
     if isinstance(ground, DockerGround):
-        docker_cold.measure(report, ground, quick=options.quick)
+        measure_docker_cold(report, ground, quick=options.quick)
     else:
         cold.measure(report, quick=options.quick)
 
 
 def _logs(report: Report, ground: Ground, options: argparse.Namespace) -> None:
     if isinstance(ground, DockerGround):
-        docker_logs.measure(report, ground, quick=options.quick)
+        measure_docker_logs(report, ground, quick=options.quick)
     else:
         logs.measure(report, quick=options.quick)
 

@@ -119,14 +119,8 @@ class DockerRuntime:
 
     def request(self, spec: ContainerSpec) -> dict[str, Any]:
         """Return how the plugin would ask for a container."""
-        settings = self.parsed()
-        return create_request(
-            spec,
-            settings[DockerSettings],
-            pool_memory=64 << 30,
-            labels={_LABEL: f"{self.where.name}-bare"},
-            podman=False,
-        )
+        labels = {_LABEL: f"{self.where.name}-bare"}  # not among the invoker's, which are counted
+        return create_request(spec, self.parsed()[DockerSettings], pool_memory=64 << 30, labels=labels, podman=False)
 
     def attend(self, pid: int) -> None:
         """See `Runtime`."""

@@ -57,7 +57,7 @@ class Freezer:
         while (transition := slot.transition or self._resumption(slot)) is not None:
             await asyncio.wait({transition})  # a task of its own: who waits may be cancelled while others go on
             if (failure := transition.result()) is not None and slot.frozen:
-                raise Unreachable(f"{slot.spec.name} can't be resumed: {failure}")
+                raise Unreachable(f"{slot.name} can't be resumed: {failure}")
         if slot.state is not State.BUSY:
             slot.state = State.BUSY
             slot.since = self._clock()
@@ -89,7 +89,7 @@ class Freezer:
         try:
             await container.pause()
         except Exception as error:  # noqa: BLE001 (a plugin's failure must not end the pool)
-            logger.info("container %s could not be paused: %s", slot.spec.name, error)
+            logger.info("container %s could not be paused: %s", slot.name, error)
             failure = str(error)
             slot.frozen = False
             slot.pause_failures += 1

@@ -214,7 +214,7 @@ class Pool:
                 at=time.time_ns() // 1_000_000,
                 namespace=slot.owner.namespace,
                 action=slot.owner.action,
-                container=slot.spec.name,
+                container=slot.name,
                 reason=reason.value,
                 prewarmed=slot.stem_cell,
             )

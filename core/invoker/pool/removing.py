@@ -3,8 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from invoker.pool.slot import Slot
+
+GRACE: Final = 5.0
+"""Seconds for which stopping waits for removals: the runtime, which closes next, has a limit of its own for the rest."""
 
 logger = logging.getLogger("invoker.pool")
 
@@ -27,9 +31,11 @@ class Remover:
         removal.add_done_callback(self._removals.discard)
 
     async def done(self) -> None:
-        """Wait until all removals have ended."""
-        while self._removals:
-            await asyncio.wait(self._removals)
+        """Wait until all removals have ended; those that a runtime can't do now are given up."""
+        if self._removals:
+            _, late = await asyncio.wait(self._removals, timeout=GRACE)
+            for removal in late:
+                removal.cancel()
 
     async def _removal(self, slot: Slot) -> None:
         assert slot.container is not None  # noqa: S101 (only what was created is removed)
@@ -38,7 +44,7 @@ class Remover:
                 await asyncio.wait({slot.transition})
             await slot.container.remove()
         except Exception:  # a plugin's failure must not end the pool; the runtime removes what is left when it closes
-            logger.exception("container %s could not be removed", slot.spec.name)
+            logger.exception("container %s could not be removed", slot.name)
         finally:
             self.memory -= slot.memory
             self._on_removed(slot)

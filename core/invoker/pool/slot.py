@@ -119,6 +119,11 @@ class Slot:
         self._on_gone = on_gone
 
     @property
+    def name(self) -> str:
+        """What it is called: the runtime may have had to give it another name than it was asked for."""
+        return self.spec.name if self.container is None else self.container.name
+
+    @property
     def memory(self) -> int:
         """Bytes taken from the budget until the container is removed."""
         return self.spec.memory
@@ -189,7 +194,7 @@ class Slot:
     def never_initialised(self, failure: ContainerError | None = None) -> None:
         """Tell those who wait, and those who find out late, that nobody will call `/init` here any more."""
         if not self.initialised:
-            self._tell(failure or Unreachable(f"{self.spec.name} was not initialised"))
+            self._tell(failure or Unreachable(f"{self.name} was not initialised"))
 
     def _tell(self, failure: ContainerError | None) -> None:
         if self._failure is None:

@@ -259,9 +259,9 @@ class StemCells:
         if now >= culture.retry_at:
             culture.deaths = 1 if now - slot.born >= LAST_RETRY else culture.deaths + 1
             culture.put_off(now, culture.deaths)
-        culture.failure = f"{slot.spec.name} ended by itself"
+        culture.failure = f"{slot.name} ended by itself"
         logger.warning(
-            "prewarmed container %s ended by itself, next start in %g s", slot.spec.name, culture.retry_at - now
+            "prewarmed container %s ended by itself, next start in %g s", slot.name, culture.retry_at - now
         )
         self._wake.set()
 

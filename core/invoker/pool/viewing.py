@@ -33,7 +33,7 @@ def view_of(
 
 def _container(slot: Slot, now: float) -> ContainerView:
     return ContainerView(
-        name=slot.spec.name,
+        name=slot.name,
         state=slot.state.value,
         kind=slot.spec.runtime.kind,
         memory=slot.memory,

@@ -146,7 +146,12 @@ class DockerContainer:
         await asyncio.wait({self._removal})
 
     def output_ended(self) -> None:
-        """Learn that no more output comes: as a rule, because the container has ended."""
+        """Learn that no more output comes: as a rule, because the container has ended.
+
+        From now on its address may be somebody else's: another container's or, where a bridge is gone, that of whatever
+        machine the packets come to (seen with podman). Requests in flight go on: it may still run.
+        """
+        self._shut = True
         self._gauge.look()
         if self._removal is None:
             self._post_mortem = self._site.tasks.create_task(self._examine(), name=f"post-mortem of {self._name}")
@@ -206,7 +211,6 @@ class DockerContainer:
                 self._end(state)
             elif state.running and waited >= LAST_WORDS:
                 logger.error("%s still runs, but its output is lost: it gets no further requests", self._name)
-                self._shut = True
                 self._explained.set()
                 return
             else:

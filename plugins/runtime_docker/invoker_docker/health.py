@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from invoker.errors import StartFailed
 from invoker_docker.answers import EngineDown, EngineError
@@ -15,11 +15,11 @@ logger = logging.getLogger("invoker.docker")
 class Health:
     """What is known of the engine. `watch` is the only one that changes it."""
 
-    def __init__(self, engine: Engine, interval: float, mark: Mapping[str, str]) -> None:
-        """`interval` is in seconds; `mark` has the labels of the containers that are asked for in case of doubt."""
+    def __init__(self, engine: Engine, interval: float, network: str) -> None:
+        """`interval` is in seconds; `network` is that of the containers."""
         self._engine = engine
         self._interval = interval
-        self._mark = mark
+        self._network = network
         self._doubtful = False
         self._wanted = asyncio.Event()
         """Somebody has reason to doubt, so that the next look is now."""
@@ -55,7 +55,11 @@ class Health:
             self._wanted.set()
 
     async def watch(self) -> None:
-        """Look, for ever. In case of doubt it isn't enough that the engine is awake: it must know its containers."""
+        """Look, for ever.
+
+        In case of doubt it isn't enough that the engine is awake. Docker 20.10 was seen with a lock of its networks
+        held for good: it answered pings and listed its containers; all else hung, what is asked here included.
+        """
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
@@ -66,7 +70,8 @@ class Health:
     async def _look(self) -> None:
         try:
             if self._doubtful:
-                await self._engine.containers(self._mark)
+                await self._engine.about()
+                await self._engine.network(self._network)
             else:
                 await self._engine.ping()
         except EngineDown as error:

@@ -109,7 +109,7 @@ class DockerRuntime:
         self._background = background
         self._known: dict[str, DockerContainer | None] = {}
         """By name, from before it is asked for until nothing is left; `None` while there is nothing to send to."""
-        self._health = Health(engine, self._settings.ping_interval, found.owner.mark)
+        self._health = Health(engine, self._settings.ping_interval, self._settings.network)
         self._disposal = Disposal(engine, self._health, background, self._forget)
         self._images = Images(engine, self._settings, background)
         self._slots = asyncio.Semaphore(self._settings.parallel_creates)

@@ -52,18 +52,20 @@ FINE = python("fine", "def main(args): return {'fine': True}")
 class DockerHome(Home):
     """A home with an identity of its own on an engine that others use as well."""
 
-    def __init__(self, folder: Path, url: str, images: Images, **settings: str) -> None:
-        """`settings` are lines of the section `[docker]`, in TOML."""
+    def __init__(
+        self, folder: Path, url: str, images: Images, unique_name: str | None = None, **settings: object
+    ) -> None:
+        """`settings` are of the section `[docker]`."""
+        folder.mkdir(exist_ok=True)
         super().__init__(folder)
         self.images = images
-        self.unique_name = f"e2e-{uuid.uuid4().hex[:12]}"
+        self.unique_name = unique_name or a_name()
         self.engine = Engine(url, f"0/{self.unique_name}")
         self.manifest = folder / "runtimes.json"
         self.settings = folder / "settings.toml"
         self.offer({"python:3": images.python, "nodejs:18": images.nodejs})
         own = {"url": url, "network": NETWORK, "bridge": BRIDGE, "pull": "never", "pull_user_images": "never"}
-        lines = [f"{key} = {json.dumps(value)}" for key, value in own.items() if key not in settings]
-        lines += [f"{key} = {value}" for key, value in settings.items()]
+        lines = [f"{key} = {json.dumps(value)}" for key, value in (own | settings).items()]
         self.settings.write_text(
             "\n".join(
                 [
@@ -109,6 +111,11 @@ class DockerHome(Home):
                 yield place
             finally:
                 place.close()
+
+
+def a_name() -> str:
+    """Return a name that no other invoker has."""
+    return f"e2e-{uuid.uuid4().hex[:12]}"
 
 
 class Gathering(Meeting):

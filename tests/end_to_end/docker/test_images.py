@@ -6,7 +6,6 @@ import pytest
 
 from tests.end_to_end.docker.place import DockerHome, action, invoke, unharmed
 from tests.end_to_end.functions import python
-from tests.end_to_end.messages import message
 from tests.end_to_end.program import Running, annotations_of
 from tests.plugins.runtime_process.proxies.proxy import packed
 
@@ -64,7 +63,7 @@ def program(home: DockerHome, odd: dict[str, str]) -> Iterator[Running]:
         action("hollow", "hollow:1", ""),
         action("absent", "absent:1", ""),
     )
-    with home.running("logs.timeout=20 s") as running:
+    with home.running("logs.combine_wait=500 ms") as running:
         yield running
 
 
@@ -131,10 +130,9 @@ async def test_whose_fault_it_is_that_an_image_does_not_start(program: Running, 
 
 
 async def test_the_reason_is_in_the_log_for_the_operator(program: Running) -> None:
-    sent = message("absent")
-    answer = await program.invoke(sent)
+    ended = await invoke(program, "absent")
 
-    activation = answer["response"]["activationId"]
-    (line,) = (text for text in program.log.messages() if f"activation {activation} did not start" in text)
-    assert "lacks the image 'functions-invoker-tests/no-such-image:1' of the kind 'absent:1'" in line
+    told = f"activation {ended.record['activationId']} did not start: "
+    (line,) = (text.removeprefix(told) for text in program.log.messages() if text.startswith(told))
+    assert line.startswith("the engine lacks the image 'functions-invoker-tests/no-such-image:1' of the kind 'absent:1'")
     assert 'docker.pull = "never" forbids to fetch it' in line

@@ -49,9 +49,14 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         """Return one that differs in some settings of the plugin."""
         return msgspec.structs.replace(self, docker=msgspec.structs.replace(self.docker, **docker))
 
-    def spec(self, name: str, **runtime: Any) -> ContainerSpec:
+    @property
+    def name(self) -> str:
+        """A container's name that nobody else uses on this engine."""
+        return f"wsk-{self.node.unique_name}"
+
+    def spec(self, name: str = "", **runtime: Any) -> ContainerSpec:
         chosen = Runtime(**{"kind": "python:3", "family": "python", "image": self.image} | runtime)
-        return ContainerSpec(name=name, runtime=chosen, memory=MEMORY)
+        return ContainerSpec(name=name or self.name, runtime=chosen, memory=MEMORY)
 
     def ask(self, method: str, path: str, body: object = None, **query: str) -> tuple[int, Any]:
         """Ask the engine something, without going through what is tested."""

@@ -97,7 +97,7 @@ def test_labels_that_a_container_has_from_its_image_make_it_nobodys() -> None:
 
 
 async def test_containers_say_whose_they_are_and_what_they_run(place: Place) -> None:
-    spec = msgspec.structs.replace(place.spec("wsk_1"), namespace="zoe", action="zoe/pkg/resize")
+    spec = msgspec.structs.replace(place.spec(), namespace="zoe", action="zoe/pkg/resize")
 
     async with docker_runtime(place.settings) as runtime:
         container = await runtime.create(spec, RecordedOutput())
@@ -109,7 +109,7 @@ async def test_containers_say_whose_they_are_and_what_they_run(place: Place) -> 
         name: labels[f"functions-invoker.{name}"] for name in ("owner", "name", "runtime", "namespace", "action")
     } == {
         "owner": identity(place.node),
-        "name": "wsk_1",
+        "name": place.name,
         "runtime": "python:3",
         "namespace": "zoe",
         "action": "zoe/pkg/resize",
@@ -135,7 +135,7 @@ async def test_nobody_elses_containers_are_touched(docker_place: Place) -> None:
 
 async def test_a_second_runtime_of_one_identity_is_refused_before_it_sweeps(docker_place: Place) -> None:
     async with docker_runtime(docker_place.settings) as runtime:
-        container = await runtime.create(docker_place.spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(docker_place.spec(), RecordedOutput())
 
         with pytest.raises(SettingsError, match="has locked"):
             async with docker_runtime(docker_place.settings):

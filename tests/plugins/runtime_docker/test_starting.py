@@ -21,16 +21,16 @@ STEPS = {
 }
 """What a start asks an engine for, in this order."""
 
-MISSING = {"Cmd": ["/nope"], "Entrypoint": []}
-NOT_FOUND = {"Cmd": ["nope"], "Entrypoint": []}
-FORBIDDEN = {"Cmd": ["/etc/passwd"], "Entrypoint": []}
+MISSING = {"Entrypoint": ["/nope"], "Cmd": []}
+NOT_FOUND = {"Entrypoint": ["nope"], "Cmd": []}
+FORBIDDEN = {"Entrypoint": ["/etc/passwd"], "Cmd": []}
 GHOST = {"User": "ghost"}
 
 
 async def refused(place: Place, *, user_image: bool) -> StartFailed:
     """Return why no container can be started; none is left."""
     async with docker_runtime(place.but(pull_user_images="never").settings) as runtime:
-        failure = await failed_by(runtime.create(place.spec("wsk_1", pull=user_image), RecordedOutput()))
+        failure = await failed_by(runtime.create(place.spec(pull=user_image), RecordedOutput()))
         assert place.containers() == []
     return failure
 
@@ -69,7 +69,7 @@ async def test_an_engine_without_its_own_programs_is_not_a_developers_fault(dock
 async def test_a_container_that_ends_at_once_is_lost_to_its_first_request(place: Place) -> None:
     place = place.but(extra={"Cmd": ["python3", "-c", "exit(7)"]})
     async with docker_runtime(place.settings) as runtime:
-        container = await runtime.create(place.spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(place.spec(), RecordedOutput())
 
         with pytest.raises(Lost) as caught:
             await container.post("/init", init_body(Program.ECHO), timeout=PATIENCE, limit=1 << 20)
@@ -83,11 +83,11 @@ async def test_a_container_that_ends_while_it_boots_is_lost_long_before_the_time
     )
     output = RecordedOutput()
     async with docker_runtime(place.settings) as runtime, asyncio.TaskGroup() as tasks:
-        container = await runtime.create(place.spec("wsk_1"), output)
+        container = await runtime.create(place.spec(), output)
         init = tasks.create_task(lost_by(container.post("/init", b"{}", timeout=3600, limit=1 << 20)))
         await output.says(b"here")
 
-        place.ask("POST", "/containers/wsk_1/kill", signal="TERM")
+        place.ask("POST", f"/containers/{container.name}/kill", signal="TERM")
         lost = await init
 
     assert (lost.state.running, lost.state.exit_code) == (False, -15)
@@ -96,29 +96,29 @@ async def test_a_container_that_ends_while_it_boots_is_lost_long_before_the_time
 async def test_a_container_may_be_slow_to_listen(docker_place: Place) -> None:
     slow = ["sh", "-c", "sleep 0.5; exec python3 -P /proxies/python.py"]
     async with docker_runtime(docker_place.but(extra={"Cmd": slow}).settings) as runtime:
-        container = await loaded(runtime, docker_place.spec("wsk_1"), ECHO)
+        container = await loaded(runtime, docker_place.spec(), ECHO)
 
         assert await run(container, n=1) == {"n": 1}
 
 
 async def test_a_name_that_an_earlier_container_of_ours_has_is_freed(place: Place) -> None:
     async with docker_runtime(place.but(reconcile_interval=NEVER).settings) as runtime:
-        stale = place.make("wsk_1", start=True)
+        stale = place.make(place.name, start=True)
 
-        container = await loaded(runtime, place.spec("wsk_1"), ECHO)
+        container = await loaded(runtime, place.spec(), ECHO)
 
-        assert container.name == "wsk_1"
+        assert container.name == place.name
         assert place.ask("GET", f"/containers/{stale}/json")[0] == 404
         assert await run(container, n=1) == {"n": 1}
 
 
 async def test_a_strangers_name_is_his(place: Place) -> None:
-    name = f"{place.node.unique_name}-wsk_1"
+    name = place.name
     stranger = place.make(name, owner="somebody else")
     try:
         async with docker_runtime(place.settings) as runtime:
-            container = await loaded(runtime, place.spec(name), ECHO)
-            another = await loaded(runtime, place.spec(name), ECHO)
+            container = await loaded(runtime, place.spec(), ECHO)
+            another = await loaded(runtime, place.spec(), ECHO)
 
             assert re.fullmatch(rf"{name}-[0-9a-f]{{6}}", container.name)
             assert container.name != another.name
@@ -135,7 +135,7 @@ async def test_a_network_that_was_pruned_is_made_again(docker_place: Place) -> N
         async with docker_runtime(place.settings) as runtime:
             assert place.ask("DELETE", f"/networks/{mark}")[0] == 204
 
-            assert await run(await loaded(runtime, place.spec("wsk_1"), ECHO), n=1) == {"n": 1}
+            assert await run(await loaded(runtime, place.spec(), ECHO), n=1) == {"n": 1}
     finally:
         place.ask("DELETE", f"/networks/{mark}")
 
@@ -146,7 +146,7 @@ async def test_an_image_that_was_pruned_meanwhile_is_named(docker_place: Place) 
     assert docker_place.ask("POST", f"/images/{docker_place.image}/tag", repo=name, tag=tag)[0] == 201
     async with asyncio.TaskGroup() as tasks, in_trouble(docker_place) as (trouble, runtime):
         with trouble.holding(STEPS["create"]) as hold:
-            spec = docker_place.spec("wsk_1", image=image)
+            spec = docker_place.spec(image=image)
             failure = tasks.create_task(failed_by(runtime.create(spec, RecordedOutput())))
             await hold.reached()
             assert docker_place.ask("DELETE", f"/images/{image}")[0] == 200
@@ -161,7 +161,10 @@ async def test_no_more_than_so_many_are_started_at_once(docker_place: Place) -> 
         in_trouble(docker_place.but(parallel_creates=2)) as (trouble, runtime),
     ):
         with trouble.holding(STEPS["start"]):
-            starts = [tasks.create_task(loaded(runtime, docker_place.spec(f"wsk_{n}"), ECHO)) for n in range(4)]
+            starts = [
+                tasks.create_task(loaded(runtime, docker_place.spec(f"{docker_place.name}-{n}"), ECHO))
+                for n in range(4)
+            ]
             await until(lambda: sum("/start" in request for request in trouble.asked) == 2)
             await trouble.hears("GET /_ping", times=2)
 
@@ -174,7 +177,7 @@ async def test_no_more_than_so_many_are_started_at_once(docker_place: Place) -> 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_start_that_is_cancelled_leaves_nothing(docker_place: Place, step: str, *, answer: bool) -> None:
     async with in_trouble(docker_place) as (trouble, runtime):
-        start = asyncio.create_task(runtime.create(docker_place.spec("wsk_1"), RecordedOutput()))
+        start = asyncio.create_task(runtime.create(docker_place.spec(), RecordedOutput()))
         with trouble.holding(STEPS[step], answer=answer) as hold:
             await hold.reached()
             start.cancel()
@@ -183,7 +186,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(docker_place: Place, ste
         with pytest.raises(asyncio.CancelledError):
             await start
         assert docker_place.containers() == []
-        assert await run(await loaded(runtime, docker_place.spec("wsk_1"), ECHO), n=1) == {"n": 1}
+        assert await run(await loaded(runtime, docker_place.spec(), ECHO), n=1) == {"n": 1}
 
 
 @pytest.mark.parametrize("answer", [False, True], ids=["before", "after"])
@@ -193,7 +196,7 @@ async def test_a_start_on_which_the_engine_ends_leaves_nothing_once_it_is_back(
 ) -> None:
     async with asyncio.TaskGroup() as tasks, in_trouble(docker_place) as (trouble, runtime):
         with trouble.holding(STEPS[step], answer=answer) as hold:
-            start = tasks.create_task(failed_by(runtime.create(docker_place.spec("wsk_1"), RecordedOutput())))
+            start = tasks.create_task(failed_by(runtime.create(docker_place.spec(), RecordedOutput())))
             await hold.reached()
             trouble.die()
 
@@ -202,13 +205,13 @@ async def test_a_start_on_which_the_engine_ends_leaves_nothing_once_it_is_back(
         trouble.refusing = False
         await until(lambda: not runtime.faults() and not docker_place.containers())
         await until(lambda: not runtime._known)  # its name is free, too
-        assert await run(await loaded(runtime, docker_place.spec("wsk_1"), ECHO), n=1) == {"n": 1}
+        assert await run(await loaded(runtime, docker_place.spec(), ECHO), n=1) == {"n": 1}
 
 
 async def test_a_call_that_the_engine_never_answers_ends_the_start(docker_place: Place) -> None:
     async with in_trouble(docker_place, start_timeout=Seconds(0.2)) as (trouble, runtime):
         with trouble.holding(STEPS["start"]):
-            failure = await failed_by(runtime.create(docker_place.spec("wsk_1"), RecordedOutput()))
+            failure = await failed_by(runtime.create(docker_place.spec(), RecordedOutput()))
 
         assert "start: no answer within 0.2 s" in str(failure)
         await until(lambda: not docker_place.containers())

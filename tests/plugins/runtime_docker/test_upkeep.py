@@ -36,22 +36,22 @@ async def test_what_an_earlier_life_left_is_swept_in_whatever_state_it_is(place:
 async def test_what_is_ours_and_unknown_is_removed(place: Place) -> None:
     stray = f"{place.node.unique_name}-stray"
     async with docker_runtime(place.but(reconcile_interval=SOON).settings) as runtime:
-        container = await loaded(runtime, place.spec("wsk_1"), ECHO)
+        container = await loaded(runtime, place.spec(), ECHO)
         place.make(stray, start=True)
 
         await gone(place, stray)
 
-        assert place.containers() == ["wsk_1"]
+        assert place.containers() == [place.name]
         assert await run(container, n=1) == {"n": 1}
 
 
 async def test_a_creation_in_flight_is_not_unknown(docker_place: Place) -> None:
     async with asyncio.TaskGroup() as tasks, in_trouble(docker_place, reconcile_interval=SOON) as (trouble, runtime):
         with trouble.holding("POST /containers/create", answer=True) as hold:
-            creation = tasks.create_task(loaded(runtime, docker_place.spec("wsk_1"), ECHO))
+            creation = tasks.create_task(loaded(runtime, docker_place.spec(), ECHO))
             await hold.reached()
             await trouble.hears("GET /containers/json", times=3)
-            assert docker_place.containers() == ["wsk_1"]
+            assert docker_place.containers() == [docker_place.name]
 
         assert await run(await creation, n=1) == {"n": 1}
 
@@ -59,15 +59,15 @@ async def test_a_creation_in_flight_is_not_unknown(docker_place: Place) -> None:
 async def test_what_is_known_and_gone_is_given_up(docker_place: Place) -> None:
     output = RecordedOutput()
     async with in_trouble(docker_place, reconcile_interval=SOON) as (trouble, runtime):
-        container = await loaded(runtime, docker_place.spec("wsk_1"), ECHO, output)
+        container = await loaded(runtime, docker_place.spec(), ECHO, output)
         trouble.mute = True  # the end of its output will not be seen
-        docker_place.remove("wsk_1")
+        docker_place.remove(docker_place.name)
 
         await output.ends()
 
         assert not (await container.inspect()).running
         await container.remove()
-        assert (await runtime.create(docker_place.spec("wsk_1"), RecordedOutput())).name == "wsk_1"
+        assert (await runtime.create(docker_place.spec(), RecordedOutput())).name == docker_place.name
 
 
 async def test_an_engine_that_has_ended_is_a_fault_until_it_is_back(docker_place: Place) -> None:
@@ -81,10 +81,10 @@ async def test_an_engine_that_has_ended_is_a_fault_until_it_is_back(docker_place
         assert fault.startswith("the container engine does not answer: ping: ")
         assert fault.endswith(", since 0 s")
         with pytest.raises(StartFailed, match="the container engine does not answer"):
-            await runtime.create(docker_place.spec("wsk_1"), RecordedOutput())
+            await runtime.create(docker_place.spec(), RecordedOutput())
         trouble.refusing = False
         await until(lambda: not runtime.faults())
-        assert await run(await loaded(runtime, docker_place.spec("wsk_1"), ECHO), n=1) == {"n": 1}
+        assert await run(await loaded(runtime, docker_place.spec(), ECHO), n=1) == {"n": 1}
 
 
 async def test_an_engine_that_hangs_is_a_fault(docker_place: Place) -> None:
@@ -98,11 +98,11 @@ async def test_an_engine_that_hangs_is_a_fault(docker_place: Place) -> None:
         await until(lambda: not runtime.faults())
 
 
-async def test_an_engine_that_is_awake_but_knows_no_containers_is_a_fault(docker_place: Place) -> None:
+async def test_an_engine_that_only_seems_to_be_awake_is_a_fault(docker_place: Place) -> None:
     async with in_trouble(docker_place, create_timeout=Seconds(0.2)) as (trouble, runtime):
-        with trouble.holding("POST /containers/create"), trouble.holding("GET /containers/json"):
+        with trouble.holding("POST /containers/create"), trouble.holding("GET /(info|networks)"):
             with pytest.raises(StartFailed, match="does not answer: create: no answer within"):
-                await runtime.create(docker_place.spec("wsk_1"), RecordedOutput())
+                await runtime.create(docker_place.spec(), RecordedOutput())
             await until(lambda: bool(runtime.faults()))
 
         await until(lambda: not runtime.faults())
@@ -122,7 +122,7 @@ async def test_an_engine_that_is_back_is_compared_at_once(docker_place: Place) -
 
 async def test_removal_waits_for_the_engine(docker_place: Place) -> None:
     async with asyncio.TaskGroup() as tasks, in_trouble(docker_place) as (trouble, runtime):
-        container = await loaded(runtime, docker_place.spec("wsk_1"), ECHO)
+        container = await loaded(runtime, docker_place.spec(), ECHO)
         trouble.die()
         await until(lambda: bool(runtime.faults()))
 
@@ -141,15 +141,15 @@ async def test_what_could_not_be_removed_is_named_and_swept_by_the_next_life(
     monkeypatch.setattr("invoker_docker.runtime.DOWN_GRACE", 0.1)
     output = RecordedOutput()
     async with in_trouble(docker_place) as (trouble, runtime):
-        await loaded(runtime, docker_place.spec("wsk_1"), ECHO, output)
+        await loaded(runtime, docker_place.spec(), ECHO, output)
         trouble.die()
         await until(lambda: bool(runtime.faults()))
 
-    assert "containers that could not be removed: wsk_1" in caplog.text
+    assert f"containers that could not be removed: {docker_place.name}" in caplog.text
     assert output.closings == 1
-    assert docker_place.containers() == ["wsk_1"]
+    assert docker_place.containers() == [docker_place.name]
     async with docker_runtime(docker_place.settings) as runtime:
-        assert runtime.swept == ["wsk_1"]
+        assert runtime.swept == [docker_place.name]
 
 
 async def test_an_engine_that_is_not_there_is_named(docker_place: Place) -> None:

@@ -1,0 +1,238 @@
+"""How containers end, what is told of it, and what becomes of requests."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from invoker.contracts import Container
+from invoker.entities.container import ContainerState
+from invoker.errors import ContainerError, Lost, Unreachable
+from invoker.testing.containers import PATIENCE, RecordedOutput
+from invoker_docker.container import DockerContainer
+from invoker_docker.runtime import docker_runtime
+from tests.plugins.runtime_docker.places import ECHO, MEMORY, Place, in_trouble, loaded, run, until
+
+GREEDY = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
+GREEDY_CHILD = f"""
+import os, subprocess, sys
+
+def main(args):
+    child = subprocess.run([sys.executable, "-c", {GREEDY!r}])
+    if "exit" in args:
+        os._exit(args["exit"])
+    return {{"child": child.returncode}}
+"""
+DYING = "import os\ndef main(args):\n    os.kill(os.getpid(), args['signal'])\n    while True: pass\n"
+FILLING = "def main(args):\n    return {'length': len(b'x' * args['n'])}\n"
+HANGING = "def main(args):\n    print('here', flush=True)\n    while True: pass\n"
+CUTTING = """
+import os, socket, stat
+
+def main(args):
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and stat.S_ISSOCK(os.stat(int(name)).st_mode):
+            with socket.socket(fileno=os.dup(int(name))) as one:
+                if one.type == socket.SOCK_STREAM and not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    one.shutdown(socket.SHUT_RDWR)
+    while True: pass
+"""
+
+
+async def lost(container: Container, **arguments: Any) -> ContainerState:
+    """Return what is told of a container that doesn't survive a run."""
+    body = json.dumps({"value": arguments}).encode()
+    with pytest.raises(Lost) as caught:
+        await container.post("/run", body, timeout=PATIENCE, limit=1 << 20)
+    return caught.value.state
+
+
+async def test_a_container_that_exhausts_its_memory_is_told_from_one_that_is_killed(place: Place) -> None:
+    code = f"def main(args):\n    exec({GREEDY!r})\n"
+    async with docker_runtime(place.settings) as runtime:
+        state = await lost(await loaded(runtime, place.spec(), code))
+
+    assert state == ContainerState(running=False, exit_code=-9, memory_exhausted=True, peak_memory=MEMORY)
+
+
+async def test_memory_that_only_a_child_exhausted_is_not_what_ended_the_container(place: Place) -> None:
+    async with docker_runtime(place.settings) as runtime:
+        container = await loaded(runtime, place.spec(), GREEDY_CHILD)
+        assert await run(container) == {"child": -9}
+
+        state = await lost(container, exit=3)
+
+    assert (state.running, state.exit_code, state.memory_exhausted) == (False, 3, False)
+
+
+@pytest.mark.parametrize("number", [11, 15])
+async def test_the_signal_that_ended_a_container_is_told(place: Place, number: int) -> None:
+    async with docker_runtime(place.settings) as runtime:
+        state = await lost(await loaded(runtime, place.spec(), DYING), signal=number)
+
+    assert (state.exit_code, state.memory_exhausted) == (-number, False)
+
+
+async def test_a_container_that_somebody_kills_has_not_exhausted_its_memory(place: Place) -> None:
+    output = RecordedOutput()
+    async with docker_runtime(place.settings) as runtime, asyncio.TaskGroup() as tasks:
+        container = await loaded(runtime, place.spec(), HANGING, output)
+        request = tasks.create_task(lost(container))
+        await output.says(b"here")
+
+        place.ask("POST", f"/containers/{place.name}/kill")
+
+        state = await request
+        assert await container.inspect() == state
+    assert (state.running, state.exit_code, state.memory_exhausted) == (False, -9, False)
+
+
+async def test_a_connection_that_is_cut_by_a_container_that_lives_on_is_lost(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invoker_docker.container.LAST_WORDS", 0.5)
+    async with docker_runtime(place.settings) as runtime:
+        state = await lost(await loaded(runtime, place.spec(), CUTTING))
+
+    assert state.running
+
+
+async def test_a_living_container_tells_its_peak_of_memory(docker_place: Place) -> None:
+    async with docker_runtime(docker_place.settings) as runtime:
+        container = await loaded(runtime, docker_place.spec(), FILLING)
+
+        await run(container, n=50 << 20)
+
+        peak = (await container.inspect()).peak_memory
+    assert peak is not None
+    assert 50 << 20 < peak < MEMORY
+
+
+async def test_a_container_that_died_while_nobody_used_it_takes_nothing(place: Place) -> None:
+    output = RecordedOutput()
+    async with docker_runtime(place.settings) as runtime:
+        container = await loaded(runtime, place.spec(), ECHO, output)
+        assert await run(container, n=1) == {"n": 1}
+
+        place.ask("POST", f"/containers/{place.name}/kill")
+        await output.ends()
+
+        with pytest.raises(Unreachable):
+            await run(container, n=2)
+        assert not (await container.inspect()).running
+
+
+async def test_a_container_that_somebody_removed_is_not_running(place: Place) -> None:
+    output = RecordedOutput()
+    async with docker_runtime(place.settings) as runtime:
+        container = await loaded(runtime, place.spec(), ECHO, output)
+
+        place.remove(place.name)
+        await output.ends()
+
+        assert not (await container.inspect()).running
+        with pytest.raises(Unreachable):
+            await run(container, n=2)
+        await container.remove()
+        assert (await runtime.create(place.spec(), RecordedOutput())).name == place.name
+
+
+async def test_while_the_engine_is_down_nobody_knows(docker_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invoker_docker.container.LAST_WORDS", 0.2)
+    output = RecordedOutput()
+    async with in_trouble(docker_place) as (trouble, runtime), asyncio.TaskGroup() as tasks:
+        container = await loaded(runtime, docker_place.spec(), HANGING, output)
+        request = tasks.create_task(lost(container))
+        await output.says(b"here")
+
+        trouble.die()
+        docker_place.ask("POST", f"/containers/{docker_place.name}/kill")
+
+        assert not (await request).known
+        assert not (await container.inspect()).known
+        trouble.refusing = False
+        await until(lambda: not runtime.faults())
+        await container.remove()
+
+
+async def test_an_engine_that_was_away_for_a_moment_costs_no_request(docker_place: Place) -> None:
+    output = RecordedOutput()
+    waiting = "import os\ndef main(args):\n    print('here', flush=True)\n    open('/tmp/go').read()\n    return args\n"
+    async with in_trouble(docker_place) as (trouble, runtime), asyncio.TaskGroup() as tasks:
+        fifo = f"import os\nos.mkfifo('/tmp/go')\n{waiting}"
+        container = await loaded(runtime, docker_place.spec(), fifo, output)
+        request = tasks.create_task(run(container, n=1))
+        await output.says(b"here")
+
+        trouble.cut()
+        await output.ends()
+        command = {"Cmd": ["sh", "-c", "echo go >/tmp/go"]}
+        _, made = docker_place.ask("POST", f"/containers/{docker_place.name}/exec", command)
+        docker_place.ask("POST", f"/exec/{made['Id']}/start", {"Detach": True})
+
+        assert await request == {"n": 1}
+
+
+async def test_a_container_whose_output_is_lost_gets_no_further_requests(
+    docker_place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("invoker_docker.container.LAST_WORDS", 0.2)
+    output = RecordedOutput()
+    async with in_trouble(docker_place) as (trouble, runtime):
+        container = await loaded(runtime, docker_place.spec(), ECHO, output)
+
+        trouble.cut()
+        await until(lambda: "its output is lost" in caplog.text)
+
+        assert (await container.inspect()).running
+        with pytest.raises(Unreachable):
+            await run(container, n=1)
+        assert output.closings == 1
+
+
+async def test_pausing_and_resuming_twice_is_doing_it_once(place: Place) -> None:
+    async with docker_runtime(place.settings) as runtime:
+        container = await loaded(runtime, place.spec(), ECHO)
+        assert isinstance(container, DockerContainer)
+
+        for _ in range(2):
+            await container.pause()
+        for _ in range(2):
+            await container.resume()
+
+        assert await run(container, n=1) == {"n": 1}
+
+
+async def test_no_connection_outlives_a_pause(docker_place: Place) -> None:
+    async with docker_runtime(docker_place.settings) as runtime:
+        container = await loaded(runtime, docker_place.spec(), ECHO)
+        assert isinstance(container, DockerContainer)
+        before = [connection._wire for connection in container._free]
+
+        await container.pause()
+        paused = [connection._wire for connection in container._free]
+        await container.resume()
+
+        assert before != [None]
+        assert paused == [None]
+
+
+async def test_what_has_ended_can_be_neither_paused_nor_resumed(place: Place) -> None:
+    output = RecordedOutput()
+    async with docker_runtime(place.settings) as runtime:
+        container = await loaded(runtime, place.spec(), ECHO, output)
+        assert isinstance(container, DockerContainer)
+        place.ask("POST", f"/containers/{place.name}/kill")
+        await output.ends()
+        await until_ended(container)
+
+        with pytest.raises(ContainerError):
+            await container.pause()
+        with pytest.raises(ContainerError):
+            await container.resume()
+
+
+async def until_ended(container: Container) -> None:
+    while (await container.inspect()).running:
+        pass
