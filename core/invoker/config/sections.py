@@ -80,6 +80,8 @@ class PoolSettings(Section, frozen=True, kw_only=True):
     scale_out: Literal["expected", "always"] = "expected"
     """When another container is started for a function whose containers are all busy: when waiting for one of them
     is expected to take longer than a start, or always, as upstream does."""
+    parallel_starts: Count = 4
+    """Containers that are created at the same time for activations; meanwhile those that are there may serve them."""
     prewarm_interval: Seconds = Seconds(600)
     """Between adjustments of reactive stem cells to the demand (spec 10.6.3)."""
     patience: Seconds = Seconds(0.1)

@@ -59,6 +59,8 @@ class Containers:
         self.stem_cells = StemCells(runtimes, self.starter, self, tasks, clock)
         self.typical_start: float | None = None
         """Seconds that starts take here, whatever the function; a moving average."""
+        self.creating = 0
+        """Containers that are being created for activations."""
         self._spare_refused = False
         """A prewarmed container was not started because somebody waited for memory."""
 
@@ -110,7 +112,7 @@ class Containers:
         """Lend no further share; remove it when the last one is back (spec 10.11.1)."""
         self._strike_off(slot, StartReason.DIED)
         slot.never_initialised()
-        if not slot.active and slot.state is not State.REMOVING:
+        if not slot.active:
             self.remove(slot)
 
     # --- beginning and end --------------------------------------------------------------------------------------
@@ -126,11 +128,17 @@ class Containers:
         except BaseException as error:
             self.forsake(slot, error if isinstance(error, StartFailed) else None)
             raise
+        self.creating -= 1
         slot.state = State.BUSY
         slot.since = self._clock()
+        self.serve()
 
     def forsake(self, slot: Slot, failure: StartFailed | None = None) -> None:
-        """Give up a container that was enlisted and not created: those who wait for it only have to leave."""
+        """Give up a container that was enlisted and not created: those who wait for it only have to leave.
+
+        Whoever was to start it never returns its share, so that nobody removes what is not there.
+        """
+        self.creating -= 1
         self._strike_off(slot, StartReason.DIED)
         slot.never_initialised(failure)
         slot.state = State.REMOVING
@@ -144,6 +152,8 @@ class Containers:
         slot.active = 1
         fleet.slots.add(slot)
         fleet.starting[slot] = self._clock()
+        if slot.container is None:
+            self.creating += 1
         if shares > 1:
             fleet.spare[slot] = None
         if slot.state is State.PREWARMED:
@@ -206,6 +216,7 @@ class Containers:
         while (slot := self.shelf.take_oldest() or self.stem_cells.take_any()) is not None:
             self.remove(slot)
         await self._remover.done()
+        self.freezer.close()
 
     # --- inside -------------------------------------------------------------------------------------------------
 

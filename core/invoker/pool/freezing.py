@@ -48,6 +48,11 @@ class Freezer:
                 self._pausing.add(slot.transition)
                 slot.transition.add_done_callback(self._pausing.discard)
 
+    def close(self) -> None:
+        """Give up the pauses that a runtime can't do now: nobody waits for them any more."""
+        for pause in self._pausing:
+            pause.cancel()
+
     async def thaw(self, slot: Slot) -> None:
         """Resume a container that somebody was given; several may be, at the same time (spec 10.12.1).
 

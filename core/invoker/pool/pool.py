@@ -146,7 +146,7 @@ class Pool:
         slot.served += 1
         if held is not None:
             fleet.held(held)
-        if not keep or slot.gone or slot.doomed:
+        if not keep or slot.doomed:
             self.containers.doom(slot)
         elif fleet.waiting and (waiter := self._turns.next_of(fleet)) is not None:
             self.containers.lend(slot)

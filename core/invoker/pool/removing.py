@@ -8,7 +8,7 @@ from typing import Final
 from invoker.pool.slot import Slot
 
 GRACE: Final = 5.0
-"""Seconds for which stopping waits for removals: the runtime, which closes next, has a limit of its own for the rest."""
+"""Seconds for which stopping waits for removals: the runtime, which closes next, has a limit of its own for others."""
 
 logger = logging.getLogger("invoker.pool")
 

@@ -166,7 +166,7 @@ class Slot:
         self.begun -= 1
         if self.begun:
             return _NOTHING
-        logs = self.follower.end(expected=expected and not self._joined, failed=failed)
+        logs = self.follower.end(expected=expected, failed=failed)
         return Logs((), reusable=logs.reusable) if self._joined else logs
 
     # --- those who share the initialisation ---------------------------------------------------------------------

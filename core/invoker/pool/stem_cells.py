@@ -219,10 +219,9 @@ class StemCells:
             return
         culture.failures = 0
         culture.failure = None
-        if slot.gone or self._closed:
+        if slot.gone:
             self._keeper.remove(slot)
-            if slot.gone:
-                self._died(culture, slot)
+            self._died(culture, slot)
             return
         slot.state = State.PREWARMED
         slot.since = self._clock()
@@ -260,9 +259,7 @@ class StemCells:
             culture.deaths = 1 if now - slot.born >= LAST_RETRY else culture.deaths + 1
             culture.put_off(now, culture.deaths)
         culture.failure = f"{slot.name} ended by itself"
-        logger.warning(
-            "prewarmed container %s ended by itself, next start in %g s", slot.name, culture.retry_at - now
-        )
+        logger.warning("prewarmed container %s ended by itself, next start in %g s", slot.name, culture.retry_at - now)
         self._wake.set()
 
     def _skip(self, culture: Culture) -> None:

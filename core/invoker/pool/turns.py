@@ -34,6 +34,9 @@ class Turns:
         self._clock = clock
         self._patience = settings.patience
         self._always = settings.scale_out == "always"
+        self._most_starts = settings.parallel_starts
+        self._short = False
+        """What the head of the queue lacks is memory, not its turn to start."""
         self._holding = Holding(self._overdue, clock)
         self._passed_over: dict[Fleet, None] = {}
         """Those that may have a container free and somebody who waits, for the sake of the queue's head."""
@@ -72,7 +75,7 @@ class Turns:
     def may_overtake(self, fleet: Fleet) -> bool:
         """Say whether what is free of a fleet may be used before the head of the queue has got what it needs."""
         head = self.queue.head()
-        if head is None or head.fleet is fleet:
+        if head is None or head.fleet is fleet or not self._short:
             return True
         stuck_since = max(head.since, head.fleet.granted_at)
         return self._clock() - stuck_since < self._patience
@@ -118,11 +121,15 @@ class Turns:
         self._passed_over.pop(fleet, None)
 
     def _container_for(self, head: Waiter) -> Slot | None:
-        """Return a container of its own for the head of the queue: a stem cell, or memory and a name."""
+        """Return a container of its own for the head of the queue: a stem cell, or memory, a name, and its turn."""
         fleet, containers = head.fleet, self.containers
         slot = containers.stem_cells.take(head.executable.runtime, fleet.memory)
         if slot is None:
+            self._short = False
+            if containers.creating >= self._most_starts:
+                return None
             if not containers.reserve(fleet.memory):
+                self._short = True
                 return None
             containers.stem_cells.missed(head.executable.runtime, fleet.memory)
             slot = containers.starter.slot_for(head.executable, head.request)
@@ -147,7 +154,7 @@ class Turns:
         self.queue.join(waiter)
         self.serve()
         if waiter in self.queue:
-            self.waits[WaitReason.MEMORY] += 1
+            self.waits[WaitReason.MEMORY if self._short else WaitReason.STARTS] += 1
 
     def _thinks_better(self, head: Waiter) -> bool:
         """Have the head wait by choice, if meanwhile others have started containers that serve it sooner."""

@@ -33,6 +33,8 @@ class WaitReason(enum.Enum):
     """A busy container of its function was expected to be free before a new one."""
     MEMORY = "memory"
     """There was no memory for another container."""
+    STARTS = "starts"
+    """As many containers were being created as may be at once."""
 
 
 class ContainerView(msgspec.Struct, frozen=True, kw_only=True):

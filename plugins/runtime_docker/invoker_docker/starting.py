@@ -80,7 +80,7 @@ class Starter:
         engine = self._site.engine
         tentative = _TentativeOutput(output)
         try:
-            limit = self._settings.inspect_timeout
+            limit = self._settings.start_timeout  # podman does half of the start here
             container.listen(await attached(engine, identifier, tentative, container.output_ended, timeout=limit))
             await engine.start(identifier)
             container.begin(await engine.inspect(identifier), self._settings.network)

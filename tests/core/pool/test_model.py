@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from invoker.config import Seconds
 from invoker.entities.runtimes import StemCell
 from invoker.pool.fleet import Fleet
 from invoker.pool.slot import Slot, State
@@ -14,7 +15,7 @@ from tests.core.pool.model import FUNCTIONS, Activation, PlayedRuntime, Step
 from tests.core.pool.simulation import SimulatedLoop
 from tests.core.pool.workshop import MB, NO_STEM_CELLS, a_pool, with_stem_cells
 
-PATIENCE = 10.0
+PATIENCE = 1.0
 ANY = st.integers(0, 999)
 """Which of several; shrinks to the first."""
 CELLS = with_stem_cells(StemCell(count=1, memory=256 * MB), StemCell(count=1, memory=128 * MB))
@@ -35,9 +36,14 @@ class PoolMachine(RuleBasedStateMachine):
         self.activations: list[Activation] = []
         self.count = 0
 
-    @initialize(memory=st.sampled_from([512, 768, 1280]), cells=st.booleans(), always=st.booleans())
-    def open(self, *, memory: int, cells: bool, always: bool) -> None:
-        self.memory = memory * MB
+    @initialize(
+        memory=st.sampled_from([512, 768, 1280]),
+        cells=st.booleans(),
+        always=st.booleans(),
+        starts=st.sampled_from([1, 2, 100]),
+    )
+    def open(self, *, memory: int, cells: bool, always: bool, starts: int) -> None:
+        self.memory, self.starts = memory * MB, starts
         self.may_leave = asyncio.Event()
         opening = a_pool(
             self.runtime,  # type: ignore[arg-type]
@@ -45,6 +51,8 @@ class PoolMachine(RuleBasedStateMachine):
             runtimes=CELLS if cells else NO_STEM_CELLS,
             concurrency=3,
             scale_out="always" if always else "expected",
+            parallel_starts=starts,
+            patience=Seconds(PATIENCE),
         )
 
         async def live() -> None:
@@ -140,6 +148,8 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.pool.memory_used == self.runtime.memory <= self.memory
 
     def _every_share_is_somebodys(self) -> None:
+        creating = sum(slot.container is None and slot.fleet is not None for slot in self.pool.containers.starter)
+        assert creating == self.pool.containers.creating <= self.starts
         for shell in self.runtime.shells:
             if shell.function is not None:
                 assert len(shell.users) <= FUNCTIONS[shell.function].concurrency
@@ -172,7 +182,9 @@ class PoolMachine(RuleBasedStateMachine):
                 if waiter.reason is None:
                     assert fleet.slots
                     assert waiter.overdue >= now
-        if head is not None:
+        if head is None:
+            assert not self.pool._turns._passed_over
+        else:
             self._check_room(head.fleet)
         assert self.pool.waiting == sum(one.waits for one in self.activations) - self._granted()
 
@@ -223,8 +235,10 @@ class PoolMachine(RuleBasedStateMachine):
         return list(self.pool.containers.starter)
 
     def _check_room(self, fleet: Fleet) -> None:
-        """Whoever is first in the queue: there is no memory, and either some is coming or none can be made."""
+        """Whoever is first in the queue: others start, or there is no memory, and some is coming or none can be made."""
         containers = self.pool.containers
+        if containers.creating >= self.starts:
+            return
         free = self.memory - self.pool.memory_used
         coming = sum(slot.memory for slot in self._slots() if slot.state is State.REMOVING)
         could_come = containers.shelf.memory + containers.stem_cells.memory

@@ -5,12 +5,13 @@ import asyncio
 import pytest
 
 from invoker.config import Seconds
+from invoker.entities.runtimes import StemCell
 from invoker.pool import Pool
 from invoker.pool.slot import State
 from invoker.pool.view import StartReason, WaitReason
 from tests.core.pool.holders import Holder, release_all, run, use, waiting
 from tests.core.pool.simulation import idle, simulated
-from tests.core.pool.workshop import Workshop, a_pool
+from tests.core.pool.workshop import MB, Workshop, a_pool, with_stem_cells
 
 INSTANT = 0.001
 PLENTY = 128 * 256
@@ -41,7 +42,7 @@ async def test_a_burst_of_instant_activations_waits_for_warm_containers() -> Non
         took = await burst(pool, 64, seconds=INSTANT)
 
     assert workshop.created == 4
-    assert pool.waits == {WaitReason.SOONER: 60, WaitReason.MEMORY: 0}
+    assert pool.waits == {WaitReason.SOONER: 60, WaitReason.MEMORY: 0, WaitReason.STARTS: 0}
     assert took == pytest.approx(16 * INSTANT, rel=0.01)
 
 
@@ -127,7 +128,7 @@ async def test_who_waited_too_long_in_a_crowd_doubles_the_containers_each_time()
 async def test_who_waits_for_a_container_that_goes_away_starts_one_at_once(end: str) -> None:
     workshop = Workshop(start=0.1)
     async with a_pool(workshop, memory=PLENTY) as pool:
-        await warmed(pool, 1)
+        await warmed(pool, 1, seconds=0.02)  # two of them are worth waiting for, three are not
         busy = Holder(pool, keep=False)
         await idle()
         first, second = Holder(pool), Holder(pool)
@@ -255,3 +256,42 @@ async def test_nothing_is_left_of_a_wait_that_ended_otherwise() -> None:
 
     assert (workshop.created, pool.waiting) == (1, 0)
     assert pool.starts[StartReason.OVERDUE] == 0
+
+
+@simulated
+async def test_who_has_less_patience_is_looked_at_first() -> None:
+    """One timer for all: a start of the first function takes ten seconds."""
+    workshop = Workshop()
+    async with a_pool(workshop, memory=PLENTY) as pool:
+        for name, start in (("slow", 10.0), ("quick", 0.1)):
+            workshop.start = start
+            for _ in range(8):
+                await run(pool, name, seconds=INSTANT)
+        busy = [Holder(pool, name) for name in ("slow", "quick")]
+        await idle()
+        patient = [Holder(pool, "slow"), Holder(pool, "quick")]
+        await waiting(pool, 2)
+
+        await asyncio.sleep(0.2)
+
+        assert (pool.waiting, pool.count(State.STARTING)) == (1, 1)
+        await asyncio.sleep(20)
+        assert [holder.reason for holder in patient] == [StartReason.OVERDUE] * 2
+        await release_all(*busy, *patient)
+
+
+@simulated
+async def test_what_is_initialised_in_a_stem_cell_or_cold_says_nothing_of_how_long_a_share_is_kept() -> None:
+    cells = with_stem_cells(StemCell(count=1, memory=256 * MB))
+    async with a_pool(Workshop(start=0.1), memory=PLENTY, runtimes=cells) as pool:
+        await asyncio.sleep(1)
+        await run(pool, "prewarmed", seconds=1)
+        await run(pool, "cold", seconds=1, memory=128)
+        (prewarmed, cold) = pool.view().functions
+        before = [(one.hold, one.start) for one in (prewarmed, cold)]
+        await run(pool, "cold", seconds=2, memory=128)
+        (_, cold) = pool.view().functions
+
+    assert before == [(None, None), (None, pytest.approx(0.1))]
+    assert cold.hold == pytest.approx(2)
+    assert pool.containers.typical_start == pytest.approx(0.1)

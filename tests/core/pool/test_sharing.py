@@ -239,15 +239,15 @@ async def test_who_waits_by_choice_shares_the_container_that_an_impatient_one_st
     workshop = Workshop(start=0.1)
     async with a_pool(workshop, concurrency=3, memory=2048) as pool:
         for _ in range(3):
-            await release_all(*users(pool, 3))
-        busy = users(pool, 3)
+            await release_all(*users(pool, 6))
+        busy = users(pool, 6)
         await idle()
         patient = users(pool, 3)
         await waiting(pool, 3)
 
         await asyncio.sleep(1)
 
-        assert workshop.created == 2
+        assert workshop.created == 3
         assert [holder.warm for holder in patient] == [False, True, True]
         await release_all(*busy, *patient)
 

@@ -18,6 +18,8 @@ from invoker_attached_logs.follower import AttachedLogs
 
 MB = 1 << 20
 NO_STEM_CELLS = Runtimes([])
+DEFAULTS: dict[str, Any] = {"patience": Seconds(10), "parallel_starts": 1000}
+"""Starts are bounded where that is what is tested."""
 
 
 class Shell:
@@ -141,7 +143,7 @@ async def a_pool(
     async with container_pool(
         workshop,
         AttachedLogs("openwhisk"),
-        PoolSettings(**({"memory": ByteSize(memory * MB), "patience": Seconds(10)} | settings)),
+        PoolSettings(**(DEFAULTS | {"memory": ByteSize(memory * MB)} | settings)),
         node=NodeSettings(id=7),
         limits=LimitsSettings(max_concurrency=concurrency),
         runtimes=runtimes,

@@ -1,4 +1,4 @@
-"""A container engine, past the invoker: what there is on it of one identity, and what can be done to that from outside."""
+"""A container engine, past the invoker: what there is on it of one identity, and what can be done to that."""
 
 import asyncio
 import http.client

@@ -10,6 +10,13 @@ from tests.end_to_end.functions import nodejs, python
 from tests.end_to_end.program import Running, annotations_of
 from tests.plugins.runtime_process.proxies.proxy import packed
 
+ABNORMAL_RUN = "The action did not produce a valid response and exited unexpectedly."
+ABNORMAL_INIT = "The action did not initialize and exited unexpectedly."
+BOOM = "An error has occurred (see logs for details): ValueError: boom"
+NOT_INITIALISED = "Initialization has failed due to: "
+NO_MODULE = f"{NOT_INITIALISED}ModuleNotFoundError: No module named 'no_such_module'"
+NO_MODULE_NODEJS = f"{NOT_INITIALISED}Error: Cannot find module 'no-such-module'\nRequire stack:\n- /tmp/index.js"
+LATE = "The action exceeded its time limits of 300 milliseconds."
 WARNING = "stderr: The action did not initialize or run as expected. Log data might be missing."
 
 GREETS = """
@@ -84,9 +91,9 @@ async def test_a_cold_start_and_a_warm_one(program: Running, language: str) -> N
 async def test_what_it_prints_is_in_the_record_line_by_line(program: Running, language: str) -> None:
     ends = [await invoke(program, f"greets-{language}", namespace="logs") for _ in range(2)]
 
-    héllo = "héllo \ufffd " if language == "python" else "héllo "
-    first = (1 << 16) - len(héllo.encode("utf-8").replace(b"\xef\xbf\xbd", b"\xff"))
-    long = [f"stdout: {héllo}{'x' * first}", f"stdout: {'x' * (70000 - first)}"]
+    hello = "héllo \ufffd " if language == "python" else "héllo "
+    first = (1 << 16) - len(hello.encode("utf-8").replace(b"\xef\xbf\xbd", b"\xff"))
+    long = [f"stdout: {hello}{'x' * first}", f"stdout: {'x' * (70000 - first)}"]
     wanted = ["stdout: to stdout", *long], ["stderr: to stderr"]
     for end, before in zip(ends, ([f"stdout: initialised as /guest/greets-{language}"], []), strict=True):
         streams = [[line for line in end.logs if line.startswith(name)] for name in ("stdout", "stderr")]
@@ -100,12 +107,6 @@ async def test_an_archive_is_unpacked_and_run(program: Running, language: str) -
     assert (ended.status, ended.result, ended.logs) == (0, {"got": [1, "text"]}, [])
 
 
-ABNORMAL_RUN = "The action did not produce a valid response and exited unexpectedly."
-ABNORMAL_INIT = "The action did not initialize and exited unexpectedly."
-BOOM = "An error has occurred (see logs for details): ValueError: boom"
-NO_MODULE = "Initialization has failed due to: ModuleNotFoundError: No module named 'no_such_module'"
-
-
 @pytest.mark.parametrize(
     ("name", "status", "error", "first"),
     [
@@ -114,8 +115,10 @@ NO_MODULE = "Initialization has failed due to: ModuleNotFoundError: No module na
         ("fails-to-import", 2, NO_MODULE, "stdout: begins"),
         ("exits-in-init", 2, ABNORMAL_INIT, "stdout: leaves"),
         ("exits-in-run", 2, ABNORMAL_RUN, "stdout: leaves"),
-        ("hangs", 2, "The action exceeded its time limits of 300 milliseconds.", "stdout: begins"),
-        ("takes-its-time", 2, "The action exceeded its time limits of 300 milliseconds.", WARNING),
+        ("fails-to-load", 2, NO_MODULE_NODEJS, "stdout: begins"),
+        ("hangs", 2, LATE, "stdout: begins"),
+        ("takes-its-time", 2, LATE, WARNING),
+        ("hangs-in-init", 2, f"{LATE[:-1]} during initialization.", "stdout: begins"),
     ],
 )
 async def test_a_failure_is_answered_recorded_and_explained(
@@ -126,3 +129,21 @@ async def test_a_failure_is_answered_recorded_and_explained(
     assert (ended.status, ended.result) == (status, {"error": error})
     assert ended.logs[0] == first
     assert (ended.logs[-1] == WARNING) == (status == 2)
+
+
+async def test_it_sees_what_an_action_is_told_and_nothing_of_the_invokers(program: Running) -> None:
+    ended = await invoke(program, "sees-itself", namespace="teller")
+
+    told = {name: text for name, text in ended.result.items() if name.startswith("__OW_")}
+    assert told.pop("__OW_DEADLINE").isdigit()
+    assert told.pop("__OW_TRANSACTION_ID")
+    assert told.pop("__OW_API_KEY").count(":") == 1
+    assert told == {
+        "__OW_API_HOST": "https://example.org",
+        "__OW_NAMESPACE": "teller",
+        "__OW_ACTION_NAME": "/guest/sees-itself",
+        "__OW_ACTION_VERSION": "0.0.1",
+        "__OW_ACTIVATION_ID": ended.record["activationId"],
+    }
+    assert ended.result.keys() - told.keys() >= {"HOME", "PATH", "LANG", "HOSTNAME"}
+    assert not [name for name in ended.result if name.startswith("INVOKER")]

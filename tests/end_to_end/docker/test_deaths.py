@@ -1,4 +1,4 @@
-"""Containers that are killed from outside, in every state they can be in: what their activations end as, what is left."""
+"""Containers that are killed from outside in every state they can be in: what activations end as, what is left."""
 
 import asyncio
 import os
@@ -40,6 +40,7 @@ def main(args):
     visit(args["place"]).recv(1)
     return {{}}
 """
+PAUSES = ("pool.pause=true", "pool.pause_grace=50 ms")
 WHO = "import os\ndef main(args): return {'host': os.uname().nodename}"
 
 
@@ -154,7 +155,7 @@ async def test_while_it_is_idle_and_the_next_call_is_on_its_way(program: Running
 @pytest.mark.parametrize("how", ["kill", "remove"])
 async def test_while_it_is_paused(own_home: DockerHome, how: str) -> None:
     own_home.put(python("who", WHO))
-    async with running(own_home, "pool.pause=true", "pool.pause_grace=50 ms") as program:
+    async with running(own_home, *PAUSES) as program:
         first = await invoke(program, "who")
         name = first.line["cid"]
         await pool_is(program, lambda view: view["containers"][0]["state"] == "paused")
@@ -168,7 +169,7 @@ async def test_while_it_is_paused(own_home: DockerHome, how: str) -> None:
 
 async def test_while_it_is_paused_so_that_it_dies_as_it_is_resumed(own_home: DockerHome) -> None:
     own_home.put(python("who", WHO))
-    async with running(own_home, "pool.pause=true", "pool.pause_grace=50 ms") as program:
+    async with running(own_home, *PAUSES) as program:
         first = await invoke(program, "who")
         await pool_is(program, lambda view: view["containers"][0]["state"] == "paused")
         state = await asyncio.to_thread(own_home.engine.inspect, first.line["cid"])
@@ -184,7 +185,7 @@ async def test_while_it_is_paused_so_that_it_dies_as_it_is_resumed(own_home: Doc
 async def test_while_it_is_being_paused(own_home: DockerHome) -> None:
     own_home.put(python("who", WHO))
     async with troubled(own_home.engine.url) as socket:
-        async with running(own_home, f"docker.url={socket.url}", "pool.pause=true", "pool.pause_grace=50 ms") as program:
+        async with running(own_home, f"docker.url={socket.url}", *PAUSES) as program:
             with socket.holding("POST .*/pause") as hold:
                 first = await invoke(program, "who")
                 await hold.reached()
@@ -195,6 +196,23 @@ async def test_while_it_is_being_paused(own_home: DockerHome) -> None:
             assert second.result["host"] != first.result["host"]
             assert second.line["coldStart"] == "died"
             await settled(program, own_home.engine)
+
+
+async def test_while_it_is_being_resumed(own_home: DockerHome) -> None:
+    own_home.put(python("who", WHO))
+    async with troubled(own_home.engine.url) as socket:
+        async with running(own_home, f"docker.url={socket.url}", *PAUSES) as program:
+            first = await invoke(program, "who")
+            await pool_is(program, lambda view: view["containers"][0]["state"] == "paused")
+            with socket.holding("POST .*/unpause") as hold:
+                invocation = asyncio.create_task(invoke(program, "who"))
+                await hold.reached()
+                await asyncio.to_thread(own_home.engine.kill, first.line["cid"])
+            second = await invocation
+
+            assert (second.status, second.line["coldStart"]) == (0, "moved")
+            assert second.result["host"] != first.result["host"]
+            await unharmed(program, own_home.engine)
 
 
 async def test_before_it_is_started(own_home: DockerHome) -> None:
@@ -209,4 +227,3 @@ async def test_before_it_is_started(own_home: DockerHome) -> None:
         assert (ended.result, ended.logs) == ({"fine": True}, []), "it was created once more"
         assert container_of(await settled(program, own_home.engine), "fine")["name"] == name
         await unharmed(program, own_home.engine)
-

@@ -202,7 +202,10 @@ async def test_output(program: Running, home: DockerHome) -> None:
 
     limit = 10 * MB
     assert flood.result == again.result, "the container is kept"
-    assert flood.logs[-1] == f"stderr: Logs were truncated because the total bytes size exceeds the limit of {limit} bytes."
+    assert (
+        flood.logs[-1]
+        == f"stderr: Logs were truncated because the total bytes size exceeds the limit of {limit} bytes."
+    )
     assert sum(len(line) for line in flood.record["logs"][:-1]) == limit // 138 * 138
     assert set(flood.logs[:-1]) == {"stdout: " + "x" * 99}
     assert set(again.logs) == {"stdout: " + "x" * 99}

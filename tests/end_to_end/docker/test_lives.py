@@ -49,7 +49,10 @@ async def ended(program: Running) -> int:
 async def leaves_three(home: DockerHome) -> set[str]:
     """Kill an invoker that has a container at work, one that is idle, and one that is paused; return their names."""
     home.put(python("waits", WAITS), python("paused", "def main(args): return {}"))
-    async with running(home, "pool.pause=true", "pool.pause_grace=1 s", code=KILLED) as program, home.meeting() as place:
+    async with (
+        running(home, "pool.pause=true", "pool.pause_grace=1 s", code=KILLED) as program,
+        home.meeting() as place,
+    ):
         paused = await invoke(program, "paused")
         await pool_is(program, lambda view: container_of(view, "paused")["state"] == "paused")
         async with connected(program.data) as caller:
@@ -146,7 +149,9 @@ async def test_whenever_an_invoker_is_killed_the_next_one_goes_on(own_home: Dock
         async with running(own_home, *settings, code=KILLED) as program:
             await settled(program, own_home.engine)  # nothing is left of the life before
             with own_home.engine.events() as events:
-                clients = [asyncio.create_task(asks(program, names[number:] + names[:number])) for number in range(CLIENTS)]
+                clients = [
+                    asyncio.create_task(asks(program, names[number:] + names[:number])) for number in range(CLIENTS)
+                ]
                 await asyncio.to_thread(events.wait, lambda _, n=moment: len(events.lines) >= n, 30)
                 program.signal(signal.SIGKILL)
                 await ended(program)

@@ -1,4 +1,4 @@
-"""What becomes of containers between activations: paused and resumed, prewarmed, shared, evicted; as `GET /pool` shows it."""
+"""What becomes of containers between activations: paused, prewarmed, shared, evicted; as `GET /pool` shows it."""
 
 import asyncio
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from tests.end_to_end.docker.place import MB, VISIT, DockerHome, container_of, invoke, pool, pool_is, running, settled
 from tests.end_to_end.functions import nodejs, python
 from tests.end_to_end.program import Running
+from tests.services.troubled_socket import troubled
 
 WHO = """
 import os
@@ -16,6 +17,7 @@ def main(args):
     print("run", count)
     return {"host": os.uname().nodename, "count": count}
 """
+PAUSES = ("pool.pause=true", "pool.pause_grace=50 ms")
 WAITS = f"""{VISIT}
 def main(args):
     visit(args["place"]).recv(1)
@@ -50,7 +52,7 @@ async def paused(program: Running, action: str) -> str:
 async def test_a_container_is_paused_and_goes_on_where_it_was(own_home: DockerHome) -> None:
     own_home.put(python("who", WHO))
 
-    async with running(own_home, "pool.pause=true", "pool.pause_grace=50 ms") as program:
+    async with running(own_home, *PAUSES) as program:
         first = await invoke(program, "who")
         for count in (2, 3):
             name = await paused(program, "who")
@@ -68,10 +70,28 @@ async def test_a_container_is_paused_and_goes_on_where_it_was(own_home: DockerHo
     assert own_home.engine.containers() == {}, "a paused container can be removed"
 
 
+async def test_who_comes_while_it_is_being_paused_waits_for_it(own_home: DockerHome) -> None:
+    own_home.put(python("who", WHO))
+
+    async with troubled(own_home.engine.url) as socket:
+        async with running(own_home, f"docker.url={socket.url}", *PAUSES) as program:
+            with socket.holding("POST .*/pause", answer=True) as hold:
+                first = await invoke(program, "who")
+                await hold.reached()
+                pausing = await pool(program)
+                invocation = asyncio.create_task(invoke(program, "who"))
+                await pool_is(program, lambda view: container_of(view, "who")["activations"] == 1)
+            second = await invocation
+
+    assert container_of(pausing, "who")["state"] == "pausing"
+    assert second.result == {"host": first.result["host"], "count": 2}
+    assert second.line["containerType"] == "warm"
+
+
 async def test_a_paused_container_takes_no_time_of_the_processor(own_home: DockerHome) -> None:
     own_home.put(python("burns", BURNS))
 
-    async with running(own_home, "pool.pause=true", "pool.pause_grace=50 ms") as program:
+    async with running(own_home, *PAUSES) as program:
         await invoke(program, "burns")
         name = await paused(program, "burns")
         stats = [await asyncio.to_thread(cpu, own_home, name) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Action proxies that misbehave: what their callers are told, how often they ran, and what becomes of their containers."""
+"""Action proxies that misbehave: what callers are told, how often they ran, and what becomes of their containers."""
 
 import asyncio
 from collections.abc import Iterator

@@ -8,6 +8,7 @@ from invoker.config import Seconds
 from invoker.errors import StartFailed
 from invoker.testing.containers import RecordedOutput
 from invoker_docker.runtime import docker_runtime
+from invoker_docker.upkeep import Upkeep
 from tests.plugins.runtime_docker.places import ECHO, SOON, Place, in_trouble, loaded, run, until
 
 
@@ -158,3 +159,27 @@ async def test_an_engine_that_is_not_there_is_named(docker_place: Place) -> None
     ):
         async with docker_runtime(docker_place.but(url="unix:///nowhere.sock").settings):
             pass
+
+
+async def test_what_breaks_in_the_background_ends_the_runtime_but_leaves_nothing(
+    docker_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def broken(upkeep: Upkeep) -> None:
+        await begun.wait()
+        raise RuntimeError("broken")
+
+    async def live() -> None:
+        async with docker_runtime(docker_place.but(reconcile_interval=SOON).settings) as runtime:
+            await loaded(runtime, docker_place.spec(), ECHO)
+            begun.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(Upkeep, "reconcile", broken)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await live()
+
+    assert caught.group_contains(RuntimeError, match="broken")
+    assert docker_place.containers() == []
