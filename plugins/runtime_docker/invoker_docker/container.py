@@ -13,7 +13,7 @@ from invoker_docker.answers import EngineDown, EngineError
 from invoker_docker.memory import MemoryGauge
 from invoker_docker.output import Attachment
 from invoker_docker.site import Site
-from invoker_docker.state import REMOVED, UNKNOWN, may_be_flagged, read_state
+from invoker_docker.state import REMOVED, UNKNOWN, address_on, may_be_flagged, read_state
 
 PORT: Final = 8080
 LAST_WORDS: Final = 2.0
@@ -71,7 +71,7 @@ class DockerContainer:
             StartFailed: it runs and has no address.
         """
         self._born = asyncio.get_running_loop().time()
-        self._host = _address(inspected, network)
+        self._host = address_on(inspected, network)
         if not self._host and (inspected.get("State") or {}).get("Running"):
             raise StartFailed(f"{self._name} has no address on the network {network}")
         pid = (inspected.get("State") or {}).get("Pid")
@@ -123,6 +123,10 @@ class DockerContainer:
             await self._site.engine.pause(self._id)
         except EngineError as error:
             self._site.health.doubt(error)
+            if isinstance(
+                error, EngineDown
+            ):  # it may be paused now, or in a moment, and would take a request in silence
+                self._shut = True
             if "already paused" not in error.message:
                 raise
 
@@ -192,11 +196,12 @@ class DockerContainer:
     async def _explanation(self) -> ContainerState:
         """Return how it ended; a container whose connection was cut has ended, or is about to, as a rule."""
         self._gauge.look()
-        for question in (self._explained.wait, self.inspect):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS):
-                    await question()
-                    return await self.inspect()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await self._explained.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                return await self.inspect()
         return UNKNOWN
 
     async def _examine(self) -> None:
@@ -239,10 +244,3 @@ class DockerContainer:
         self._shut = True
         for connection in self._connections:
             connection.close()
-
-
-def _address(inspected: Mapping[str, Any], network: str) -> str:
-    """Return the address on a network; IPv6 if there is no other, and empty if there is none."""
-    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
-    on = networks.get(network) or next(iter(networks.values()), None) or {}
-    return str(on.get("IPAddress") or on.get("GlobalIPv6Address") or "")

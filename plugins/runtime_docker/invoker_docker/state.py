@@ -1,4 +1,4 @@
-"""What the engine says of a container's state -> how it is."""
+"""What the engine says of a container -> how it is, and where."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -34,6 +34,13 @@ def read_state(inspected: Mapping[str, Any], gauge: MemoryGauge, limit: int) -> 
 def may_be_flagged(state: ContainerState) -> bool:
     """Whether it was killed and nobody has said why: the engine may learn later than of the end (spec 9.5.5)."""
     return state.exit_code == -SIGKILL and not state.memory_exhausted
+
+
+def address_on(inspected: Mapping[str, Any], network: str) -> str:
+    """Return the address on a network; IPv6 if there is no other, and empty if there is none."""
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    on = networks.get(network) or next(iter(networks.values()), None) or {}
+    return str(on.get("IPAddress") or on.get("GlobalIPv6Address") or "")
 
 
 def _exit_code(code: object) -> int | None:

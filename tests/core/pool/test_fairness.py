@@ -4,7 +4,7 @@ import asyncio
 
 from invoker.pool import Pool
 from tests.core.pool.holders import Holder, use, waiting
-from tests.core.pool.simulation import simulated
+from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool, a_task
 
 
@@ -145,3 +145,19 @@ async def test_a_container_handed_to_one_who_is_cancelled_at_that_moment_is_used
 
         await busy.task
         assert (await use(pool), workshop.created) == (True, 1)
+
+
+@simulated
+async def test_who_gives_up_at_the_moment_when_a_container_is_free_is_not_given_it() -> None:
+    async with a_pool(Workshop(), memory=256) as pool:
+        busy = Holder(pool)
+        await idle()
+        first, second = Holder(pool), Holder(pool)
+        await waiting(pool, 2)
+
+        busy.done.set()
+        first.task.cancel()
+        await idle()
+
+        assert (first.has_it.is_set(), second.warm) == (False, True)
+        await second.release()

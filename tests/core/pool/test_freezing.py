@@ -170,3 +170,14 @@ async def test_leaving_removes_what_is_paused(state: State) -> None:
         asyncio.get_running_loop().call_later(1, workshop.pausing.set)
 
     assert (workshop.shells, pool.memory_used) == ([], 0)
+
+
+@simulated
+async def test_leaving_does_not_wait_for_a_pause_that_never_ends() -> None:
+    workshop = Workshop(pausable=True)
+    async with a_pool(workshop) as pool:
+        await use(pool)
+        workshop.pausing.clear()
+        await asyncio.sleep(GRACE)
+
+    assert pool.memory_used == 0

@@ -235,7 +235,7 @@ class PoolMachine(RuleBasedStateMachine):
         return list(self.pool.containers.starter)
 
     def _check_room(self, fleet: Fleet) -> None:
-        """Whoever is first in the queue: others start, or there is no memory, and some is coming or none can be made."""
+        """Whoever is first: as many start as may, or there is no memory, and some is coming or none can be made."""
         containers = self.pool.containers
         if containers.creating >= self.starts:
             return

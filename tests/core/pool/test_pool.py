@@ -30,6 +30,15 @@ async def test_a_container_that_is_not_kept_is_removed() -> None:
 
 
 @simulated
+async def test_a_container_that_was_not_initialised_is_not_kept_whatever_is_said() -> None:
+    async with a_pool(Workshop()) as pool:
+        async with pool.lease(*a_task()) as lease:
+            lease.keep = True
+
+        assert await use(pool) is False
+
+
+@simulated
 async def test_whatever_breaks_in_a_lease_nobody_gets_its_container() -> None:
     workshop = Workshop()
     async with a_pool(workshop) as pool:

@@ -184,35 +184,39 @@ async def test_while_it_is_paused_so_that_it_dies_as_it_is_resumed(own_home: Doc
 
 async def test_while_it_is_being_paused(own_home: DockerHome) -> None:
     own_home.put(python("who", WHO))
-    async with troubled(own_home.engine.url) as socket:
-        async with running(own_home, f"docker.url={socket.url}", *PAUSES) as program:
-            with socket.holding("POST .*/pause") as hold:
-                first = await invoke(program, "who")
-                await hold.reached()
-                await asyncio.to_thread(own_home.engine.kill, first.line["cid"])
-                await pool_is(program, lambda view: view["containers"][0]["state"] == "removing")
-            second = await invoke(program, "who")
+    async with (
+        troubled(own_home.engine.url) as socket,
+        running(own_home, f"docker.url={socket.url}", *PAUSES) as program,
+    ):
+        with socket.holding("POST .*/pause") as hold:
+            first = await invoke(program, "who")
+            await hold.reached()
+            await asyncio.to_thread(own_home.engine.kill, first.line["cid"])
+            await pool_is(program, lambda view: view["containers"][0]["state"] == "removing")
+        second = await invoke(program, "who")
 
-            assert second.result["host"] != first.result["host"]
-            assert second.line["coldStart"] == "died"
-            await settled(program, own_home.engine)
+        assert second.result["host"] != first.result["host"]
+        assert second.line["coldStart"] == "died"
+        await settled(program, own_home.engine)
 
 
 async def test_while_it_is_being_resumed(own_home: DockerHome) -> None:
     own_home.put(python("who", WHO))
-    async with troubled(own_home.engine.url) as socket:
-        async with running(own_home, f"docker.url={socket.url}", *PAUSES) as program:
-            first = await invoke(program, "who")
-            await pool_is(program, lambda view: view["containers"][0]["state"] == "paused")
-            with socket.holding("POST .*/unpause") as hold:
-                invocation = asyncio.create_task(invoke(program, "who"))
-                await hold.reached()
-                await asyncio.to_thread(own_home.engine.kill, first.line["cid"])
-            second = await invocation
+    async with (
+        troubled(own_home.engine.url) as socket,
+        running(own_home, f"docker.url={socket.url}", *PAUSES) as program,
+    ):
+        first = await invoke(program, "who")
+        await pool_is(program, lambda view: view["containers"][0]["state"] == "paused")
+        with socket.holding("POST .*/unpause") as hold:
+            invocation = asyncio.create_task(invoke(program, "who"))
+            await hold.reached()
+            await asyncio.to_thread(own_home.engine.kill, first.line["cid"])
+        second = await invocation
 
-            assert (second.status, second.line["coldStart"]) == (0, "moved")
-            assert second.result["host"] != first.result["host"]
-            await unharmed(program, own_home.engine)
+        assert (second.status, second.line["coldStart"]) == (0, "moved")
+        assert second.result["host"] != first.result["host"]
+        await unharmed(program, own_home.engine)
 
 
 async def test_before_it_is_started(own_home: DockerHome) -> None:

@@ -1,6 +1,5 @@
 """Functions that take more than there is: memory, processes, space, output. Each ends as it should, and alone."""
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.end_to_end.program import Running, annotations_of
 MEMORY = {"error": "The action exhausted its memory and was aborted."}
 ABNORMAL_RUN = {"error": "The action did not produce a valid response and exited unexpectedly."}
 WARNING = "stderr: The action did not initialize or run as expected. Log data might be missing."
+TRUNCATED = "Logs were truncated because the total bytes size exceeds the limit of {} bytes."
 LIMIT = "stderr: The memory limit is 128 MB; the action was stopped after using 128 MB."
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 PROCESSES = 100
@@ -202,10 +202,7 @@ async def test_output(program: Running, home: DockerHome) -> None:
 
     limit = 10 * MB
     assert flood.result == again.result, "the container is kept"
-    assert (
-        flood.logs[-1]
-        == f"stderr: Logs were truncated because the total bytes size exceeds the limit of {limit} bytes."
-    )
+    assert flood.logs[-1] == f"stderr: {TRUNCATED.format(limit)}"
     assert sum(len(line) for line in flood.record["logs"][:-1]) == limit // 138 * 138
     assert set(flood.logs[:-1]) == {"stdout: " + "x" * 99}
     assert set(again.logs) == {"stdout: " + "x" * 99}

@@ -134,7 +134,6 @@ async def test_the_reason_is_in_the_log_for_the_operator(program: Running) -> No
 
     told = f"activation {ended.record['activationId']} did not start: "
     (line,) = (text.removeprefix(told) for text in program.log.messages() if text.startswith(told))
-    assert line.startswith(
-        "the engine lacks the image 'functions-invoker-tests/no-such-image:1' of the kind 'absent:1'"
-    )
+    image = "functions-invoker-tests/no-such-image:1"
+    assert line.startswith(f"the engine lacks the image '{image}' of the kind 'absent:1'")
     assert 'docker.pull = "never" forbids to fetch it' in line

@@ -4,14 +4,12 @@ import asyncio
 import itertools
 import random
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.caller import connected
-from tests.end_to_end.docker.engine import Engine
 from tests.end_to_end.docker.place import (
     MB,
     VISIT,
@@ -49,10 +47,8 @@ async def ended(program: Running) -> int:
 async def leaves_three(home: DockerHome) -> set[str]:
     """Kill an invoker that has a container at work, one that is idle, and one that is paused; return their names."""
     home.put(python("waits", WAITS), python("paused", "def main(args): return {}"))
-    async with (
-        running(home, "pool.pause=true", "pool.pause_grace=1 s", code=KILLED) as program,
-        home.meeting() as place,
-    ):
+    pauses = ("pool.pause=true", "pool.pause_grace=1 s")
+    async with running(home, *pauses, code=KILLED) as program, home.meeting() as place:
         paused = await invoke(program, "paused")
         await pool_is(program, lambda view: container_of(view, "paused")["state"] == "paused")
         async with connected(program.data) as caller:
@@ -107,11 +103,14 @@ async def test_nothing_is_reaped_beside_an_invoker_that_runs(own_home: DockerHom
 
 
 @pytest.fixture
-def neighbours(docker: str, docker_images: Images, tmp_path: Path) -> Iterator[tuple[DockerHome, DockerHome]]:
+def neighbours(docker: str, docker_images: Images, tmp_path: Path) -> tuple[DockerHome, DockerHome]:
     """Two invokers on one engine that have every chance to be mistaken for each other."""
     name = a_name()
-    names = (f"{name}0", name.replace("-", "") + "0")  # without what a container's name can't have, they are the same
-    yield tuple(DockerHome(tmp_path / each, docker, docker_images, each) for each in names)
+    one, other = f"{name}0", f"{name.replace('-', '')}0"  # without what no container's name can have, they are equal
+    return (
+        DockerHome(tmp_path / one, docker, docker_images, one),
+        DockerHome(tmp_path / other, docker, docker_images, other),
+    )
 
 
 async def test_two_invokers_on_one_engine_let_each_other_alone(neighbours: tuple[DockerHome, DockerHome]) -> None:
@@ -149,9 +148,8 @@ async def test_whenever_an_invoker_is_killed_the_next_one_goes_on(own_home: Dock
         async with running(own_home, *settings, code=KILLED) as program:
             await settled(program, own_home.engine)  # nothing is left of the life before
             with own_home.engine.events() as events:
-                clients = [
-                    asyncio.create_task(asks(program, names[number:] + names[:number])) for number in range(CLIENTS)
-                ]
+                orders = [names[number:] + names[:number] for number in range(CLIENTS)]
+                clients = [asyncio.create_task(asks(program, order)) for order in orders]
                 await asyncio.to_thread(events.wait, lambda _, n=moment: len(events.lines) >= n, 30)
                 program.signal(signal.SIGKILL)
                 await ended(program)
@@ -180,7 +178,7 @@ async def test_an_invoker_that_stops_leaves_none_of_many_containers(own_home: Do
         view = await settled(program, own_home.engine)
         program.signal(signal.SIGTERM)
         code = await ended(program)
-        left = Engine(own_home.engine.url, own_home.engine.owner).containers()
+        left = own_home.engine.containers()
 
     assert [end.status for end in ends] == [0] * CROWD
     assert view["used"] == CROWD * 128 * MB

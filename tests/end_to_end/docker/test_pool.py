@@ -73,15 +73,17 @@ async def test_a_container_is_paused_and_goes_on_where_it_was(own_home: DockerHo
 async def test_who_comes_while_it_is_being_paused_waits_for_it(own_home: DockerHome) -> None:
     own_home.put(python("who", WHO))
 
-    async with troubled(own_home.engine.url) as socket:
-        async with running(own_home, f"docker.url={socket.url}", *PAUSES) as program:
-            with socket.holding("POST .*/pause", answer=True) as hold:
-                first = await invoke(program, "who")
-                await hold.reached()
-                pausing = await pool(program)
-                invocation = asyncio.create_task(invoke(program, "who"))
-                await pool_is(program, lambda view: container_of(view, "who")["activations"] == 1)
-            second = await invocation
+    async with (
+        troubled(own_home.engine.url) as socket,
+        running(own_home, f"docker.url={socket.url}", *PAUSES) as program,
+    ):
+        with socket.holding("POST .*/pause", answer=True) as hold:
+            first = await invoke(program, "who")
+            await hold.reached()
+            pausing = await pool(program)
+            invocation = asyncio.create_task(invoke(program, "who"))
+            await pool_is(program, lambda view: container_of(view, "who")["activations"] == 1)
+        second = await invocation
 
     assert container_of(pausing, "who")["state"] == "pausing"
     assert second.result == {"host": first.result["host"], "count": 2}

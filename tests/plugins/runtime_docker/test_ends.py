@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from invoker.config import Seconds
 from invoker.contracts import Container
 from invoker.entities.container import ContainerState
 from invoker.errors import ContainerError, Lost, Unreachable
@@ -216,6 +217,17 @@ async def test_no_connection_outlives_a_pause(docker_place: Place) -> None:
 
         assert before != [None]
         assert paused == [None]
+
+
+async def test_a_container_of_which_nobody_knows_whether_it_is_paused_takes_nothing(docker_place: Place) -> None:
+    async with in_trouble(docker_place, pause_timeout=Seconds(0.2)) as (trouble, runtime):
+        container = await loaded(runtime, docker_place.spec(), ECHO)
+        assert isinstance(container, DockerContainer)
+        with trouble.holding("POST /containers/.*/pause", answer=True), pytest.raises(ContainerError):
+            await container.pause()
+
+        with pytest.raises(Unreachable):
+            await run(container, n=1)
 
 
 async def test_what_has_ended_can_be_neither_paused_nor_resumed(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""What the engine says of a container's end -> what is told of it."""
+"""What the engine says of a container -> what is told of it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from invoker.entities.container import ContainerState
 from invoker_docker.memory import MemoryGauge
-from invoker_docker.state import may_be_flagged, read_state
+from invoker_docker.state import address_on, may_be_flagged, read_state
 
 LIMIT = 128 << 20
 ID = "51b31a85463b"
@@ -15,6 +15,22 @@ ID = "51b31a85463b"
 
 def read(gauge: MemoryGauge | None = None, **state: Any) -> ContainerState:
     return read_state({"State": state}, gauge or MemoryGauge(), LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("networks", "address"),
+    [
+        ({"other": {"IPAddress": "10.0.0.1"}, "ours": {"IPAddress": "10.0.0.2"}}, "10.0.0.2"),
+        ({"ours": {"IPAddress": "", "GlobalIPv6Address": "fd00::2"}}, "fd00::2"),
+        ({"ours": {"IPAddress": "10.0.0.2", "GlobalIPv6Address": "fd00::2"}}, "10.0.0.2"),
+        ({"podman's own word": {"IPAddress": "10.0.0.3"}}, "10.0.0.3"),
+        ({"ours": {"IPAddress": ""}}, ""),
+        ({}, ""),
+        (None, ""),
+    ],
+)
+def test_a_containers_address_is_that_on_our_network(networks: Any, address: str) -> None:
+    assert address_on({"NetworkSettings": {"Networks": networks}}, "ours") == address
 
 
 @pytest.mark.parametrize(
