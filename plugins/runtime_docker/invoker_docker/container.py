@@ -123,10 +123,8 @@ class DockerContainer:
             await self._site.engine.pause(self._id)
         except EngineError as error:
             self._site.health.doubt(error)
-            if isinstance(
-                error, EngineDown
-            ):  # it may be paused now, or in a moment, and would take a request in silence
-                self._shut = True
+            if isinstance(error, EngineDown):
+                self._shut = True  # it may be paused now, or in a moment, and would take a request without a word
             if "already paused" not in error.message:
                 raise
 
@@ -189,7 +187,7 @@ class DockerContainer:
         newborn = not self._reached and asyncio.get_running_loop().time() - self._born < YOUNG
         if self._removal is None and newborn:
             state = await self._explanation()
-            if not state.running:
+            if state.known and not state.running:
                 return Lost(state)
         return Unreachable(f"the container {self._name} has ended, or is being removed")
 

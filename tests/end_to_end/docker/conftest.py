@@ -1,20 +1,28 @@
 """The engine, the images, and a place for each module or test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.docker.engine import Engine
 from tests.end_to_end.docker.odd_images import odd_images
-from tests.end_to_end.docker.place import DockerHome
+from tests.end_to_end.docker.place import NETWORK, DockerHome
 from tests.services.docker import docker  # noqa: F401 (pytest finds it here)
 from tests.services.images import Images, docker_images  # noqa: F401 (pytest finds it here)
 
-MakeHome = Callable[..., DockerHome]
+
+@pytest.fixture(scope="session")
+def network(docker: str) -> Iterator[None]:  # noqa: F811 (the fixture)
+    """The network of all invokers here, which outlives them: removed at last, unless somebody else is using it."""
+    yield
+    Engine(docker, "").asked("DELETE", f"/networks/{NETWORK}")
 
 
 @pytest.fixture(scope="module")
-def home(docker: str, docker_images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHome]:  # noqa: F811 (the fixtures)
+def home(
+    network: None, docker: str, docker_images: Images, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DockerHome]:  # noqa: F811 (the fixtures)
     """The place that all tests of a module share; nothing on the engine outlives it."""
     home = DockerHome(tmp_path_factory.mktemp("home"), docker, docker_images)
     yield home
@@ -22,7 +30,7 @@ def home(docker: str, docker_images: Images, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def own_home(docker: str, docker_images: Images, tmp_path: Path) -> Iterator[DockerHome]:  # noqa: F811 (the fixtures)
+def own_home(network: None, docker: str, docker_images: Images, tmp_path: Path) -> Iterator[DockerHome]:  # noqa: F811 (the fixtures)
     """A place for one test; nothing on the engine outlives it."""
     home = DockerHome(tmp_path, docker, docker_images)
     yield home

@@ -248,3 +248,20 @@ async def test_what_has_ended_can_be_neither_paused_nor_resumed(place: Place) ->
 async def until_ended(container: Container) -> None:
     while (await container.inspect()).running:
         pass
+
+
+async def test_what_was_not_sent_while_the_engine_is_down_may_be_sent_elsewhere(
+    docker_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invoker_docker.container.LAST_WORDS", 0.2)
+    output = RecordedOutput()
+    async with in_trouble(docker_place) as (trouble, runtime):
+        container = await runtime.create(docker_place.spec(), output)
+
+        trouble.die()
+        await output.ends()
+
+        with pytest.raises(Unreachable):
+            await run(container, n=1)
+        trouble.refusing = False
+        await until(lambda: not runtime.faults())
