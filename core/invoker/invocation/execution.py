@@ -22,8 +22,8 @@ logger = logging.getLogger("invoker.invocation")
 _UNHEALTHY = 503
 """The proxy did not take the call: another container may (spec 9.8, T53)."""
 
-_AFTER_DEATH = 0.1
-"""Seconds in which the output of a container that was killed is read to its end."""
+_LAST_WORDS = 0.1
+"""Seconds of silence after which a function that failed has said all: why, as a rule. Engines pass it on late."""
 
 
 class Execution:
@@ -128,7 +128,8 @@ class Execution:
             return lease.end_logs(expected=False, failed=False)
         expected = executable.runtime.sentinelled_logs and not failed
         if not executable.runtime.sentinelled_logs or failed:  # what has arrived counts, and what is on its way
-            await lease.follower.settled(_AFTER_DEATH if dead else self._logs.combine_wait)
+            says_why = dead or (failed and not running.timed_out)
+            await lease.follower.settled(_LAST_WORDS if says_why else self._logs.combine_wait)
         elif running.telling.may_split:
             if not await lease.follower.settled(self._logs.combine_wait):
                 await running.telling.result(running.activation(outcome))

@@ -32,8 +32,8 @@ def averaged(average: float | None, observed: float, bounds: Bounds) -> float:
 def expected_wait(*, hold: float, ahead: int, ready: int, coming: int, left: float) -> float:
     """Return how long one more activation is expected to wait for a share of a container.
 
-    `hold` is how long each keeps its share; `ahead` are those who wait already. `ready` shares are all lent now and come
-    free one after the other. So do `coming` ones, from `left` seconds on, for those who start them or joined have them.
+    `hold` is how long each keeps its share; `ahead` are those who wait already. `ready` shares are all lent now and
+    come free one after the other. So do `coming` ones from `left` seconds on: whoever starts or joined them is first.
     """
     work = hold * (ahead + 1)
     if ready and (not coming or work / ready <= left):

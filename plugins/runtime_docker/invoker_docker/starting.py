@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec
-from invoker.errors import StartFailed
+from invoker.errors import SettingsError, StartFailed
 from invoker_docker.answers import EngineDown, EngineError
 from invoker_docker.container import DockerContainer
 from invoker_docker.creation import create_request
@@ -69,6 +69,8 @@ class Starter:
             return await self._attempt(spec, output)
         except EngineError as error:
             raise self._failure(error, spec) from error
+        except SettingsError as error:  # another network has taken its place meanwhile
+            raise StartFailed(str(error)) from error
 
     def _failure(self, error: EngineError, spec: ContainerSpec) -> StartFailed:
         self._site.health.doubt(error)

@@ -103,8 +103,10 @@ async def a_line(
     recording: RecordingSettings | None = None,
     observers: Callable[[Activation], None] | None = None,
     intake: IntakeSettings | None = None,
+    limits: LimitsSettings | None = None,
+    pool_settings: PoolSettings | None = None,
 ) -> AsyncIterator[Line]:
-    limits, pool_settings = LimitsSettings(), PoolSettings()
+    limits, pool_settings = limits or LimitsSettings(), pool_settings or PoolSettings()
     settings = recording or RecordingSettings()
     recorder = Recorder(MemoryActivations(), settings)
     outcomes = Outcomes(compat)

@@ -3,7 +3,8 @@
 import asyncio
 
 from invoker.pool import Pool
-from tests.core.pool.holders import Holder, use, waiting
+from invoker.pool.view import StartReason
+from tests.core.pool.holders import Holder, release_all, use, waiting
 from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool, a_task
 
@@ -161,3 +162,22 @@ async def test_who_gives_up_at_the_moment_when_a_container_is_free_is_not_given_
 
         assert (first.has_it.is_set(), second.warm) == (False, True)
         await second.release()
+
+
+@simulated
+async def test_who_moved_and_waits_for_memory_still_does_when_its_function_loses_a_container() -> None:
+    workshop = Workshop()
+    async with a_pool(workshop) as pool:
+        ours, busy = Holder(pool), Holder(pool, "busy", keep=False)
+        await idle()
+        moved = Holder(pool, moved=True)
+        await waiting(pool, 1)
+        workshop.removing.clear()
+        workshop.shells[0].die()
+        await idle()
+        await busy.release()
+        workshop.removing.set()
+        await moved.has_it.wait()
+
+        assert moved.reason is StartReason.MOVED
+        await release_all(ours, moved)

@@ -53,6 +53,8 @@ class PoolMachine(RuleBasedStateMachine):
             scale_out="always" if always else "expected",
             parallel_starts=starts,
             patience=Seconds(PATIENCE),
+            pause_grace=Seconds(0.2),
+            idle_timeout=Seconds(15),
         )
 
         async def live() -> None:
@@ -73,6 +75,16 @@ class PoolMachine(RuleBasedStateMachine):
 
         self.loop.run_until_complete(begin())
         self.loop.run_until_idle()
+
+    @rule(function=st.sampled_from(sorted(FUNCTIONS)), times=st.integers(1, 3))
+    def have_a_quiet_time(self, function: str, times: int) -> None:
+        """All that is under way ends well, and then a few activations, one after the other."""
+        for _ in range(times):
+            while self._finish_something(rest=False):
+                pass
+            self.invoke(function, 1)
+        while self._finish_something(rest=False):
+            pass
 
     @precondition(lambda self: any(one.init or one.run for one in self.activations))
     @rule(which=ANY, good=st.sampled_from([True, True, True, False]))
@@ -119,7 +131,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.loop.call_soon(self.loop.call_soon, victim.task.cancel)
         self.loop.run_until_idle()
 
-    @rule(seconds=st.sampled_from([0.05, 0.2, 1.0, 11.0, 15.0, 700.0]))
+    @rule(seconds=st.sampled_from([0.01, 0.05, 0.3, 0.3, 1.1, 20.0]))
     def wait(self, seconds: float) -> None:
         self.loop.run_until_complete(asyncio.sleep(seconds))
         self.loop.run_until_idle()
@@ -214,10 +226,10 @@ class PoolMachine(RuleBasedStateMachine):
             one_of(steps, which).set_result(good)
             self.loop.run_until_idle()
 
-    def _finish_something(self) -> bool:
-        """Have whatever is under way end well; return whether there was anything."""
+    def _finish_something(self, *, rest: bool = True) -> bool:
+        """Have whatever is under way end well, pauses only if all come to `rest`; return whether there was anything."""
         runtime = self.runtime
-        steps: list[Step] = runtime.creations + runtime.removals + runtime.pauses + runtime.resumptions
+        steps: list[Step] = runtime.creations + runtime.removals + runtime.resumptions + rest * runtime.pauses
         futures = [step.end for step in steps]
         futures += [step for one in self.activations for step in (one.init, one.run) if step and not step.done()]
         for future in futures:

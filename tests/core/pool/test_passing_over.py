@@ -48,7 +48,7 @@ async def test_who_was_passed_over_is_served_when_the_head_is_no_more(end: str) 
         await idle()
 
         assert passed_over == (1, False, 1)
-        assert patient.warm
+        assert (patient.warm, pool._turns._passed_over) == (True, {})
         await patient.release()
         await (stuck if end == "served" else busy).release()
 

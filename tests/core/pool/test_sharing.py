@@ -245,7 +245,9 @@ async def test_who_waits_by_choice_shares_the_container_that_an_impatient_one_st
         patient = users(pool, 3)
         await waiting(pool, 3)
 
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.126)
+        await waiting(pool, 0)
+        await asyncio.sleep(0.1)
 
         assert workshop.created == 3
         assert [holder.warm for holder in patient] == [False, True, True]

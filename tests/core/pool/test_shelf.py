@@ -73,3 +73,21 @@ def test_one_in_the_middle_can_be_discarded() -> None:
     shelf.discard(slots[1])
 
     assert (list(shelf), fleet.idle) == ([slots[0], slots[2]], [slots[0], slots[2]])
+
+
+def test_a_share_of_what_is_in_use_comes_before_what_is_idle_and_that_before_what_is_starting() -> None:
+    shelf, fleet = Shelf(), a_fleet()
+    starting, ready, idle = a_slot(fleet), a_slot(fleet), a_slot(fleet)
+    ready.initialised = idle.initialised = True
+    fleet.spare[starting] = fleet.spare[ready] = None
+    shelf.put(idle)
+
+    seen = [fleet.free()]
+    del fleet.spare[ready]
+    seen.append(fleet.free())
+    shelf.discard(idle)
+    seen.append(fleet.free())
+    del fleet.spare[starting]
+    seen.append(fleet.free())
+
+    assert seen == [ready, idle, starting, None]

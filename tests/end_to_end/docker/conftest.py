@@ -13,26 +13,24 @@ from tests.services.images import Images, docker_images  # noqa: F401 (pytest fi
 
 
 @pytest.fixture(scope="session")
-def network(docker: str) -> Iterator[None]:  # noqa: F811 (the fixture)
-    """The network of all invokers here, which outlives them: removed at last, unless somebody else is using it."""
-    yield
+def engine_url(docker: str) -> Iterator[str]:  # noqa: F811 (the fixture)
+    """The engine, which in the end loses the network that outlives all invokers here, unless somebody else uses it."""
+    yield docker
     Engine(docker, "").asked("DELETE", f"/networks/{NETWORK}")
 
 
 @pytest.fixture(scope="module")
-def home(
-    network: None, docker: str, docker_images: Images, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DockerHome]:  # noqa: F811 (the fixtures)
+def home(engine_url: str, docker_images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerHome]:  # noqa: F811 (the fixture)
     """The place that all tests of a module share; nothing on the engine outlives it."""
-    home = DockerHome(tmp_path_factory.mktemp("home"), docker, docker_images)
+    home = DockerHome(tmp_path_factory.mktemp("home"), engine_url, docker_images)
     yield home
     assert home.engine.containers() == {}
 
 
 @pytest.fixture
-def own_home(network: None, docker: str, docker_images: Images, tmp_path: Path) -> Iterator[DockerHome]:  # noqa: F811 (the fixtures)
+def own_home(engine_url: str, docker_images: Images, tmp_path: Path) -> Iterator[DockerHome]:  # noqa: F811 (the fixture)
     """A place for one test; nothing on the engine outlives it."""
-    home = DockerHome(tmp_path, docker, docker_images)
+    home = DockerHome(tmp_path, engine_url, docker_images)
     yield home
     assert home.engine.containers() == {}
 

@@ -32,20 +32,23 @@ def image(engine_url: str, absent: Callable[[str], None]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def network_on(engine: str) -> Iterator[str]:  # noqa: F811 (the fixture)
-    """Address of an engine that loses the tests' network in the end."""
-    yield engine
-    without_network(engine)
+def engines_used() -> Iterator[set[str]]:
+    """Addresses of engines that lose this run's network in the end."""
+    urls: set[str] = set()
+    yield urls
+    for url in urls:
+        without_network(url)
 
 
 @pytest.fixture
-def place(network_on: str, images: Images, tmp_path: Path, request: pytest.FixtureRequest) -> Place:  # noqa: F811 (the fixture)
+def place(engine: str, images: Images, engines_used: set[str], tmp_path: Path, request: pytest.FixtureRequest) -> Place:  # noqa: F811 (the fixtures)
     """Each engine, with an invoker of the test's own and the image of Python actions."""
-    podman = request.node.callspec.params["engine"] == "podman"  # noqa: F811 (a word)
-    return a_place(network_on, images.python, tmp_path, podman=podman)
+    engines_used.add(engine)
+    return a_place(engine, images.python, tmp_path, podman=request.node.callspec.params["engine"] == "podman")
 
 
 @pytest.fixture
-def docker_place(docker: str, docker_images: Images, tmp_path: Path) -> Place:  # noqa: F811 (the fixtures)
+def docker_place(docker: str, docker_images: Images, engines_used: set[str], tmp_path: Path) -> Place:  # noqa: F811 (the fixtures)
     """The same on a Docker engine only, for what doesn't depend on whose engine it is."""
+    engines_used.add(docker)
     return a_place(docker, docker_images.python, tmp_path, podman=False)

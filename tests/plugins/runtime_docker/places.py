@@ -27,7 +27,9 @@ from tests.services.troubled_socket import TroubledSocket, troubled
 
 ECHO = "def main(args):\n    return args\n"
 MEMORY = 128 << 20
-NETWORK = "invoker-tests"
+MARK = uuid.uuid4().hex[:8]
+NETWORK = f"invoker-tests-{MARK}"
+"""Of this run alone: two engines on one machine must not have one bridge."""
 SOON = Seconds(0.05)
 NEVER = Seconds(3600)
 
@@ -106,14 +108,14 @@ def a_place(url: str, image: str, folder: Path, *, podman: bool) -> Place:
         docker=DockerSettings(
             url=url,
             network=NETWORK,
-            bridge="invtests1" if podman else "invtests0",
+            bridge=f"it{MARK}{'p' if podman else 'd'}",
             pull="never",
         ),
     )
 
 
 def without_network(url: str) -> None:
-    """Remove the tests' network, unless somebody uses it at this moment."""
+    """Remove the tests' network."""
     with closing(EngineConnection(url)) as connection:
         connection.request("DELETE", f"/v1.41/networks/{NETWORK}")
         connection.getresponse().read()
