@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +17,8 @@ from bench.docker.ground import DockerGround
 from bench.docker.logs import measure as measure_docker_logs
 from bench.ground import PROXIES, Ground, ProcessGround
 from bench.report import Report, progress
+
+_TERMINATED: Final = 128 + signal.SIGTERM
 
 Measure: TypeAlias = Callable[[Report, Ground, argparse.Namespace], None]
 
@@ -110,6 +113,7 @@ def main() -> int:
     """Measure what is asked for."""
     machine.require_linux()
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # by way of every `with`: nothing is left
     machine.pin(os.getpid(), machine.INVOKER_CORE)  # idle while rounds run
     report = Report(machine={**machine.description(), "runtime": options.runtime})
     report.show_machine()

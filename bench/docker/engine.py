@@ -20,6 +20,10 @@ def default_url() -> str:
     return os.environ.get("TEST_DOCKER") or "unix:///var/run/docker.sock"
 
 
+class EngineRefusal(Exception):
+    """The engine said no."""
+
+
 class _Connection(http.client.HTTPConnection):
     """HTTP to wherever an engine listens."""
 
@@ -67,7 +71,7 @@ class Engine:
         answer = self._connection.getresponse()
         said = answer.read()
         if answer.status >= http.client.BAD_REQUEST:
-            raise RuntimeError(f"{method} {path}: {answer.status} {said[:300]!r}")
+            raise EngineRefusal(f"{method} {path}: {answer.status} {said[:300]!r}")
         return said
 
     def create(self, name: str, request: Mapping[str, Any]) -> str:

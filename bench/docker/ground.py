@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -11,7 +11,7 @@ from bench import machine
 from bench.docker import bare, images
 from bench.docker.bare import PORT
 from bench.docker.census import ContainerCensus
-from bench.docker.engine import Engine
+from bench.docker.engine import Engine, EngineRefusal
 from bench.floor import ask
 from bench.ground import Address, Tables
 from bench.messages import init
@@ -53,8 +53,12 @@ class DockerGround:
     def __exit__(self, *_: object) -> None:
         """Remove everything that has this run's label."""
         with self.engine:
-            for container in self.engine.labelled(f"{_RUN_LABEL}={self.run}"):
-                self.engine.remove(container)
+            while left := self.engine.labelled(f"{_RUN_LABEL}={self.run}"):
+                for container in left:
+                    with suppress(
+                        EngineRefusal
+                    ):  # it is being removed already: it is gone when it isn't listed any more
+                        self.engine.remove(container)
             self.engine.ask("DELETE", f"/networks/{self.network}")
 
     def image(self, proxy: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from bench import machine
-from bench.docker.engine import Engine
+from bench.docker.engine import Engine, EngineRefusal
 from bench.ground import INSTANT_SOURCE, compiled
 
 _BUILD: Final = machine.ROOT / "examples" / "docker" / "build.sh"
@@ -31,7 +31,7 @@ def instant(engine: Engine, proxy: str) -> str:
     tag = hashlib.sha256(INSTANT_SOURCE.read_bytes()).hexdigest()[:12]
     try:
         engine.ask("GET", f"/images/{name}:{tag}/json")
-    except RuntimeError:
+    except EngineRefusal:
         command = f'CMD ["/{proxy}","--port","{_PORT}"]'
         query = urlencode({"fromSrc": "-", "repo": name, "tag": tag, "changes": command})
         engine.ask("POST", f"/images/create?{query}", _layer(proxy))

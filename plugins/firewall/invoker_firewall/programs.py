@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Final
 
@@ -94,21 +95,24 @@ async def _run(program: str, *arguments: str, text: str = "") -> str:
 
     It is in a session of its own: a terminal's Ctrl-C, which makes the invoker take its rules away, doesn't stop it.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-        )
-    except OSError as error:
-        raise FilterFailed(program, error.strerror or str(error)) from error
+    with tempfile.TemporaryFile() as given:  # no pipe: a program that ends before it has read all would break it
+        given.write(text.encode())
+        given.seek(0)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                program,
+                *arguments,
+                stdin=given,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            )
+        except OSError as error:
+            raise FilterFailed(program, error.strerror or str(error)) from error
     try:
         async with asyncio.timeout(_PATIENCE):
-            out, err = await process.communicate(text.encode())
+            out, err = await process.communicate()
     except TimeoutError as error:
         raise FilterFailed(program, f"no answer within {_PATIENCE:g} s") from error
     finally:

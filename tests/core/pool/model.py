@@ -77,11 +77,9 @@ class PlayedShell:
             self.die()
 
     def die(self) -> None:
-        """End by itself: whoever is in it is cut off."""
+        """End by itself. Replies may be on their way."""
         self.alive = False
         self.output.closed()
-        for user in list(self.users):
-            user.cut_off()
 
     async def _step(self, steps: list[Step]) -> bool:
         self._check(not self._busy, "asked for two things at once")
@@ -156,12 +154,6 @@ class Activation:
     def waits(self) -> bool:
         """Whether it has no container yet."""
         return self.shell is None and not self.task.done()
-
-    def cut_off(self) -> None:
-        """The container is gone: what it does there fails."""
-        for step in (self.init, self.run):
-            if step is not None and not step.done():
-                step.set_result(False)
 
     async def _walk(self) -> None:
         kind = FUNCTIONS[self.function]

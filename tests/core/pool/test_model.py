@@ -116,19 +116,24 @@ class PoolMachine(RuleBasedStateMachine):
         self.loop.run_until_idle()
 
     @precondition(lambda self: self.activations)
-    @rule(which=ANY, also=ANY, good=st.booleans())
-    def cancel(self, which: int, also: int, *, good: bool) -> None:
-        """Somebody gives up, who waits or who doesn't; at the same moment something else may end."""
+    @rule(which=ANY, also=ANY, good=st.booleans(), turns=st.integers(0, 6))
+    def cancel(self, which: int, also: int, turns: int, *, good: bool) -> None:
+        """Somebody gives up, rather one who waits; some turns of the event loop before that, something else may end."""
         steps = [step.end for step in self.runtime.creations + self.runtime.removals]
         steps += [step for one in self.activations for step in (one.init, one.run) if step and not step.done()]
-        if steps and also % 2:
+        if steps and also % 4:
             step = one_of(steps, also)
             self.loop.call_soon(lambda: step.done() or step.set_result(good))
-        victim = one_of(self.activations, which)
-        if also % 3:
-            self.loop.call_soon(victim.task.cancel)
-        else:  # a turn of the loop later, when it may have been granted something
-            self.loop.call_soon(self.loop.call_soon, victim.task.cancel)
+        waiting = [one for one in self.activations if one.waits]
+        victim = one_of(waiting if waiting and which % 4 else self.activations, which)
+
+        def count_down(left: int) -> None:
+            if left:
+                self.loop.call_soon(count_down, left - 1)
+            else:
+                victim.task.cancel()
+
+        self.loop.call_soon(count_down, turns)
         self.loop.run_until_idle()
 
     @rule(seconds=st.sampled_from([0.01, 0.05, 0.3, 0.3, 1.1, 20.0]))
@@ -260,7 +265,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPool = PoolMachine.TestCase
 TestPool.settings = settings(
-    max_examples=60,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import program
+from tests.loops import pytest_asyncio_loop_factories  # noqa: F401 (pytest finds it here)
 from tests.plugins.firewall.filters import DOCKERS_RULES, change
 from tests.plugins.firewall.machine import Machine, a_machine
 
