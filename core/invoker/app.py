@@ -105,11 +105,12 @@ def _settle_memory() -> None:
     """Spare the garbage collector what lives as long as the program, and let it come less often.
 
     An invocation leaves no cycles: what it makes is freed as it ends. A collection every 700 objects, the default,
-    finds nothing and makes the tail long.
+    finds nothing and makes the tail long. A container does leave some, 8 to 67 kB when it has gone: at 50,000 objects
+    and 20 collections until the next older generation memory grew by 1.9 MB in 230 cold starts, with no end in sight.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(20_000, 4, 4)
 
 
 async def _close(doors: AsyncExitStack, invoker: Invoker, settings: Settings, signals: Signals) -> None:
