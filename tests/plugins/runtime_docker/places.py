@@ -148,7 +148,12 @@ async def until(reached: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def in_trouble(place: Place, **more: Seconds) -> AsyncIterator[tuple[TroubledSocket, DockerRuntime]]:
     """Run a runtime whose engine is reached through trouble, and looked at all the time."""
-    limits = {"ping_interval": SOON, "ping_timeout": SOON, "inspect_timeout": Seconds(1), "reconcile_interval": NEVER}
+    limits = {
+        "ping_interval": SOON,
+        "ping_timeout": Seconds(0.5),
+        "inspect_timeout": Seconds(1),
+        "reconcile_interval": NEVER,
+    }
     async with (
         troubled(place.url) as trouble,
         docker_runtime(place.but(url=trouble.url, **{**limits, **more}).settings) as runtime,
