@@ -1,7 +1,8 @@
-"""A Docker engine as the place where actions run: a network of the bench's own, labels, and nothing left behind."""
+"""A Docker engine as the place where actions run: a network of the benchmarks' own, labels, nothing left running."""
 
 import json
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,11 +28,21 @@ _LABEL: Final = "invoker-bench"
 _RUN_LABEL: Final = "invoker-bench-run"
 _PINNED: Final = {"HostConfig": {"CpusetCpus": str(machine.LOAD_CORE)}}
 """Containers share the core of the load generator; the engine itself runs where it likes."""
-_BRIDGE: Final = {"com.docker.network.bridge.enable_icc": "false"}
+_PATIENCE: Final = 30.0
+"""Seconds in which every container must be gone at the end."""
+_NETWORK: Final = "invoker-bench"
+_BRIDGE: Final = {
+    "com.docker.network.bridge.name": "invoker-bench0",
+    "com.docker.network.bridge.enable_icc": "false",  # as the plugin makes it
+}
 
 
 class DockerGround:
-    """An engine, prepared: `with DockerGround(url) as ground`. Leaving removes the network and every container left."""
+    """An engine, prepared: `with DockerGround(url) as ground`. Leaving removes every container that is left.
+
+    The network stays, for the next run: after many removals at a time an engine (20.10) may say for ever that an empty
+    network has active endpoints.
+    """
 
     name = "docker"
 
@@ -39,27 +50,28 @@ class DockerGround:
         self.engine = Engine(url)
         self.run = secrets.token_hex(4)
         """What everything of this run is labelled with."""
-        self.network = f"invoker-bench-{self.run}"
 
     def __enter__(self) -> Self:
-        """Make the network, and the images that are missing."""
+        """Make the network and the images, where they are missing."""
         with self.engine:
             self._images = images.built(self.engine)
-        options = {**_BRIDGE, "com.docker.network.bridge.name": f"bench{self.run}"}
-        request = {"Name": self.network, "Driver": "bridge", "Options": options, "Labels": {_RUN_LABEL: self.run}}
-        self.engine.ask("POST", "/networks/create", json.dumps(request).encode())
+        try:
+            self.engine.ask("GET", f"/networks/{_NETWORK}")
+        except EngineRefusal:
+            request = {"Name": _NETWORK, "Driver": "bridge", "CheckDuplicate": True, "Options": _BRIDGE}
+            self.engine.ask("POST", "/networks/create", json.dumps(request).encode())
         return self
 
     def __exit__(self, *_: object) -> None:
         """Remove everything that has this run's label."""
+        until = time.monotonic() + _PATIENCE
         with self.engine:
             while left := self.engine.labelled(f"{_RUN_LABEL}={self.run}"):
+                if time.monotonic() > until:
+                    raise RuntimeError(f"containers that can't be removed: {left}")
                 for container in left:
-                    with suppress(
-                        EngineRefusal
-                    ):  # it is being removed already: it is gone when it isn't listed any more
+                    with suppress(EngineRefusal):  # it is being removed already
                         self.engine.remove(container)
-            self.engine.ask("DELETE", f"/networks/{self.network}")
 
     def image(self, proxy: str) -> str:
         """Return the image of an action proxy."""
@@ -104,7 +116,7 @@ class DockerRuntime:
             "runtimes": {"manifest": str(manifest)},
             "docker": {
                 "url": self.url,
-                "network": self.ground.network,
+                "network": _NETWORK,
                 "labels": {_LABEL: self.where.name, _RUN_LABEL: self.ground.run},
                 "extra": _PINNED,
             },
