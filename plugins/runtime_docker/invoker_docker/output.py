@@ -79,8 +79,7 @@ class Attachment(asyncio.BufferedProtocol):
         self._output = output
         self._on_end = on_end
         self._frames = FrameReader(output.write)
-        self._buffer = bytearray(BUFFER)
-        self._view = memoryview(self._buffer)
+        self._view = memoryview(bytearray(BUFFER))
         self._transport: asyncio.Transport | None = None
         self._answer = UpgradeReader(self._feed_rest)
         self._taken = False
@@ -126,9 +125,15 @@ class Attachment(asyncio.BufferedProtocol):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE)
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 (asyncio's)
-        """See `asyncio.BufferedProtocol`."""
-        return self._buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See `asyncio.BufferedProtocol`.
+
+        A view: asyncio's TLS reads into slices, and one of a bytearray is a copy. All that TLS says is there (at most
+        256 KiB) is taken at once: at the end of a connection it reads once more, and drops the rest.
+        """
+        if sizehint > len(self._view):
+            self._view = memoryview(bytearray(sizehint))
+        return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         """See `asyncio.BufferedProtocol`. On the way of every line that a function prints."""
@@ -143,6 +148,7 @@ class Attachment(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol`."""
+        self._view = memoryview(b"")  # 64 KiB less to wait for the garbage collector with the container
         self._answer.end(exc)
         if not self._taken:
             return

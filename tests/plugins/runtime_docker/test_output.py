@@ -15,7 +15,7 @@ from invoker.entities.container import Stream
 from invoker.testing.containers import RecordedOutput
 from invoker_docker.address import DaemonAddress
 from invoker_docker.engine import Engine, EngineDown, EngineError, connected
-from invoker_docker.output import attached
+from invoker_docker.output import Attachment, attached
 from tests.plugins.runtime_docker.engines import ALONE
 from tests.plugins.runtime_docker.places import Place
 from tests.plugins.runtime_docker.stand_in import raw_stand_in
@@ -125,12 +125,7 @@ async def test_all_that_a_container_prints_comes_from_its_first_byte_to_its_end(
     assert output.written == {Stream.STDOUT: b"out\nend", Stream.STDERR: b"err\n"}
 
 
-async def test_an_engine_far_away_is_read_over_tls(
-    docker_place: Place, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if "asyncio" in request.node.name:
-        loss = "asyncio's own TLS sometimes loses the end of what comes at once, here or in the test's gateway"
-        request.applymarker(pytest.mark.xfail(reason=loss, strict=False))
+async def test_an_engine_far_away_is_read_over_tls(docker_place: Place, tmp_path: Path) -> None:
     certificates = issued(tmp_path)
     output = RecordedOutput()
     async with encrypted(docker_place.url, certificates) as url:
@@ -141,6 +136,16 @@ async def test_an_engine_far_away_is_read_over_tls(
             await attachment.ended.wait()
 
     assert output.written[Stream.STDOUT] == b"out\nend" * 1_000
+
+
+async def test_what_tls_reads_in_pieces_or_at_once_has_room() -> None:
+    attachment = Attachment("c", RecordedOutput(), lambda: None)
+
+    attachment.get_buffer(-1)[5:8] = b"out"
+    read = bytes(attachment.get_buffer(-1)[5:8])
+    room = len(attachment.get_buffer(200_000))
+
+    assert (read, room) == (b"out", 200_000)
 
 
 async def test_a_stream_that_is_corrupted_on_its_way_ends(
