@@ -7,6 +7,7 @@ from invoker.invocation.door import Pass
 from invoker.invocation.telling import Telling
 from invoker.invocation.timeline import Timeline
 from invoker.pool import Lease
+from invoker.telemetry import COLD_START
 
 
 class Running:
@@ -51,7 +52,7 @@ class Running:
         self.container = lease.container.name
         self.warm = lease.warm
         self.prewarmed = lease.prewarmed
-        self.notes = () if lease.reason is None else (("coldStart", lease.reason.value),)
+        self.notes = () if lease.reason is None else ((COLD_START, lease.reason.value),)
 
     def finish(self, outcome: Outcome, logs: tuple[str, ...]) -> Activation:
         """Return the record; nothing about the invocation changes any more."""
