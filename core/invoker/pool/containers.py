@@ -40,14 +40,16 @@ class Containers:
         tasks: asyncio.TaskGroup,
         clock: Callable[[], float],
         serve: Callable[[], bool],
+        on_ready: Callable[[Fleet], None],
         on_lost: Callable[[Fleet], None],
     ) -> None:
         """`serve` gives what is free to those who wait for memory, and says whether somebody still does.
 
-        `on_lost` is told of a function that has a container less.
+        `on_ready` is told of a function that has one more container that is initialised, `on_lost` of one less.
         """
         self._clock = clock
         self.serve = serve
+        self._on_ready = on_ready
         self._on_lost = on_lost
         self._idle_timeout = settings.idle_timeout
         self.budget = MemoryBudget(settings.memory)
@@ -96,8 +98,9 @@ class Containers:
             took = self._clock() - began
             fleet.started(took)
             self.typical_start = averaged(self.typical_start, took, START)
+        self._on_ready(fleet)
 
-    def rest(self, slot: Slot) -> None:
+    def rest(self, slot: Slot, now: float) -> None:
         """Keep a container of which a share came back for whoever comes."""
         spare = slot.owner.spare
         if slot.active:
@@ -105,7 +108,7 @@ class Containers:
             return
         spare.pop(slot, None)
         slot.state = State.IDLE if not slot.frozen else State.PAUSING if slot.transition else State.PAUSED
-        slot.since = self._clock()
+        slot.since = now
         self.shelf.put(slot)
 
     def doom(self, slot: Slot) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from invoker.entities.function import Executable
 from invoker.entities.request import Request
-from invoker.pool.scaling import HOLD, START, WORTH, averaged, expected_wait, worth_starting
+from invoker.pool.scaling import HOLD, START, UNSEEN, WORTH, averaged, expected_wait, worth_starting
 from invoker.pool.slot import Slot, WarmKey
 from invoker.pool.view import FunctionView, StartReason
 
@@ -34,6 +34,7 @@ class Fleet:
     """All the pool knows of one warm key. Owned by the pool; changed only between awaits."""
 
     __slots__ = (
+        "_hold_is_first",
         "action",
         "gone",
         "granted_at",
@@ -73,6 +74,8 @@ class Fleet:
         """When one of those who wait was last let go."""
         self.hold: float | None = None
         """Seconds for which an activation keeps its share of a warm container; a moving average."""
+        self._hold_is_first = False
+        """All there is of it is a run that came right after an `/init`, which takes longer than others do."""
         self.start: float | None = None
         """Seconds from the decision to start a container to the end of `/init`; a moving average."""
         self.gone: StartReason | None = None
@@ -110,15 +113,15 @@ class Fleet:
     def why_start(self, now: float, typical_start: float | None, ahead: int, *, always: bool) -> StartReason | None:
         """Say why one more activation, for which no container is free, gets one of its own; `None` if it should wait.
 
-        `ahead` wait already. A function that was never seen runs as upstream would: each gets its container.
+        `ahead` wait already. The one container of a function that nobody knows is waited for: see `Turns.ready`.
         """
         if not self.slots:
             return self.gone or StartReason.NEW
         if always:
             return StartReason.ALWAYS
         start = self._start_cost(typical_start)
-        if self.hold is None or start is None:
-            return StartReason.BUSY
+        if self.hold is None:
+            return None
         oldest = next(iter(self.starting.values()), now)
         wait = expected_wait(
             hold=self.hold,
@@ -131,15 +134,24 @@ class Fleet:
 
     def patience(self, typical_start: float | None) -> float:
         """Return for how many seconds it is worth waiting for one of its containers."""
-        return WORTH * (self._start_cost(typical_start) or 0.0)
+        return WORTH * self._start_cost(typical_start)
 
-    def _start_cost(self, typical: float | None) -> float | None:
+    def _start_cost(self, typical: float | None) -> float:
         """Return what a start takes; where this function never had one of its own, what starts take here."""
-        return self.start if self.start is not None else typical
+        if self.start is not None:
+            return self.start
+        return typical if typical is not None else UNSEEN
 
     def held(self, seconds: float) -> None:
         """Take into account how long a share of a warm container was kept."""
-        self.hold = averaged(self.hold, seconds, HOLD)
+        self.hold = averaged(None if self._hold_is_first else self.hold, seconds, HOLD)
+        self._hold_is_first = False
+
+    def held_first(self, seconds: float) -> None:
+        """Take a run that came right after `/init` for the rest, until one of these has ended."""
+        if self.hold is None:
+            self.hold = averaged(None, seconds, HOLD)
+            self._hold_is_first = True
 
     def started(self, seconds: float) -> None:
         """Take into account how long a start took."""

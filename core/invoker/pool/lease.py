@@ -33,8 +33,8 @@ class Lender(Protocol):
         """Note how `/init` ended."""
         ...
 
-    def give_back(self, slot: Slot, *, keep: bool, held: float | None) -> None:
-        """Take a share back."""
+    def give_back(self, slot: Slot, *, keep: bool, since: float | None, first: bool = False) -> None:
+        """Take a share back; something ran in it since then, if that means anything, `first` if right after `/init`."""
         ...
 
 
@@ -78,7 +78,8 @@ class Lease:
         self.follower: LogFollower
         """To wait for the end of the logs; to begin and to end them is the lease's business."""
         self._slot: Slot
-        self._since = 0.0
+        self._since: float | None = None
+        """Clock's time from which the container, initialised, is there for this activation."""
 
     async def __aenter__(self) -> Self:
         """Get a container.
@@ -99,7 +100,8 @@ class Lease:
         else:
             self.warm = True
         assert slot.container is not None  # noqa: S101 (what is lent was created)
-        self._since = self._lender.clock()
+        if self.warm:
+            self._since = self._lender.clock()
         self.container = slot.container
         self.follower = slot.follower
         return self
@@ -109,7 +111,7 @@ class Lease:
             try:
                 await self._lender.thaw(slot)
             except BaseException:
-                self._lender.give_back(slot, keep=False, held=None)
+                self._lender.give_back(slot, keep=False, since=None)
                 raise
         if slot.initialised:
             self.warm = True
@@ -117,7 +119,7 @@ class Lease:
             try:
                 await slot.initialisation()
             except BaseException:
-                self._lender.give_back(slot, keep=True, held=None)
+                self._lender.give_back(slot, keep=True, since=None)
                 raise
             self.warm = True
         else:
@@ -128,12 +130,14 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Return the share, or have the container removed. Doesn't wait for the removal."""
-        held = self._lender.clock() - self._since if self.warm else None
-        self._lender.give_back(self._slot, keep=self.keep and self._slot.initialised, held=held)
+        slot = self._slot
+        self._lender.give_back(slot, keep=self.keep and slot.initialised, since=self._since, first=not self.warm)
 
     def initialised(self, outcome: Outcome | None) -> None:
         """Tell how `/init` ended, `None` for success: others may wait for it."""
         self._lender.initialised(self._slot, outcome)
+        if outcome is None:
+            self._since = self._lender.clock()
 
     @property
     def alone(self) -> bool:

@@ -52,6 +52,7 @@ async def container_pool(  # noqa: PLR0913 (what it is made of)
             tasks=tasks,
             clock=clock,
             serve=turns.serve,
+            on_ready=turns.ready,
             on_lost=turns.lost,
         )
         pool = Pool(containers, turns, clock)
@@ -138,21 +139,25 @@ class Pool:
         """See `Containers.initialised`."""
         self.containers.initialised(slot, outcome)
 
-    def give_back(self, slot: Slot, *, keep: bool, held: float | None) -> None:
-        """Take a share back from a lease that kept it for `held` seconds, if that means anything."""
+    def give_back(self, slot: Slot, *, keep: bool, since: float | None, first: bool = False) -> None:
+        """Take a share back from a lease that ran something in it since then, `first` if right after `/init`."""
         fleet = slot.owner
         queued = bool(self._queue)
         slot.active -= 1
         slot.served += 1
-        if held is not None:
-            fleet.held(held)
+        now = self.clock()
+        if since is not None:
+            if first:
+                fleet.held_first(now - since)
+            else:
+                fleet.held(now - since)
         if not keep or slot.doomed:
             self.containers.doom(slot)
         elif fleet.waiting and (waiter := self._turns.next_of(fleet)) is not None:
             self.containers.lend(slot)
             self._turns.grant(waiter, slot)
         else:
-            self.containers.rest(slot)
+            self.containers.rest(slot, now)
         if queued:
             self._turns.serve()
 
@@ -204,7 +209,7 @@ class Pool:
         elif waiter.first and waiter.granted.result().container is None:
             self.containers.forsake(waiter.granted.result())
         else:
-            self.give_back(waiter.granted.result(), keep=not waiter.first, held=None)
+            self.give_back(waiter.granted.result(), keep=not waiter.first, since=None)
         self.containers.fleets.settle(waiter.fleet)
         self._turns.serve()
 

@@ -62,6 +62,14 @@ class Holding:
         if self._alarm is None or waiter.overdue < self._alarm_at:
             self._set(waiter.overdue)
 
+    def hasten(self, fleet: Fleet, overdue: float) -> None:
+        """Have those of a fleet who hold do so no longer than until `overdue`."""
+        for waiter in fleet.waiting:
+            if waiter.reason is None and waiter.overdue > overdue:
+                waiter.overdue = overdue
+        if fleet in self._fleets and overdue < self._alarm_at:
+            self._set(overdue)
+
     def close(self) -> None:
         """Stop the timer."""
         if self._alarm is not None:

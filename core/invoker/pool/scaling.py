@@ -21,11 +21,14 @@ class Bounds(msgspec.Struct, frozen=True):
 
 HOLD: Final = Bounds(0.0001, 60.0)
 START: Final = Bounds(0.01, 30.0)
+UNSEEN: Final = 1.0
+"""What a start is taken to cost before there was one: what Docker needs for four at once on two cores, and a little."""
 
 
 def averaged(average: float | None, observed: float, bounds: Bounds) -> float:
     """Return the moving average after one more observation; `None` is the average of none."""
-    bounded = min(max(observed, bounds.least), bounds.most)
+    least, most = bounds.least, bounds.most
+    bounded = least if observed < least else min(observed, most)
     return bounded if average is None else average + _WEIGHT * (bounded - average)
 
 

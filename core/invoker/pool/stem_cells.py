@@ -116,6 +116,11 @@ class StemCells:
         """Bytes of all that are ready."""
         return sum(slot.memory for culture in self._cultures.values() for slot in culture.ready)
 
+    def has(self, runtime: Runtime, memory: int) -> bool:
+        """Say whether there is one to take."""
+        culture = self._cultures.get((runtime.kind, memory))
+        return culture is not None and bool(culture.ready)
+
     def take(self, runtime: Runtime, memory: int) -> Slot | None:
         """Take one of exactly this kind and memory, the soonest to expire (spec 10.2)."""
         culture = self._cultures.get((runtime.kind, memory))

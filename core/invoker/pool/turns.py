@@ -46,7 +46,7 @@ class Turns:
     def join(self, fleet: Fleet, executable: Executable, request: Request, *, moved: bool) -> Waiter:
         """Have an activation wait: for memory, with a reason to start a container, or by choice."""
         now = self._clock()
-        reason = StartReason.MOVED if moved else self._why_start(fleet, now, len(fleet.waiting))
+        reason = StartReason.MOVED if moved else self._why_start(fleet, executable, now, len(fleet.waiting))
         granted: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
         waiter = Waiter(fleet, executable, request, now, reason, granted)
         if reason is None:
@@ -60,6 +60,11 @@ class Turns:
     def leave(self, waiter: Waiter) -> None:
         """Forget a waiter that was cancelled."""
         self.queue.leave(waiter)
+
+    def ready(self, fleet: Fleet) -> None:
+        """Have those who wait for a function that nobody knows be patient from now on: what a start takes is known."""
+        if fleet.waiting and fleet.hold is None:
+            self._holding.hasten(fleet, self._clock() + fleet.patience(self.containers.typical_start))
 
     def lost(self, fleet: Fleet) -> None:
         """Have those who wait by choice think again: a container that they may have counted on is gone."""
@@ -140,8 +145,11 @@ class Turns:
 
     # --- to wait, or to start another -------------------------------------------------------------------------
 
-    def _why_start(self, fleet: Fleet, now: float, ahead: int) -> StartReason | None:
-        return fleet.why_start(now, self.containers.typical_start, ahead, always=self._always)
+    def _why_start(self, fleet: Fleet, executable: Executable, now: float, ahead: int) -> StartReason | None:
+        reason = fleet.why_start(now, self.containers.typical_start, ahead, always=self._always)
+        if reason is None and fleet.hold is None and self.containers.stem_cells.has(executable.runtime, fleet.memory):
+            return StartReason.BUSY  # started already, for just this: a function that nobody knows
+        return reason
 
     def _hold(self, waiter: Waiter, now: float) -> None:
         """Have a waiter wait for a container of its own function, for as long as a start is worth."""
@@ -162,7 +170,7 @@ class Turns:
         if not fleet.slots or head.reason in _FIRM:
             return False
         now = self._clock()
-        if self._why_start(fleet, now, fleet.ahead_of(head)) is not None:
+        if self._why_start(fleet, head.executable, now, fleet.ahead_of(head)) is not None:
             return False
         self.queue.pop(head)
         self._hold(head, now)
@@ -172,10 +180,11 @@ class Turns:
         """Have those who waited by choice for too long wait for memory instead.
 
         At most as many as there are containers, so that these double at most: when the machine was busy elsewhere for a
-        moment, all who wait are overdue at once. The others wait once more.
+        moment, all who wait are overdue at once. The others wait once more. All of them if the function never ended yet
+        though it runs: it takes so long that it is worth a start for each.
         """
         now = self._clock()
-        most = max(1, len(fleet.slots))
+        most = len(due) if fleet.hold is None and fleet.ready else max(1, len(fleet.slots))
         for waiter in due:
             if waiter.granted.done():
                 continue
@@ -187,13 +196,16 @@ class Turns:
 
     def _think_again(self, fleet: Fleet) -> None:
         now = self._clock()
-        if self._why_start(fleet, now, len(fleet.waiting) - 1) is None:  # who came last waits longest
+        if not fleet.waiting:
+            return
+        last = next(reversed(fleet.waiting))  # who came last waits longest
+        if self._why_start(fleet, last.executable, now, len(fleet.waiting) - 1) is None:
             return
         ahead = 0
         for waiter in list(fleet.waiting):
             if waiter.granted.done():
                 continue
-            if waiter.reason is None and (reason := self._why_start(fleet, now, ahead)) is not None:
+            if waiter.reason is None and (reason := self._why_start(fleet, waiter.executable, now, ahead)) is not None:
                 self._insist(waiter, reason, now)
             ahead += waiter in fleet.waiting
 

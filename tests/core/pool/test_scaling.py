@@ -3,7 +3,7 @@
 import pytest
 
 from invoker.pool.fleet import Fleet
-from invoker.pool.scaling import HOLD, START, WORTH, averaged, expected_wait, worth_starting
+from invoker.pool.scaling import HOLD, START, UNSEEN, WORTH, averaged, expected_wait, worth_starting
 from invoker.pool.slot import Slot, WarmKey
 from invoker.pool.view import StartReason
 from invoker.testing.builders import a_spec
@@ -104,13 +104,15 @@ def test_a_start_must_save_more_than_it_costs() -> None:
 # --- why a function starts another one ----------------------------------------------------------------------------
 
 
-def test_a_function_that_was_never_seen_starts_one_for_each_as_upstream_does() -> None:
-    fleet = a_fleet()
-    first = fleet.why_start(NOW, 0.1, 0, always=False)
+@pytest.mark.parametrize("typical", [None, 0.1])
+def test_a_function_that_was_never_seen_starts_one_that_the_others_wait_for(typical: float | None) -> None:
+    first = a_fleet().why_start(NOW, typical, 0, always=False)
 
-    others = a_fleet(starting=(NOW,)).why_start(NOW, 0.1, 0, always=False)
+    others = [
+        fleet.why_start(NOW, typical, 99, always=False) for fleet in (a_fleet(starting=(NOW,)), a_fleet(ready=1))
+    ]
 
-    assert (first, others) == (StartReason.NEW, StartReason.BUSY)
+    assert (first, others) == (StartReason.NEW, [None, None])
 
 
 @pytest.mark.parametrize("gone", [StartReason.EVICTED, StartReason.EXPIRED, StartReason.DIED])
@@ -121,8 +123,13 @@ def test_a_function_without_containers_starts_one_for_the_reason_it_has_none(gon
     assert fleet.why_start(NOW, 0.1, 0, always=False) is gone
 
 
-def test_where_nobody_knows_what_a_start_takes_each_gets_its_own() -> None:
-    assert a_fleet(ready=1, hold=0.001).why_start(NOW, None, 0, always=False) is StartReason.BUSY
+def test_where_nobody_knows_what_a_start_takes_it_is_taken_to_be_a_second() -> None:
+    """No container of this invoker was ever started: all are stem cells."""
+    holds = (UNSEEN, WORTH * UNSEEN + 0.001)
+
+    reasons = [a_fleet(ready=1, hold=hold).why_start(NOW, None, 0, always=False) for hold in holds]
+
+    assert reasons == [None, StartReason.BUSY]
 
 
 def test_a_function_that_never_had_a_start_of_its_own_takes_what_starts_take_here() -> None:
@@ -196,3 +203,4 @@ def test_always_means_always() -> None:
 def test_the_patience_of_who_waits_is_what_a_start_is_worth() -> None:
     assert a_fleet(start=0.4).patience(9.0) == pytest.approx(WORTH * 0.4)
     assert a_fleet().patience(0.2) == pytest.approx(WORTH * 0.2)
+    assert a_fleet().patience(None) == pytest.approx(WORTH * UNSEEN)

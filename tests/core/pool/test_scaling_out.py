@@ -7,6 +7,7 @@ import pytest
 from invoker.config import Seconds
 from invoker.entities.runtimes import StemCell
 from invoker.pool import Pool
+from invoker.pool.scaling import WORTH
 from invoker.pool.slot import State
 from invoker.pool.view import StartReason, WaitReason
 from tests.core.pool.holders import Holder, release_all, run, use, waiting
@@ -29,6 +30,10 @@ async def burst(pool: Pool, count: int, *, seconds: float, concurrency: int = 1)
 
 async def warmed(pool: Pool, containers: int, *, seconds: float = INSTANT) -> None:
     """Have a function known for taking so long, with so many containers."""
+    holders = [Holder(pool, moved=True) for _ in range(containers)]
+    for holder in holders:
+        await holder.has_it.wait()
+    await release_all(*holders)
     for _ in range(8):
         await burst(pool, containers, seconds=seconds)
 
@@ -67,7 +72,7 @@ async def test_upstreams_way_starts_one_for_each() -> None:
         await burst(pool, 64, seconds=INSTANT)
 
     assert workshop.created == 64
-    assert pool.starts[StartReason.ALWAYS] == 3 + 60
+    assert pool.starts[StartReason.ALWAYS] == 60
     assert pool.waits[WaitReason.SOONER] == 0
 
 
@@ -281,7 +286,47 @@ async def test_who_has_less_patience_is_looked_at_first() -> None:
 
 
 @simulated
-async def test_what_is_initialised_in_a_stem_cell_or_cold_says_nothing_of_how_long_a_share_is_kept() -> None:
+async def test_a_function_that_nobody_knows_gets_one_container_and_the_others_wait_for_it() -> None:
+    workshop = Workshop(start=0.1)
+    async with a_pool(workshop, memory=PLENTY) as pool:
+        took = await burst(pool, 64, seconds=INSTANT)
+
+    assert (workshop.created, pool.waits[WaitReason.SOONER]) == (1, 63)
+    assert took == pytest.approx(0.1 + 64 * INSTANT, rel=0.01)
+
+
+@simulated
+async def test_a_function_that_nobody_knows_spreads_once_it_has_run_for_longer_than_a_start_is_worth() -> None:
+    """Nothing is known of starts either, until the first one has succeeded: 0.1 + 0.125 + 0.1 + 2 s."""
+    workshop = Workshop(start=0.1)
+    async with a_pool(workshop, memory=PLENTY) as pool:
+        took = await burst(pool, 16, seconds=2.0)
+
+    assert (workshop.created, pool.starts[StartReason.OVERDUE]) == (16, 15)
+    assert took == pytest.approx(0.1 + WORTH * 0.1 + 0.1 + 2.0, rel=0.001)
+
+
+@simulated
+async def test_while_the_first_start_takes_its_time_a_function_that_nobody_knows_doubles_its_containers() -> None:
+    workshop = Workshop(start=0.1)
+    async with a_pool(workshop, memory=PLENTY) as pool:
+        await use(pool, "another")
+        workshop.start = 60.0
+        began = workshop.attempts
+        holders = [Holder(pool) for _ in range(8)]
+        containers = []
+        for _ in range(4):
+            await idle()
+            containers.append(workshop.attempts - began)
+            await asyncio.sleep(0.126)
+        await asyncio.sleep(60)
+        await release_all(*holders)
+
+    assert containers == [1, 2, 4, 8]
+
+
+@simulated
+async def test_a_run_right_after_init_is_taken_for_the_others_until_one_of_these_has_ended() -> None:
     cells = with_stem_cells(StemCell(count=1, memory=256 * MB))
     async with a_pool(Workshop(start=0.1), memory=PLENTY, runtimes=cells) as pool:
         await asyncio.sleep(1)
@@ -290,8 +335,10 @@ async def test_what_is_initialised_in_a_stem_cell_or_cold_says_nothing_of_how_lo
         (prewarmed, cold) = pool.view().functions
         before = [(one.hold, one.start) for one in (prewarmed, cold)]
         await run(pool, "cold", seconds=2, memory=128)
+        await use(pool, "cold", memory=128, keep=False)
+        await run(pool, "cold", seconds=9, memory=128)
         (_, cold) = pool.view().functions
 
-    assert before == [(None, None), (None, pytest.approx(0.1))]
-    assert cold.hold == pytest.approx(2)
+    assert before == [(pytest.approx(1), None), (pytest.approx(1), pytest.approx(0.1))]
+    assert cold.hold == pytest.approx(2 - 2 / 8, rel=0.001)
     assert pool.containers.typical_start == pytest.approx(0.1)

@@ -38,7 +38,7 @@ def fleet_of(pool: Pool) -> Fleet:
 async def test_as_many_as_the_function_allows_share_one_container() -> None:
     workshop = Workshop()
     async with a_pool(workshop, concurrency=3, memory=2048) as pool:
-        holders = users(pool, 4)
+        holders = [*users(pool, 3), *users(pool, 1, moved=True)]
         await idle()
 
         containers = [holder.container for holder in holders]
@@ -239,7 +239,7 @@ async def test_who_waits_by_choice_shares_the_container_that_an_impatient_one_st
     workshop = Workshop(start=0.1)
     async with a_pool(workshop, concurrency=3, memory=2048) as pool:
         for _ in range(3):
-            await release_all(*users(pool, 6))
+            await release_all(*users(pool, 3), *users(pool, 3, moved=True))
         busy = users(pool, 6)
         await idle()
         patient = users(pool, 3)

@@ -10,7 +10,7 @@ from invoker.pool import Pool
 from invoker.pool.slot import State
 from invoker.pool.view import StartReason
 from invoker.testing.builders import a_runtime
-from tests.core.pool.holders import Holder, run, use, waiting
+from tests.core.pool.holders import Holder, release_all, run, use, waiting
 from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, a_task, with_stem_cells
 
@@ -272,3 +272,19 @@ async def test_the_budget_may_be_smaller_than_a_stem_cell() -> None:
         await asyncio.sleep(1000)
 
     assert (workshop.attempts, pool.memory_used) == (0, 0)
+
+
+@simulated
+async def test_a_function_that_nobody_knows_takes_those_that_are_there_and_waits_then() -> None:
+    workshop = Workshop(start=1.0)
+    async with a_pool(workshop, memory=4096, runtimes=TWO) as pool:
+        await asyncio.sleep(1)
+
+        holders = [Holder(pool) for _ in range(3)]
+        await waiting(pool, 1)
+
+        assert [holder.prewarmed for holder in holders] == [True, True, False]
+        await holders[0].release()
+        await idle()
+        assert holders[2].warm
+        await release_all(*holders[1:])
