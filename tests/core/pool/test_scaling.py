@@ -108,9 +108,7 @@ def test_a_start_must_save_more_than_it_costs() -> None:
 def test_a_function_that_was_never_seen_starts_one_that_the_others_wait_for(typical: float | None) -> None:
     first = a_fleet().why_start(NOW, typical, 0, always=False)
 
-    others = [
-        fleet.why_start(NOW, typical, 99, always=False) for fleet in (a_fleet(starting=(NOW,)), a_fleet(ready=1))
-    ]
+    others = [fleet.why_start(NOW, typical, 99, always=False) for fleet in (a_fleet(starting=(NOW,)), a_fleet(ready=1))]
 
     assert (first, others) == (StartReason.NEW, [None, None])
 
