@@ -113,7 +113,7 @@ class Containers:
 
     def doom(self, slot: Slot) -> None:
         """Lend no further share; remove it when the last one is back (spec 10.11.1)."""
-        self._strike_off(slot, StartReason.DIED)
+        self._lose(slot)
         slot.never_initialised()
         if not slot.active:
             self.remove(slot)
@@ -142,6 +142,8 @@ class Containers:
         Whoever was to start it never returns its share, so that nobody removes what is not there.
         """
         self.creating -= 1
+        if failure is not None and not slot.owner.ready:  # where others serve, they are waited for all the more
+            slot.owner.lost(1.0)
         self._strike_off(slot, StartReason.DIED)
         slot.never_initialised(failure)
         slot.state = State.REMOVING
@@ -199,6 +201,11 @@ class Containers:
             return False
         return self.budget.reserve(size)
 
+    def stem_cell_started(self, seconds: float) -> None:
+        """Take the start of a stem cell for what starts take here, as long as none with an `/init` was seen."""
+        if self.typical_start is None:
+            self.typical_start = averaged(None, seconds, START)
+
     def nobody_waits(self) -> None:
         """Remember the stem cells that had to stand back."""
         if self._spare_refused:
@@ -226,13 +233,19 @@ class Containers:
     def _on_gone(self, slot: Slot) -> None:
         """Drop a container that died while nobody used it; the end of a busy one is its leases' business."""
         if slot.active:
-            self._strike_off(slot, StartReason.DIED)
+            self._lose(slot)
         elif slot.state is State.PREWARMED:
             self.stem_cells.discard(slot)
             self.remove(slot)
         elif slot.state in {State.IDLE, State.PAUSING, State.PAUSED}:
             self.shelf.discard(slot)
             self.remove(slot)
+
+    def _lose(self, slot: Slot) -> None:
+        """Take a container that an activation cost from its fleet."""
+        if not slot.doomed:
+            slot.owner.lost(1.0)
+            self._strike_off(slot, StartReason.DIED)
 
     def _strike_off(self, slot: Slot, why: StartReason) -> None:
         """Take a container from its fleet, if it has one: no share of it is lent any more, and none is counted on."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from invoker.entities.function import Executable
 from invoker.entities.request import Request
-from invoker.pool.scaling import HOLD, START, UNSEEN, WORTH, averaged, expected_wait, worth_starting
+from invoker.pool.scaling import HOLD, LOSS, START, UNSEEN, WORTH, averaged, expected_wait, worth_starting
 from invoker.pool.slot import Slot, WarmKey
-from invoker.pool.view import FunctionView, StartReason
+from invoker.pool.view import FunctionView, StartReason, WaitReason
 
 
 @dataclass(eq=False, slots=True)
@@ -26,6 +26,8 @@ class Waiter:
     """A share of a container, lent from the moment it is granted."""
     overdue: float = 0.0
     """Clock's time from which it wants a container of its own."""
+    reasons: tuple[WaitReason, ...] = ()
+    """Why it has waited so far."""
     first: bool = False
     """What was granted is its own: a prewarmed container, or one that it has to start. It calls `/init`."""
 
@@ -41,6 +43,7 @@ class Fleet:
         "hold",
         "idle",
         "key",
+        "loss",
         "memory",
         "namespace",
         "ready",
@@ -76,6 +79,8 @@ class Fleet:
         """Seconds for which an activation keeps its share of a warm container; a moving average."""
         self._hold_is_first = False
         """All there is of it is a run that came right after an `/init`, which takes longer than others do."""
+        self.loss: float | None = None
+        """Containers that each activation costs, from 0 to 1; a moving average, `None` as long as it never cost one."""
         self.start: float | None = None
         """Seconds from the decision to start a container to the end of `/init`; a moving average."""
         self.gone: StartReason | None = None
@@ -119,12 +124,12 @@ class Fleet:
             return self.gone or StartReason.NEW
         if always:
             return StartReason.ALWAYS
-        start = self._start_cost(typical_start)
-        if self.hold is None:
+        if self.hold is None and self.loss is None:
             return None
+        start = self._start_cost(typical_start)
         oldest = next(iter(self.starting.values()), now)
         wait = expected_wait(
-            hold=self.hold,
+            hold=(self.hold or 0.0) + (self.loss or 0.0) * start,  # a share that is lost is free once it is replaced
             ahead=ahead,
             ready=self.ready,
             coming=sum(slot.shares for slot in self.starting),
@@ -142,16 +147,25 @@ class Fleet:
             return self.start
         return typical if typical is not None else UNSEEN
 
-    def held(self, seconds: float) -> None:
-        """Take into account how long a share of a warm container was kept."""
-        self.hold = averaged(None if self._hold_is_first else self.hold, seconds, HOLD)
-        self._hold_is_first = False
+    def held(self, seconds: float) -> bool:
+        """Take into account how long a share of a warm container was kept; say whether nothing was known of that."""
+        if self.hold is None or self._hold_is_first:
+            self.hold = averaged(None, seconds, HOLD)
+            self._hold_is_first = False
+            return True
+        self.hold = averaged(self.hold, seconds, HOLD)
+        return False
 
     def held_first(self, seconds: float) -> None:
         """Take a run that came right after `/init` for the rest, until one of these has ended."""
         if self.hold is None:
             self.hold = averaged(None, seconds, HOLD)
             self._hold_is_first = True
+
+    def lost(self, containers: float) -> None:
+        """Take into account whether an activation cost its container, 1, or left it for the next one, 0."""
+        warm_before = self.hold is not None and not self._hold_is_first
+        self.loss = averaged(0.0 if self.loss is None and warm_before else self.loss, containers, LOSS)
 
     def started(self, seconds: float) -> None:
         """Take into account how long a start took."""

@@ -53,7 +53,7 @@ async def container_pool(  # noqa: PLR0913 (what it is made of)
             clock=clock,
             serve=turns.serve,
             on_ready=turns.ready,
-            on_lost=turns.lost,
+            on_lost=turns.rethink,
         )
         pool = Pool(containers, turns, clock)
         upkeep = (
@@ -149,8 +149,10 @@ class Pool:
         if since is not None:
             if first:
                 fleet.held_first(now - since)
-            else:
-                fleet.held(now - since)
+            elif fleet.held(now - since):
+                self._turns.rethink(fleet)
+            if keep and fleet.loss is not None:
+                fleet.lost(0.0)
         if not keep or slot.doomed:
             self.containers.doom(slot)
         elif fleet.waiting and (waiter := self._turns.next_of(fleet)) is not None:
@@ -186,7 +188,7 @@ class Pool:
 
     @property
     def waits(self) -> Mapping[WaitReason, int]:
-        """Activations that had to wait, by reason."""
+        """See `Turns.waits`."""
         return self._turns.waits
 
     @property

@@ -62,10 +62,10 @@ class Holding:
         if self._alarm is None or waiter.overdue < self._alarm_at:
             self._set(waiter.overdue)
 
-    def hasten(self, fleet: Fleet, overdue: float) -> None:
-        """Have those of a fleet who hold do so no longer than until `overdue`."""
+    def limit(self, fleet: Fleet, overdue: float, *, afresh: bool) -> None:
+        """Have those of a fleet who hold do so until `overdue` at most; `afresh` if not earlier either."""
         for waiter in fleet.waiting:
-            if waiter.reason is None and waiter.overdue > overdue:
+            if waiter.reason is None and (afresh or waiter.overdue > overdue):
                 waiter.overdue = overdue
         if fleet in self._fleets and overdue < self._alarm_at:
             self._set(overdue)

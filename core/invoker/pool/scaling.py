@@ -21,6 +21,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 HOLD: Final = Bounds(0.0001, 60.0)
 START: Final = Bounds(0.01, 30.0)
+LOSS: Final = Bounds(0.0, 1.0)
 UNSEEN: Final = 1.0
 """What a start is taken to cost before there was one: what Docker needs for four at once on two cores, and a little."""
 

@@ -13,6 +13,8 @@ from invoker.entities.runtimes import Runtime
 from invoker.pool.slot import Slot
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
+_UNSAFE_IN_INSTANCE = re.compile(r"[^A-Za-z0-9_.-]")
+"""Spec 10.9.1: `node-b` and `nodeb` are two."""
 _LONGEST = 200
 """Characters of a name: engines take 255 and more."""
 
@@ -34,7 +36,7 @@ class Starter:
         self._clock = clock
         self._on_gone = on_gone
         self._counter = itertools.count(1)
-        self._prefix = f"wsk{_UNSAFE.sub('', node.unique_name or '')}{node.id}"
+        self._prefix = f"wsk{_UNSAFE_IN_INSTANCE.sub('', node.unique_name or '')}{node.id}"
         self._environment = {} if node.api_host is None else {"__OW_API_HOST": node.api_host}  # spec 10.7.6
         if limits.max_concurrency > 1:  # for stem cells too, of which nobody knows yet whom they will serve
             self._environment["__OW_ALLOW_CONCURRENT"] = "true"  # spec 10.12.6

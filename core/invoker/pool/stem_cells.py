@@ -88,6 +88,10 @@ class Keeper(Protocol):
         """Begin to remove a container that nobody uses."""
         ...
 
+    def stem_cell_started(self, seconds: float) -> None:
+        """Take into account how long a start took."""
+        ...
+
 
 class StemCells:
     """Keeps every culture at its number while there is memory and nobody waits for it. Owned by the pool."""
@@ -230,6 +234,7 @@ class StemCells:
             return
         slot.state = State.PREWARMED
         slot.since = self._clock()
+        self._keeper.stem_cell_started(slot.since - slot.born)
         culture.ready[slot] = None
         self._keeper.serve()
 

@@ -30,7 +30,7 @@ class Turns:
     def __init__(self, settings: PoolSettings, clock: Callable[[], float]) -> None:
         self.queue = Queue()
         self.waits = dict.fromkeys(WaitReason, 0)
-        """Activations that had to wait, by reason."""
+        """Activations that had to wait, by reason; one that had several counts for each."""
         self._clock = clock
         self._patience = settings.patience
         self._always = settings.scale_out == "always"
@@ -62,13 +62,19 @@ class Turns:
         self.queue.leave(waiter)
 
     def ready(self, fleet: Fleet) -> None:
-        """Have those who wait for a function that nobody knows be patient from now on: what a start takes is known."""
-        if fleet.waiting and fleet.hold is None:
-            self._holding.hasten(fleet, self._clock() + fleet.patience(self.containers.typical_start))
+        """Have those who wait by choice do so no longer than a start is worth by what is known of starts now.
 
-    def lost(self, fleet: Fleet) -> None:
-        """Have those who wait by choice think again: a container that they may have counted on is gone."""
-        if fleet.waiting:  # later, for containers are lost in the middle of much else
+        For a function that nobody knows that time begins when the first container runs something: for how long they
+        waited before says nothing of how long that will take.
+        """
+        if fleet.waiting:
+            unknown = fleet.hold is None and len(fleet.slots) - len(fleet.starting) == 1
+            overdue = self._clock() + fleet.patience(self.containers.typical_start)
+            self._holding.limit(fleet, overdue, afresh=unknown)
+
+    def rethink(self, fleet: Fleet) -> None:
+        """Have those who wait by choice think again: a container is gone, or it is known now how long they hold one."""
+        if fleet.waiting:  # later, for this is told in the middle of much else
             asyncio.get_running_loop().call_soon(self._think_again, fleet)
 
     def close(self) -> None:
@@ -153,7 +159,7 @@ class Turns:
 
     def _hold(self, waiter: Waiter, now: float) -> None:
         """Have a waiter wait for a container of its own function, for as long as a start is worth."""
-        self.waits[WaitReason.SOONER] += 1
+        self._count(waiter, WaitReason.SOONER)
         waiter.reason = None
         waiter.overdue = now + waiter.fleet.patience(self.containers.typical_start)
         self._holding.join(waiter)
@@ -162,7 +168,13 @@ class Turns:
         self.queue.join(waiter)
         self.serve()
         if waiter in self.queue:
-            self.waits[WaitReason.MEMORY if self._short else WaitReason.STARTS] += 1
+            self._count(waiter, WaitReason.MEMORY if self._short else WaitReason.STARTS)
+
+    def _count(self, waiter: Waiter, reason: WaitReason) -> None:
+        """Count a wait, once: who waits may change its mind many times."""
+        if reason not in waiter.reasons:
+            waiter.reasons += (reason,)
+            self.waits[reason] += 1
 
     def _thinks_better(self, head: Waiter) -> bool:
         """Have the head wait by choice, if meanwhile others have started containers that serve it sooner."""

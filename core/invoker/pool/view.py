@@ -11,7 +11,7 @@ class StartReason(enum.Enum):
     NEW = "new"
     """There has been no container of this function, or it was forgotten."""
     BUSY = "busy"
-    """Its containers were busy, and one of them was expected to be free later than a new one."""
+    """Its containers were busy, and one of them was expected to be free later than a new one, or one was prewarmed."""
     ALWAYS = "always"
     """Its containers were busy, and `pool.scale_out` is "always"."""
     OVERDUE = "overdue"
@@ -30,7 +30,7 @@ class WaitReason(enum.Enum):
     """Why an activation had to wait."""
 
     SOONER = "sooner"
-    """A busy container of its function was expected to be free before a new one."""
+    """A busy container of its function was expected to be free before a new one, or nothing was known of either."""
     MEMORY = "memory"
     """There was no memory for another container."""
     STARTS = "starts"
@@ -117,6 +117,6 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     starts: dict[str, int]
     """Cold starts since the invoker started, by `StartReason`."""
     waits: dict[str, int]
-    """Waits since the invoker started, by `WaitReason`."""
+    """Activations that waited since the invoker started, by `WaitReason`; one that had several counts for each."""
     recent: tuple[ColdStart, ...]
     """The last cold starts, the latest first."""

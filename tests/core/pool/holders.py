@@ -13,6 +13,9 @@ from tests.core.pool.workshop import PausableShell, Workshop, a_task
 
 GRACE = 15.0
 """Seconds after which every idle container is paused: 10, and a look every 2.5."""
+INSTANT = 0.001
+PLENTY = 128 * 256
+"""MB: whoever wants a container gets one."""
 
 
 async def use(
@@ -112,3 +115,23 @@ async def paused(pool: Pool, workshop: Workshop) -> PausableShell:
     await asyncio.sleep(GRACE)
     assert pool.count(State.PAUSED) == 1
     return shell_of(workshop)
+
+
+async def burst(pool: Pool, count: int, *, seconds: float, concurrency: int = 1) -> float:
+    """Have so many activations at once; return after how many seconds the last one ended."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(count):
+            tasks.create_task(run(pool, seconds=seconds, concurrency=concurrency))
+    return loop.time() - began
+
+
+async def warmed(pool: Pool, containers: int, *, seconds: float = INSTANT) -> None:
+    """Have a function known for taking so long, with so many containers."""
+    holders = [Holder(pool, moved=True) for _ in range(containers)]
+    for holder in holders:
+        await holder.has_it.wait()
+    await release_all(*holders)
+    for _ in range(8):
+        await burst(pool, containers, seconds=seconds)

@@ -86,6 +86,18 @@ class PoolMachine(RuleBasedStateMachine):
         while self._finish_something(rest=False):
             pass
 
+    @rule(function=st.sampled_from(sorted(FUNCTIONS)), seconds=st.sampled_from([0.01, 0.3]))
+    def come_in_a_crowd(self, function: str, seconds: float) -> None:
+        """The first run, or the first few, begin, and don't end for a while."""
+        self.invoke(function, 6)
+        for _ in range(2):
+            steps = [step.end for step in self.runtime.creations]
+            for step in steps + [one.init for one in self.activations if one.init is not None]:
+                if not step.done():
+                    step.set_result(True)
+            self.loop.run_until_idle()
+        self.wait(seconds)
+
     @precondition(lambda self: any(one.init or one.run for one in self.activations))
     @rule(which=ANY, good=st.sampled_from([True, True, True, False]))
     def go_on(self, which: int, *, good: bool) -> None:
@@ -150,6 +162,7 @@ class PoolMachine(RuleBasedStateMachine):
         self._the_memory_is_what_containers_hold()
         self._every_share_is_somebodys()
         self._the_books_are_right()
+        self._the_timer_rings_in_time()
         self._nobody_waits_in_vain()
 
     def _nobody_is_in_trouble(self) -> None:
@@ -186,6 +199,15 @@ class PoolMachine(RuleBasedStateMachine):
             assert fleet.empty == (fleet.key in containers.fleets._empty)
         idle = [slot for fleet in containers.fleets for slot in fleet.idle]
         assert sorted(map(id, containers.shelf)) == sorted(map(id, idle))
+
+    def _the_timer_rings_in_time(self) -> None:
+        holding = self.pool._turns._holding
+        held = [one for fleet in self.pool.containers.fleets for one in fleet.waiting if one.reason is None]
+        assert {one.fleet for one in held} <= set(holding._fleets)
+        if held:
+            assert holding._alarm is not None
+            assert not holding._alarm.cancelled()
+            assert holding._alarm.when() <= min(one.overdue for one in held)
 
     def _nobody_waits_in_vain(self) -> None:
         now = self.loop.time()

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from invoker.config import NodeSettings
 from invoker.errors import StartFailed
 from invoker.pool import Pool
 from invoker.pool.slot import State
@@ -79,6 +80,19 @@ async def test_names_carry_the_invoker_and_nothing_unsafe() -> None:
         await use(pool, "my action/../x", namespace="z&e")
 
         assert workshop.shells[0].name == "wsk7_1_ze_myactionx"
+
+
+@simulated
+async def test_names_carry_the_invokers_own_name_with_what_an_engine_takes_of_it() -> None:
+    """Spec 10.9.1; an engine takes no other characters, and at most 255 of them."""
+    workshop = Workshop()
+    async with a_pool(workshop, node=NodeSettings(id=3, unique_name="node-b.1/ö")) as pool:
+        await use(pool, "resize", namespace="zoe")
+        await use(pool, "x" * 300)
+
+        names = [shell.name for shell in workshop.shells]
+
+    assert names == ["wsknode-b.13_1_zoe_resize", f"wsknode-b.13_2_guest_{'x' * 300}"[:200]]
 
 
 @simulated

@@ -202,3 +202,24 @@ def test_the_patience_of_who_waits_is_what_a_start_is_worth() -> None:
     assert a_fleet(start=0.4).patience(9.0) == pytest.approx(WORTH * 0.4)
     assert a_fleet().patience(0.2) == pytest.approx(WORTH * 0.2)
     assert a_fleet().patience(None) == pytest.approx(WORTH * UNSEEN)
+
+
+def test_who_waits_counts_the_replacement_of_a_container_that_an_activation_costs() -> None:
+    fleets = [a_fleet(ready=4, hold=0.001, start=0.1) for _ in range(2)]
+    fleets[1].lost(1.0)
+    fleets[1].lost(1.0)
+
+    reasons = [fleet.why_start(NOW, None, 20, always=False) for fleet in fleets]
+
+    assert reasons == [None, StartReason.BUSY]
+    assert fleets[1].loss == pytest.approx(1 - (7 / 8) ** 2)
+
+
+def test_a_function_of_which_nothing_survived_costs_a_container_each_until_something_does() -> None:
+    fleet = a_fleet()
+
+    fleet.lost(1.0)
+    before = fleet.loss
+    fleet.lost(0.0)
+
+    assert [before, fleet.loss] == pytest.approx([1.0, 7 / 8])

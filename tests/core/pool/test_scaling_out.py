@@ -5,37 +5,11 @@ import asyncio
 import pytest
 
 from invoker.config import Seconds
-from invoker.entities.runtimes import StemCell
-from invoker.pool import Pool
-from invoker.pool.scaling import WORTH
 from invoker.pool.slot import State
 from invoker.pool.view import StartReason, WaitReason
-from tests.core.pool.holders import Holder, release_all, run, use, waiting
+from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, run, use, waiting, warmed
 from tests.core.pool.simulation import idle, simulated
-from tests.core.pool.workshop import MB, Workshop, a_pool, with_stem_cells
-
-INSTANT = 0.001
-PLENTY = 128 * 256
-
-
-async def burst(pool: Pool, count: int, *, seconds: float, concurrency: int = 1) -> float:
-    """Have so many activations at once; return after how many seconds the last one ended."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(count):
-            tasks.create_task(run(pool, seconds=seconds, concurrency=concurrency))
-    return loop.time() - began
-
-
-async def warmed(pool: Pool, containers: int, *, seconds: float = INSTANT) -> None:
-    """Have a function known for taking so long, with so many containers."""
-    holders = [Holder(pool, moved=True) for _ in range(containers)]
-    for holder in holders:
-        await holder.has_it.wait()
-    await release_all(*holders)
-    for _ in range(8):
-        await burst(pool, containers, seconds=seconds)
+from tests.core.pool.workshop import Workshop, a_pool
 
 
 @simulated
@@ -133,7 +107,7 @@ async def test_who_waited_too_long_in_a_crowd_doubles_the_containers_each_time()
 async def test_who_waits_for_a_container_that_goes_away_starts_one_at_once(end: str) -> None:
     workshop = Workshop(start=0.1)
     async with a_pool(workshop, memory=PLENTY) as pool:
-        await warmed(pool, 1, seconds=0.02)  # two of them are worth waiting for, three are not
+        await warmed(pool, 1, seconds=0.005)
         busy = Holder(pool, keep=False)
         await idle()
         first, second = Holder(pool), Holder(pool)
@@ -283,62 +257,3 @@ async def test_who_has_less_patience_is_looked_at_first() -> None:
         await asyncio.sleep(20)
         assert [holder.reason for holder in patient] == [StartReason.OVERDUE] * 2
         await release_all(*busy, *patient)
-
-
-@simulated
-async def test_a_function_that_nobody_knows_gets_one_container_and_the_others_wait_for_it() -> None:
-    workshop = Workshop(start=0.1)
-    async with a_pool(workshop, memory=PLENTY) as pool:
-        took = await burst(pool, 64, seconds=INSTANT)
-
-    assert (workshop.created, pool.waits[WaitReason.SOONER]) == (1, 63)
-    assert took == pytest.approx(0.1 + 64 * INSTANT, rel=0.01)
-
-
-@simulated
-async def test_a_function_that_nobody_knows_spreads_once_it_has_run_for_longer_than_a_start_is_worth() -> None:
-    """Nothing is known of starts either, until the first one has succeeded: 0.1 + 0.125 + 0.1 + 2 s."""
-    workshop = Workshop(start=0.1)
-    async with a_pool(workshop, memory=PLENTY) as pool:
-        took = await burst(pool, 16, seconds=2.0)
-
-    assert (workshop.created, pool.starts[StartReason.OVERDUE]) == (16, 15)
-    assert took == pytest.approx(0.1 + WORTH * 0.1 + 0.1 + 2.0, rel=0.001)
-
-
-@simulated
-async def test_while_the_first_start_takes_its_time_a_function_that_nobody_knows_doubles_its_containers() -> None:
-    workshop = Workshop(start=0.1)
-    async with a_pool(workshop, memory=PLENTY) as pool:
-        await use(pool, "another")
-        workshop.start = 60.0
-        began = workshop.attempts
-        holders = [Holder(pool) for _ in range(8)]
-        containers = []
-        for _ in range(4):
-            await idle()
-            containers.append(workshop.attempts - began)
-            await asyncio.sleep(0.126)
-        await asyncio.sleep(60)
-        await release_all(*holders)
-
-    assert containers == [1, 2, 4, 8]
-
-
-@simulated
-async def test_a_run_right_after_init_is_taken_for_the_others_until_one_of_these_has_ended() -> None:
-    cells = with_stem_cells(StemCell(count=1, memory=256 * MB))
-    async with a_pool(Workshop(start=0.1), memory=PLENTY, runtimes=cells) as pool:
-        await asyncio.sleep(1)
-        await run(pool, "prewarmed", seconds=1)
-        await run(pool, "cold", seconds=1, memory=128)
-        (prewarmed, cold) = pool.view().functions
-        before = [(one.hold, one.start) for one in (prewarmed, cold)]
-        await run(pool, "cold", seconds=2, memory=128)
-        await use(pool, "cold", memory=128, keep=False)
-        await run(pool, "cold", seconds=9, memory=128)
-        (_, cold) = pool.view().functions
-
-    assert before == [(pytest.approx(1), None), (pytest.approx(1), pytest.approx(0.1))]
-    assert cold.hold == pytest.approx(2 - 2 / 8, rel=0.001)
-    assert pool.containers.typical_start == pytest.approx(0.1)

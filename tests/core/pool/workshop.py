@@ -129,6 +129,9 @@ class Clock:
         return self.now
 
 
+NODE = NodeSettings(id=7)
+
+
 @asynccontextmanager
 async def a_pool(
     workshop: Workshop,
@@ -137,6 +140,7 @@ async def a_pool(
     clock: Callable[[], float] | None = None,
     runtimes: Runtimes = NO_STEM_CELLS,
     concurrency: int = 1,
+    node: NodeSettings = NODE,
     **settings: Any,
 ) -> AsyncIterator[Pool]:
     """Run a pool of `memory` MB."""
@@ -144,7 +148,7 @@ async def a_pool(
         workshop,
         AttachedLogs("openwhisk"),
         PoolSettings(**(DEFAULTS | {"memory": ByteSize(memory * MB)} | settings)),
-        node=NodeSettings(id=7),
+        node=node,
         limits=LimitsSettings(max_concurrency=concurrency),
         runtimes=runtimes,
         clock=clock or asyncio.get_running_loop().time,
