@@ -45,6 +45,18 @@ class _Burst(NamedTuple):
     """By reason."""
 
 
+class _Scene(NamedTuple):
+    """What happens in a round."""
+
+    proxy: str
+    actions: Sequence[Function]
+    calls: int
+    """Of each action, one after the other, before anything counts."""
+    clients: int
+    seconds: float
+    """0: each client calls once."""
+
+
 def measure(report: Report, plan: Plan, ground: Ground) -> None:
     """Measure bursts on actions that are known and on ones that aren't, and then a function that takes its time."""
     for clients in plan.clients:
@@ -56,33 +68,62 @@ def measure(report: Report, plan: Plan, ground: Ground) -> None:
 
 def _instant(report: Report, plan: Plan, ground: Ground, clients: int, *, known: bool) -> None:
     section = f"burst, {clients} clients, {ACTIONS} instant actions, {_which(known)}"
+    scene = _Scene("instant", echoes(ACTIONS), _ACQUAINTANCE if known else 0, clients, plan.seconds)
+    ours, always = _both(report, section, ground, plan.rounds, scene)
+    report.add(section, _rows(ours, always, "<= 4"), _notes(ours, always))
+
+
+def _slow(report: Report, plan: Plan, ground: Ground, *, known: bool) -> None:
+    """Have everybody call one function at once that takes seconds: waiting for it is not worth it."""
+    section = f"burst, {plan.sleepers} clients, one call each of one action that takes {SLEEP:g} s, {_which(known)}"
+    scene = _Scene("python", [slow(SLEEP)], 2 if known else 0, plan.sleepers, 0)
+    ours, always = _both(report, section, ground, plan.rounds, scene)
+    counts, floor_counts = ([one.containers for one in each] for each in (ours, always))
+    report.add(
+        section,
+        [
+            row_beside("containers", "", counts, floor_counts, _ALWAYS),
+            row_beside(
+                "until the last has its answer",
+                "s",
+                [one.seen.seconds for one in ours],
+                [one.seen.seconds for one in always],
+                _ALWAYS,
+            ),
+        ],
+        _notes(ours, always),
+    )
+
+
+def _both(
+    report: Report, section: str, ground: Ground, rounds: int, scene: _Scene
+) -> tuple[Sequence[_Burst], Sequence[_Burst]]:
+    """Play a scene with our settings and with the floor's, in turn; every round has an invoker of its own."""
     progress(section)
+    ours: list[_Burst] = []
+    always: list[_Burst] = []
     with Load() as load:
-        ours: list[_Burst] = []
-        always: list[_Burst] = []
-        for _ in range(plan.rounds):
+        for _ in range(rounds):
             for found, pool in ((always, _FLOOR), (ours, _OURS)):
                 with folder() as where:
-                    invoker = Invoker(where, ground.runtime(where, "instant"), pool=pool)
-                    functions = invoker.put(echoes(ACTIONS))
+                    invoker = Invoker(where, ground.runtime(where, scene.proxy), pool=pool)
+                    functions = invoker.put(scene.actions)
                     with invoker:
-                        if known:
-                            _acquaint(report, section, invoker, functions)
-                        found.append(_burst(load, invoker, functions, clients, plan.seconds))
+                        _acquaint(report, section, invoker, functions, scene.calls)
+                        found.append(_burst(load, invoker, functions, scene.clients, scene.seconds))
     for one in (*always, *ours):
         report.fault(section, one.seen.faults)
-    budget = "<= 4"
-    report.add(section, _rows(ours, always, budget), _notes(ours, always))
+    return ours, always
 
 
 def _which(known: bool) -> str:  # noqa: FBT001 (the one thing it is asked)
     return "called before" if known else "never called before"
 
 
-def _acquaint(report: Report, section: str, invoker: Invoker, functions: Sequence[Function], calls: int = 0) -> None:
+def _acquaint(report: Report, section: str, invoker: Invoker, functions: Sequence[Function], calls: int) -> None:
     number = _OWN_NUMBERS
     for function in functions:
-        for _ in range(calls or _ACQUAINTANCE):
+        for _ in range(calls):
             answer = ask_at(("127.0.0.1", invoker.port), invocation(function).render(number))
             if not is_acknowledgement(answer, number):
                 report.fault(section, [repr(answer[:300])])
@@ -121,38 +162,3 @@ def _notes(ours: Sequence[_Burst], always: Sequence[_Burst]) -> list[str]:
         starts = {reason: [one.starts[reason] for one in each] for reason in each[0].starts}
         told.append(f"cold starts, {whose}: " + ", ".join(f"{reason} {n}" for reason, n in starts.items() if any(n)))
     return told
-
-
-def _slow(report: Report, plan: Plan, ground: Ground, *, known: bool) -> None:
-    """Have everybody call one function at once that takes seconds: waiting for it is not worth it."""
-    section = f"burst, {plan.sleepers} clients, one call each of one action that takes {SLEEP:g} s, {_which(known)}"
-    progress(section)
-    with Load() as load:
-        ours: list[_Burst] = []
-        always: list[_Burst] = []
-        for _ in range(plan.rounds):
-            for found, pool in ((always, _FLOOR), (ours, _OURS)):
-                with folder() as where:
-                    invoker = Invoker(where, ground.runtime(where, "python"), pool=pool)
-                    functions = invoker.put([slow(SLEEP)])
-                    with invoker:
-                        if known:
-                            _acquaint(report, section, invoker, functions, calls=2)
-                        found.append(_burst(load, invoker, functions, plan.sleepers, 0))
-    for one in (*always, *ours):
-        report.fault(section, one.seen.faults)
-    counts, floor_counts = ([one.containers for one in each] for each in (ours, always))
-    report.add(
-        section,
-        [
-            row_beside("containers", "", counts, floor_counts, _ALWAYS),
-            row_beside(
-                "until the last has its answer",
-                "s",
-                [one.seen.seconds for one in ours],
-                [one.seen.seconds for one in always],
-                _ALWAYS,
-            ),
-        ],
-        _notes(ours, always),
-    )

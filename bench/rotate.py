@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from bench.ground import Ground
 from bench.load import Load, Round, Seen, Target
 from bench.messages import invocation
-from bench.report import Report, progress, row, row_beside
+from bench.report import Report, Row, progress, row, row_beside
 from bench.target import Invoker, echoes, folder
 from invoker.entities.function import Function
 
@@ -77,16 +77,9 @@ def measure(report: Report, ground: Ground, *, quick: bool, proxy: str) -> None:
     left = [one for runtime in runtimes for one in runtime.left()]
     if left:
         report.fault(section, [f"left over: {left}"])
-    cold = [100 * one.cold / max(1, one.seen.count) for one in ours]
     report.add(
         section,
-        [
-            row("cold starts, of all activations, once warm", "%", cold, budget="<= 1"),
-            row_beside("throughput", "/s", _rates(ours), _rates(roomy), _ROOMY),
-            row_beside("p50", "µs", [one.seen.p50 for one in ours], [one.seen.p50 for one in roomy], _ROOMY),
-            row_beside("p99", "µs", [one.seen.p99 for one in ours], [one.seen.p99 for one in roomy], _ROOMY),
-            row("containers at one time, at most", "", [most], budget=f"<= {PLACES}"),
-        ],
+        _rows(ours, roomy, most),
         [
             f"{created} containers were created in all, {warm[1].cold} for the {warm[1].seen.count} activations before",
             f"the floor created {warm[0].cold + sum(one.cold for one in roomy)}",
@@ -95,5 +88,16 @@ def measure(report: Report, ground: Ground, *, quick: bool, proxy: str) -> None:
     )
 
 
-def _rates(turns: Sequence[_Turn]) -> list[float]:
-    return [one.seen.rate for one in turns]
+def _rows(ours: Sequence[_Turn], roomy: Sequence[_Turn], most: int) -> list[Row]:
+    def both(what: str, unit: str, of: str) -> Row:
+        mine, floor = ([getattr(one.seen, of) for one in each] for each in (ours, roomy))
+        return row_beside(what, unit, mine, floor, _ROOMY)
+
+    cold = [100 * one.cold / max(1, one.seen.count) for one in ours]
+    return [
+        row("cold starts, of all activations, once warm", "%", cold, budget="<= 1"),
+        both("throughput", "/s", "rate"),
+        both("p50", "µs", "p50"),
+        both("p99", "µs", "p99"),
+        row("containers at one time, at most", "", [most], budget=f"<= {PLACES}"),
+    ]

@@ -5,13 +5,10 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 from bench.docker.engine import Engine
 from invoker.entities.container import ContainerSpec
-
-if TYPE_CHECKING:
-    from bench.docker.ground import DockerRuntime
 
 PORT: Final = 8080
 AT_ONCE: Final = 8
@@ -20,12 +17,26 @@ _PATIENCE: Final = 30.0
 _PAUSE: Final = 0.001
 
 
+class Place(Protocol):
+    """Where bare containers are: an engine, and how the plugin would ask it for one of them."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, on a connection of the caller's thread."""
+
+    def spec(self, name: str, family: str = "python") -> ContainerSpec:
+        """Return what a container of the bench's own is."""
+
+    def request(self, spec: ContainerSpec) -> dict[str, Any]:
+        """Return how the plugin would ask for a container."""
+
+
 @contextmanager
-def bare_container(runtime: "DockerRuntime", name: str, family: str = "python") -> Iterator[str]:
+def bare_container(place: Place, name: str, family: str = "python") -> Iterator[str]:
     """Have a container that was created and not started."""
-    engine = runtime.ground.engine
-    spec = runtime.spec(name, family)
-    container = engine.create(spec.name, runtime.request(spec))
+    engine = place.engine
+    spec = place.spec(name, family)
+    container = engine.create(spec.name, place.request(spec))
     try:
         yield container
     finally:
@@ -45,26 +56,26 @@ def listening(address: tuple[str, int]) -> socket.socket:
 
 
 @contextmanager
-def running(runtime: "DockerRuntime", specs: Sequence[ContainerSpec]) -> Iterator[Sequence[str]]:
+def running(place: Place, specs: Sequence[ContainerSpec]) -> Iterator[Sequence[str]]:
     """Have many containers, started and removed several at a time."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        containers = list(threads.map(lambda spec: _started(runtime, spec), specs))
+        containers = list(threads.map(lambda spec: _started(place, spec), specs))
         try:
             yield containers
         finally:
-            list(threads.map(lambda container: _removed(runtime.ground.engine.url, container), containers))
+            list(threads.map(lambda container: _removed(place.engine.url, container), containers))
 
 
-def removal(runtime: "DockerRuntime", count: int) -> float:
+def removal(place: Place, count: int) -> float:
     """Start containers, then remove them all; return the seconds that the removal takes."""
-    with running(runtime, [runtime.spec(f"removed-{number}") for number in range(count)]):
+    with running(place, [place.spec(f"removed-{number}") for number in range(count)]):
         begun = time.perf_counter()
     return time.perf_counter() - begun
 
 
-def _started(runtime: "DockerRuntime", spec: ContainerSpec) -> str:
-    with Engine(runtime.ground.engine.url) as engine:
-        container = engine.create(spec.name, runtime.request(spec))
+def _started(place: Place, spec: ContainerSpec) -> str:
+    with Engine(place.engine.url) as engine:
+        container = engine.create(spec.name, place.request(spec))
         engine.start(container)
         return container
 

@@ -4,18 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httptools
 
-from bench.docker.bare import PORT, bare_container, listening
+from bench.docker.bare import PORT, Place, bare_container, listening
 from bench.floor import ask
 from bench.messages import FIRST, direct_run, init, is_answer_of_run
 from invoker.entities.function import Function
 from invoker.sentinel import SENTINEL_LINE
-
-if TYPE_CHECKING:
-    from bench.docker.ground import DockerRuntime
 
 PATIENCE: Final = 60.0
 _EDGE: Final = len(SENTINEL_LINE) - 1
@@ -87,11 +84,11 @@ class BareRun:
 
 
 @asynccontextmanager
-async def bare_run(runtime: "DockerRuntime", name: str, function: Function) -> AsyncIterator[BareRun]:
+async def bare_run(place: Place, name: str, function: Function) -> AsyncIterator[BareRun]:
     """Have a container that the function runs in."""
     loop = asyncio.get_running_loop()
-    engine = runtime.ground.engine
-    with bare_container(runtime, name) as container:
+    engine = place.engine
+    with bare_container(place, name) as container:
         stream = engine.attach(container)
         stream.setblocking(False)  # noqa: FBT003 (the standard library's)
         engine.start(container)

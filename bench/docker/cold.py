@@ -140,7 +140,7 @@ def _stamping(family: str, number: int) -> Function:
 
 
 def _bare(report: Report, section: str, runtime: DockerRuntime, family: str, function: Function, number: int) -> _Cold:
-    engine = runtime.ground.engine
+    engine = runtime.engine
     engine.ask("GET", "/_ping")  # connected, as the invoker is
     marks = [_now()]
     with bare_container(runtime, f"bare-{number}", family) as container:

@@ -94,12 +94,13 @@ class DockerRuntime:
     direct_is = "the same calls straight to containers of the same image, to whose output nobody listens"
 
     def __init__(self, ground: DockerGround, where: Path, by_family: Mapping[str, str]) -> None:
-        self.ground = ground
+        self.engine = ground.engine
         self.by_family = by_family
         self.where = where
         self.url = ground.engine.url
         """Where the invoker is told that the engine listens."""
         self.label = f"{_LABEL}={where.name}"
+        self._run = ground.run
 
     @property
     def helpers(self) -> tuple[int, ...]:
@@ -117,7 +118,7 @@ class DockerRuntime:
             "docker": {
                 "url": self.url,
                 "network": _NETWORK,
-                "labels": {_LABEL: self.where.name, _RUN_LABEL: self.ground.run},
+                "labels": {_LABEL: self.where.name, _RUN_LABEL: self._run},
                 "extra": _PINNED,
             },
         }
@@ -147,7 +148,7 @@ class DockerRuntime:
 
     def census(self) -> ContainerCensus:
         """See `Runtime`."""
-        return ContainerCensus(self.ground.engine, self.label)
+        return ContainerCensus(self.engine, self.label)
 
     @contextmanager
     def direct(self, functions: Sequence[Function]) -> Iterator[Sequence[Address]]:
@@ -156,7 +157,7 @@ class DockerRuntime:
         They are not the invoker's own containers: a sentinel that it has not caused costs a container its life.
         """
         with bare.running(self, [self.spec(f"direct-{number}") for number in range(len(functions))]) as containers:
-            addresses = [(self.ground.engine.address_of(container), PORT) for container in containers]
+            addresses = [(self.engine.address_of(container), PORT) for container in containers]
             for address, function in zip(addresses, functions, strict=True):
                 with bare.listening(address) as connection:
                     ask(connection, init(function))
@@ -164,4 +165,4 @@ class DockerRuntime:
 
     def left(self) -> Sequence[object]:
         """See `Runtime`."""
-        return self.ground.engine.labelled(self.label)
+        return self.engine.labelled(self.label)

@@ -61,7 +61,7 @@ def measure(report: Report, ground: DockerGround, *, quick: bool) -> None:
 
 async def _calls(runtime: DockerRuntime, rounds: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """Pause and resume by the plugin, and by the simplest of clients."""
-    engine = runtime.ground.engine
+    engine = runtime.engine
     ours, bare = [], []
     async with open_container_runtime(runtime.parsed()) as plugin:
         container = await plugin.create(runtime.spec("ours"), _Ignored())
