@@ -112,7 +112,7 @@ _REFUSAL: Final = {
 }
 _NEIGHBOURS: Final = ("133", "135", "136")
 """Types of ICMPv6 by which a container finds its router (RFC 4861); without them it has no IPv6."""
-_DNS: Final = (53, 53)
+_DNS: Final = 53
 
 
 def rules(policy: Policy, family: Family, line: Line, bridges: Sequence[str]) -> Rules:
@@ -125,7 +125,7 @@ def _forwarded(policy: Policy, family: Family, refuse: str, bridges: Sequence[st
     yield _REPLIES
     yield _RELATED[family]
     yield from (f"-o {bridge} {refuse}" for bridge in bridges)  # other containers, whatever is allowed
-    yield from _names(policy, family)
+    yield from _to_resolvers(policy, family)
     for destination in _of(family, policy.allowed):
         matches = _asked_for if destination.is_one_address else _going_to
         yield from (f"{match} -j RETURN" for match in matches(destination))
@@ -144,18 +144,18 @@ def _incoming(policy: Policy, family: Family, refuse: str) -> Iterator[str]:
         yield from (f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j RETURN" for kind in _NEIGHBOURS)
     if policy.gateway_resolves:
         for protocol in ("udp", "tcp"):
-            yield f"-p {protocol} -m {protocol} --dport 53 -m addrtype --dst-type LOCAL --limit-iface-in -j RETURN"
-    yield from _names(policy, family)
+            yield f"-p {protocol} -m {protocol} --dport {_DNS} -m addrtype --dst-type LOCAL --limit-iface-in -j RETURN"
+    yield from _to_resolvers(policy, family)
     for destination in _of(family, policy.allowed):
         if destination.is_one_address:  # a network that this machine is in doesn't mean this machine
             yield from (f"{match} -j RETURN" for match in _asked_for(destination))
     yield refuse
 
 
-def _names(policy: Policy, family: Family) -> Iterator[str]:
+def _to_resolvers(policy: Policy, family: Family) -> Iterator[str]:
     for resolver in policy.resolvers:
         if resolver.version == family.value:
-            asked = Destination(ipaddress.ip_network(resolver), _DNS, ("udp", "tcp"))
+            asked = Destination(ipaddress.ip_network(resolver), (_DNS, _DNS), ("udp", "tcp"))
             yield from (f"{match} -j RETURN" for match in _asked_for(asked))
 
 
@@ -184,18 +184,21 @@ def _asked_for(destination: Destination) -> Iterator[str]:
     address = destination.network.network_address
     if destination.ports is None:
         yield f"-m conntrack --ctorigdst {address}"
+        return
+    ports = _range(*destination.ports)
     for protocol in destination.protocols:
-        yield f"-p {protocol} -m conntrack --ctorigdst {address} --ctorigdstport {_ports(destination)}"
+        yield f"-p {protocol} -m conntrack --ctorigdst {address} --ctorigdstport {ports}"
 
 
 def _going_to(destination: Destination) -> Iterator[str]:
     """Yield matches of where the packet really goes."""
     if destination.ports is None:
         yield f"-d {destination.network}"
+        return
+    ports = _range(*destination.ports)
     for protocol in destination.protocols:
-        yield f"-d {destination.network} -p {protocol} -m {protocol} --dport {_ports(destination)}"
+        yield f"-d {destination.network} -p {protocol} -m {protocol} --dport {ports}"
 
 
-def _ports(destination: Destination) -> str:
-    first, last = destination.ports or (0, 0)
+def _range(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}:{last}"
