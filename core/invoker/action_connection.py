@@ -55,7 +55,8 @@ class ActionConnection:
         Raises:
             Unreachable: no byte was sent: refused, or closed meanwhile.
             Disconnected: the connection ended before a whole reply was read.
-            PostTimedOut: `timeout` seconds are over, whatever they were spent on; the connection is closed.
+            PostTimedOut: `timeout` seconds are over, whatever they were spent on; the connection is closed. With `wait`
+                it tells of a proxy that never took one.
             RuntimeError: another request is in flight.
         """
         if self._busy:
@@ -111,7 +112,7 @@ class ActionConnection:
                     self._wire = await self._reach(wait=wait)
         except TimeoutError:
             if not self._closed:
-                raise PostTimedOut(timeout) from None
+                raise PostTimedOut(timeout, deaf=self._port if wait else None) from None
         finally:
             self._connecting = None
         if self._closed or self._wire is None:

@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 import msgspec
@@ -25,7 +25,7 @@ from invoker.config import (
     TelemetrySettings,
     node_of,
 )
-from invoker.contracts import Admission, ContainerRuntime, FunctionStore, OperatorDoor
+from invoker.contracts import Admission, ContainerRuntime, FunctionStore, LogExtractor, OperatorDoor
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError
 from invoker.functions import function_cache
@@ -94,11 +94,36 @@ async def serve(plugins: Plugins, settings: Settings, signals: Signals, writer: 
         with announced(node, str(node_of(node, settings[PoolSettings])), operators):
             _settle_memory()
             parts.overview.phase = "running"
-            logger.info("ready", extra={"event": "ready"})
+            _tell_ready(settings)
             await signals.stop.wait()
             parts.overview.phase = "stopping"
             await _close(doors, parts.invoker, settings, signals)
-    return Stopped(parts.invoker.broken_off, parts.recorder.lost)
+    stopped = Stopped(parts.invoker.broken_off, parts.recorder.lost)
+    _tell_stopped(stopped)
+    return stopped
+
+
+def _tell_ready(settings: Settings) -> None:
+    """Say who takes work now, and what it runs with."""
+    node, roles = node_of(settings[NodeSettings], settings[PoolSettings]), settings[RolesSettings]
+    memory = str(settings[PoolSettings].memory)
+    logger.info(
+        "ready: %s, %s for containers, runtime %s",
+        node,
+        memory,
+        roles.runtime,
+        extra={"event": "ready", "invoker": str(node), "memory": memory, "runtime": roles.runtime},
+    )
+
+
+def _tell_stopped(stopped: Stopped) -> None:
+    """Say the last word: how it ended."""
+    logger.info(
+        "stopped; activations broken off: %d, activation records lost: %d",
+        stopped.broken_off,
+        stopped.lost_records,
+        extra={"event": "stopped"},
+    )
 
 
 def _settle_memory() -> None:
@@ -127,19 +152,27 @@ async def _close(doors: AsyncExitStack, invoker: Invoker, settings: Settings, si
 
 
 async def _break_off_after(grace: float, invoker: Invoker, signals: Signals) -> None:
+    why = "a second signal came"
     try:
         async with asyncio.timeout(grace):
             await signals.now.wait()
     except TimeoutError:
-        logger.warning("the grace of %g s is over", grace)
+        why = f"the grace of {grace:g} s is over"
+    before = invoker.broken_off
     invoker.break_off()
+    logger.warning("%s: activations that are broken off: %d", why, invoker.broken_off - before)
 
 
 @asynccontextmanager
 async def opened(
-    plugins: Plugins, settings: Settings, writer: LogWriter | None = None, *, functions: FunctionStore | None = None
+    plugins: Plugins,
+    settings: Settings,
+    writer: LogWriter | None = None,
+    *,
+    functions: FunctionStore | None = None,
+    ahead: bool = True,
 ) -> AsyncIterator[Parts]:
-    """Open everything but the doors. `functions` takes the place of the function store that the settings name."""
+    """Open all but the doors. `functions` replaces the store of the settings; not `ahead`, there are no stem cells."""
     compat = settings[RolesSettings].compat
     limits = settings[LimitsSettings]
     keys = _keys(settings)
@@ -149,17 +182,14 @@ async def opened(
         plugins.function_store(settings) if functions is None else _given(functions) as store,
         plugins.container_runtime(settings) as runtime,
         plugins.log_extractor(settings) as logs,
-        _given(_kinds(settings, runtime)) as kinds,
-        container_pool(
-            runtime, logs, settings[PoolSettings], node=settings[NodeSettings], limits=limits, runtimes=kinds
-        ) as pool,
+        _given(kinds_of(settings, runtime)) as kinds,
+        _pool(settings, runtime, logs, kinds, ahead=ahead) as pool,
         function_cache(store, kinds, settings[FunctionsSettings], exact=compat == "functions") as cache,
         _admissions(plugins, settings) as admissions,
     ):
         outcomes = Outcomes(compat)
         door = Door(recorder, settings[IntakeSettings], limits)
         metrics = Metrics()
-        telemetry = ActivationTelemetry(metrics, writer if settings[TelemetrySettings].activations else None)
         invoker = Invoker(
             door=door,
             admissions=admissions,
@@ -169,7 +199,7 @@ async def opened(
             pool=pool,
             execution=Execution(outcomes, settings[LogsSettings], limits, compat),
             outcomes=outcomes,
-            reporting=_reporting(plugins, settings, recorder, telemetry),
+            reporting=_reporting(plugins, settings, recorder, metrics, writer),
         )
         overview = Overview(
             plugins=plugins,
@@ -190,7 +220,21 @@ async def _given(part: T) -> AsyncIterator[T]:
     yield part
 
 
-def _reporting(plugins: Plugins, settings: Settings, recorder: Recorder, telemetry: ActivationTelemetry) -> Reporting:
+def _pool(
+    settings: Settings, runtime: ContainerRuntime, logs: LogExtractor, kinds: Runtimes, *, ahead: bool
+) -> AbstractAsyncContextManager[Pool]:
+    """Return the pool. Where work does not go on, nothing is done ahead: no stem cells, and nothing is paused."""
+    containers, node, limits = settings[PoolSettings], settings[NodeSettings], settings[LimitsSettings]
+    if not ahead:
+        containers = msgspec.structs.replace(containers, pause=False)
+        kinds = kinds.without_stem_cells()
+    return container_pool(runtime, logs, containers, node=node, limits=limits, runtimes=kinds)
+
+
+def _reporting(
+    plugins: Plugins, settings: Settings, recorder: Recorder, metrics: Metrics, writer: LogWriter | None
+) -> Reporting:
+    telemetry = ActivationTelemetry(metrics, writer if settings[TelemetrySettings].activations else None)
     observers = plugins.activation_finished if plugins.has_observers else None
     return Reporting(recorder, telemetry, observers, settings[RecordingSettings], settings[RolesSettings].compat)
 
@@ -201,20 +245,28 @@ async def _admissions(plugins: Plugins, settings: Settings) -> AsyncIterator[Seq
         yield [await stack.enter_async_context(opening) for _, opening in plugins.admissions(settings)]
 
 
-def _kinds(settings: Settings, runtime: ContainerRuntime) -> Runtimes:
-    """The operator's manifest, even if it is empty, or else what the runtime offers of its own accord."""
-    given = _manifest(settings)
+def kinds_of(settings: Settings, runtime: ContainerRuntime) -> Runtimes:
+    """Return the kinds that can be run: the operator's manifest, or else what the runtime offers of its own accord.
+
+    Keys of the manifest that nothing asks for are logged.
+
+    Raises:
+        SettingsError: the manifest can't be used.
+    """
+    given = _manifest(settings, logger.warning)
     return runtime.runtimes() if given is None else given
 
 
-def verify(settings: Settings) -> None:
-    """Check what can be told of the core's settings without opening anything.
+def verify(settings: Settings) -> Sequence[str]:
+    """Check what can be told of the core's settings without opening anything; return what should be put right.
 
     Raises:
         SettingsError: a key is none, or the manifest can't be read.
     """
+    warnings: list[str] = []
     _keys(settings)
-    _manifest(settings)
+    _manifest(settings, warnings.append)
+    return warnings
 
 
 def _keys(settings: Settings) -> Keys:
@@ -222,7 +274,7 @@ def _keys(settings: Settings) -> Keys:
     return Keys(settings[EncryptionSettings].keys, unknown="pass" if passed else "refuse")
 
 
-def _manifest(settings: Settings) -> Runtimes | None:
+def _manifest(settings: Settings, warn: Callable[[str], object]) -> Runtimes | None:
     """The operator's manifest, if there is one."""
     path = settings[RuntimesSettings].manifest
     if path is None:
@@ -231,4 +283,4 @@ def _manifest(settings: Settings) -> Runtimes | None:
         text = path.read_bytes()
     except OSError as error:
         raise SettingsError([f"runtimes.manifest: can't read {path}: {error.strerror}"]) from error
-    return manifest.read(text)
+    return manifest.read(text, str(path), warn=warn)

@@ -5,6 +5,7 @@
     ├── PluginError
     │   ├── PluginNotInstalled     named in the settings, absent from the environment
     │   ├── PluginBroken           installed, but importing it or its hooks failed
+    │   │   └── ModuleMissing      it needs a library that is not installed
     │   ├── ProviderCount          none, or several, where exactly one plugin must answer
     │   └── BrokenContract         what a plugin opened lacks a method
     ├── RequestError
@@ -51,14 +52,17 @@ class PluginError(InvokerError):
 
 
 class PluginNotInstalled(PluginError):
-    """The settings name a plugin that no installed distribution provides."""
+    """The settings name a plugin that no installed distribution provides. `setting` is where; `meant` it may be."""
 
-    def __init__(self, name: str, installed: Sequence[str]) -> None:
+    def __init__(self, name: str, installed: Sequence[str], *, setting: str, meant: str | None = None) -> None:
         self.name = name
         self.installed = tuple(installed)
+        self.setting = setting
+        self.meant = meant
+        advice = f"Did you mean {meant!r}? Else install" if meant else "Install"
         super().__init__(
-            f"no plugin named {name!r} is installed; installed are: {', '.join(installed) or 'none'}. "
-            f"Install the distribution that provides it, or name another in the settings"
+            f"{setting}: no plugin named {name!r} is installed; installed are: {', '.join(installed) or 'none'}. "
+            f"{advice} the distribution that provides it, or name another in {setting}"
         )
 
 
@@ -69,6 +73,20 @@ class PluginBroken(PluginError):
         self.name = name
         self.reason = reason
         super().__init__(f"plugin {name!r} can't be loaded: {reason}")
+
+
+class ModuleMissing(PluginBroken):
+    """A plugin needs a Python module that is not installed. `install` is what brings it, if that is known."""
+
+    def __init__(self, name: str, module: str, *, setting: str | None = None, install: str | None = None) -> None:
+        self.module = module
+        self.setting = setting
+        self.install = install
+        remedy = f"pip install {install!r}" if install else "install the distribution that has it"
+        other = f", or name another plugin in {setting}" if setting else ""
+        super().__init__(name, f"the Python module {module!r} is not installed: {remedy}{other}")
+        if setting is not None:
+            self.args = (f"{setting}: {self.args[0]}",)
 
 
 class ProviderCount(PluginError):
@@ -212,8 +230,13 @@ class Lost(ContainerError):
 
 
 class PostTimedOut(ContainerError):
-    """No whole reply within the time allowed. `seconds` is that time."""
+    """No whole reply within the time allowed. `seconds` is that time.
 
-    def __init__(self, seconds: float) -> None:
+    `deaf` is the port that was tried again and again and took no connection in all that time: the action proxy never
+    listened. It is `None` for a proxy that was reached.
+    """
+
+    def __init__(self, seconds: float, *, deaf: int | None = None) -> None:
         self.seconds = seconds
+        self.deaf = deaf
         super().__init__(f"no reply within {seconds:g} s")

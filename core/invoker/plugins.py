@@ -1,8 +1,10 @@
 """Plugins: loaded by name, asked through typed calls. Nobody else touches pluggy."""
 
+import difflib
 import inspect
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -22,6 +24,7 @@ from invoker.contracts import (
 )
 from invoker.entities.activation import Activation
 from invoker.errors import BrokenContract, PluginBroken, PluginError, PluginNotInstalled, ProviderCount
+from invoker.missing import broken
 
 GROUP = "invoker.plugins"
 
@@ -63,9 +66,24 @@ class Plugins:
     @property
     def active(self) -> tuple[str, ...]:
         """The names in use, each once, in the order of the settings."""
+        return tuple(self._settings)
+
+    @cached_property
+    def _settings(self) -> Mapping[str, str]:
+        """The setting that names each plugin in use; the first, if several do."""
         roles = self._roles
-        named = (*roles.transports, roles.runtime, self._logs.plugin, roles.functions, roles.activations, *roles.extra)
-        return tuple(dict.fromkeys(named))
+        named = (
+            *((name, "transports") for name in roles.transports),
+            (roles.runtime, "runtime"),
+            (self._logs.plugin, "logs"),
+            (roles.functions, "functions"),
+            (roles.activations, "activations"),
+            *((name, "extra") for name in roles.extra),
+        )
+        found: dict[str, str] = {}
+        for name, setting in named:
+            found.setdefault(name, setting)
+        return found
 
     @property
     def has_observers(self) -> bool:
@@ -88,7 +106,8 @@ class Plugins:
             describe = getattr(plugin, "settings_section", None)
             if describe is None:
                 continue
-            section = describe()
+            with self._telling(name):
+                section = describe()
             if section.name != name:
                 raise PluginBroken(name, f"its settings section is called {section.name!r}; it must be {name!r}")
             yield section
@@ -123,13 +142,17 @@ class Plugins:
         """Yield each transport's name and opening, in the order of the settings."""
         for name in self._roles.transports:
             call = self._hook_of(name, "open_transport", "transports")
-            yield name, call(settings=settings, intake=intake, operations=operations)[0]
+            with self._telling(name):
+                opening = call(settings=settings, intake=intake, operations=operations)[0]
+            yield name, self._entered(name, opening)
 
     def admissions(self, settings: Settings) -> Iterator[tuple[str, Opening[Admission]]]:
         """Yield the name and opening of every judge of messages."""
         for implementation in self._manager.hook.open_admission.get_hookimpls():
             name = implementation.plugin_name
-            yield name, self._hook_of(name, "open_admission", "extra")(settings=settings)[0]
+            with self._telling(name):
+                opening = self._hook_of(name, "open_admission", "extra")(settings=settings)[0]
+            yield name, self._entered(name, opening)
 
     def activation_finished(self, activation: Activation) -> None:
         """Show an activation to every observer. What one raises is the caller's to log."""
@@ -138,9 +161,32 @@ class Plugins:
     @asynccontextmanager
     async def _one(self, role: str, name: str, contract: type[T], settings: Settings) -> AsyncIterator[T]:
         hook = _HOOKS[role]
-        async with self._hook_of(name, hook, role)(settings=settings) as opened:
+        call = self._hook_of(name, hook, role)
+        with self._telling(name):
+            opening = call(settings=settings)
+        async with self._entered(name, opening) as opened:
             check_contract(name, hook, contract, opened)
             yield opened
+
+    @asynccontextmanager
+    async def _entered(self, name: str, opening: Opening[T]) -> AsyncIterator[T]:
+        """Enter what plugin `name` opens; many import their client library only now."""
+        async with AsyncExitStack() as stack:
+            with self._telling(name):
+                opened = await stack.enter_async_context(opening)
+            yield opened
+
+    @contextmanager
+    def _telling(self, name: str) -> Iterator[None]:
+        """Say of an import that fails which plugin wants it.
+
+        Raises:
+            PluginBroken: an import failed.
+        """
+        try:
+            yield
+        except ImportError as error:
+            raise broken(self._points[name], error, self._settings.get(name)) from error
 
     def _hook_of(self, name: str, hook: str, role: str) -> Any:
         """Return the hook restricted to plugin `name` and all wrappers; exactly `name` must provide it."""
@@ -154,8 +200,10 @@ class Plugins:
     def _load(self, name: str) -> None:
         point = self._points.get(name)
         if point is None:
-            raise PluginNotInstalled(name, sorted(self._points))
-        _register(self._manager, point)
+            close = difflib.get_close_matches(name, self._points, n=1)
+            meant = close[0] if close else None
+            raise PluginNotInstalled(name, sorted(self._points), setting=self._settings[name], meant=meant)
+        _register(self._manager, point, self._settings[name])
 
 
 _HOOKS = {
@@ -178,8 +226,8 @@ def check_contract(plugin: str, hook: str, contract: type, opened: object) -> No
         raise BrokenContract(plugin, hook, contract.__name__, missing)
 
 
-def attempt(point: EntryPoint) -> Any:
-    """Import a plugin.
+def attempt(point: EntryPoint, setting: str | None = None) -> Any:
+    """Import a plugin, which `setting` names.
 
     Raises:
         PluginBroken: it can't be imported; says why.
@@ -187,7 +235,7 @@ def attempt(point: EntryPoint) -> Any:
     try:
         return point.load()
     except Exception as error:
-        raise PluginBroken(point.name, f"{type(error).__name__}: {error}") from error
+        raise broken(point, error, setting) from error
 
 
 def hooks_in(point: EntryPoint) -> tuple[str, ...]:
@@ -207,13 +255,13 @@ def _manager() -> pluggy.PluginManager:
     return manager
 
 
-def _register(manager: pluggy.PluginManager, point: EntryPoint) -> Any:
+def _register(manager: pluggy.PluginManager, point: EntryPoint, setting: str | None = None) -> Any:
     """Import a plugin and join it in; a misspelt hook or argument is an error, not silence.
 
     Raises:
         PluginBroken: says what is wrong.
     """
-    plugin = attempt(point)
+    plugin = attempt(point, setting)
     try:
         manager.register(plugin, name=point.name)
         manager.check_pending()

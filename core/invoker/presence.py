@@ -5,9 +5,11 @@ long as its invoker lives; thereby one that a killed invoker left behind is told
 number can't: it may be somebody else's by then.
 """
 
+import errno
 import fcntl
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,29 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     operators: str | None
     """URL of its door for operators (`contracts.OperatorDoor`), if it has one."""
+
+    def has_what_is_missed(self, error: Exception) -> bool:
+        """Return whether something can't be opened only because this invoker has it: a lock, or an address.
+
+        A lock's error names the process that has it; of an address the system knows who listens there.
+        """
+        if re.search(rf"\bprocess {self.pid}\b", str(error)):
+            return True
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
+            return False
+        named = {int(port) for port in re.findall(r":(\d{1,5})\b", str(error))}
+        return not named.isdisjoint(self._ports())
+
+    def _ports(self) -> set[int]:
+        """Return the ports on which it listens, as far as this user may know."""
+        import psutil  # noqa: PLC0415 (of all commands only `check` asks, and seldom)
+
+        try:
+            connections = psutil.Process(self.pid).net_connections("tcp")
+        except psutil.Error:
+            return set()
+        return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import msgspec
 from invoker.cli.names import NAMESPACE, reference
 from invoker.cli.program import Program, run_loop
 from invoker.cli.sources import function_from
-from invoker.cli.terminal import json_option, say, show_json, show_table
+from invoker.cli.terminal import json_option, pass_on, say, show_json, show_table
 from invoker.config import RolesSettings
 from invoker.contracts import FunctionCatalog
 from invoker.entities.function import Function, FunctionRef, Limits
@@ -94,7 +94,7 @@ def get(program: Program, name: str, namespace: str, *, code: bool, as_json: boo
     """Show one action."""
     function = run_loop(_get(program, reference(name, namespace)))
     if code:
-        click.echo(function.code or "", nl=False)
+        pass_on(function.code or "", end=False)
     elif as_json:
         show_json({**_facts(function), "code": function.code})
     else:

@@ -10,7 +10,7 @@ import msgspec
 from invoker.cli.action import namespace_option
 from invoker.cli.names import reference
 from invoker.cli.program import Program, run_loop
-from invoker.cli.terminal import json_option, note, say, show_json, show_table, start_type, status_text
+from invoker.cli.terminal import json_option, note, pass_on, show_json, show_table, start_type, status_text
 from invoker.config import RolesSettings
 from invoker.contracts import ActivationReader
 from invoker.entities.activation import Activation
@@ -63,7 +63,7 @@ def get(program: Program, activation_id: str, namespace: str, *, as_json: bool) 
     if as_json:
         show_json(_document(found))
         return
-    click.echo(msgspec.json.format(bytes(_document(found)), indent=2).decode())
+    pass_on(msgspec.json.format(bytes(_document(found)), indent=2).decode())
 
 
 @activation.command()
@@ -84,7 +84,7 @@ def logs(program: Program, activation_id: str | None, namespace: str, *, follow:
         show_json(found.logs)
     else:
         for line in found.logs:
-            click.echo(line)
+            pass_on(line)
 
 
 @asynccontextmanager
@@ -116,7 +116,7 @@ async def _follow(program: Program, namespace: str, *, as_json: bool) -> None:
                 continue
             note(f"{one.activation_id} {one.path} {one.outcome.status.word}", "dim")
             for line in one.logs:
-                say(line)
+                pass_on(line)
 
 
 def _document(one: Activation) -> msgspec.Raw:

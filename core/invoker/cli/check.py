@@ -10,15 +10,24 @@ import click
 import msgspec
 from rich.text import Text
 
-from invoker.app import verify
+from invoker.app import kinds_of, verify
 from invoker.cli.local import Nobody
 from invoker.cli.program import Program, run_loop
 from invoker.cli.terminal import json_option, show_json, show_table
-from invoker.config import LogsSettings, RolesSettings, Settings
+from invoker.config import (
+    LogsSettings,
+    NodeSettings,
+    PoolSettings,
+    RolesSettings,
+    RuntimesSettings,
+    Settings,
+    node_of,
+)
 from invoker.contracts import Watched
 from invoker.entities.function import FunctionRef
-from invoker.errors import ContainerError, FunctionNotFound, InvokerError
+from invoker.errors import ContainerError, FunctionNotFound, InvokerError, SettingsError
 from invoker.plugins import Plugins
+from invoker.presence import Presence, present
 
 _PATIENCE = 15.0
 """Seconds for each part."""
@@ -63,7 +72,8 @@ class Warnings(logging.Handler):
 def check(program: Program, *, as_json: bool) -> None:
     """Open each configured part in turn, as `run` would, and say what is wrong with it.
 
-    What a part warns of as it opens is shown below it, and is no failure.
+    What a part warns of as it opens is shown below it, and is no failure. Neither is what can't be opened a second
+    time because this very invoker runs here: how it is, its door for operators knows (`/readyz`).
 
     Exit codes: 0 all parts work, 1 one or more do not.
     """
@@ -88,31 +98,44 @@ def _rows(finding: Finding) -> Iterator[Sequence[str | Text]]:
 async def _findings(plugins: Plugins, settings: Settings) -> Sequence[Finding]:
     roles = settings[RolesSettings]
     verify(settings)
+    itself = _itself(settings)
     parts: list[tuple[str, str, Callable[[], AbstractAsyncContextManager[str]]]] = [
         ("activations", roles.activations, lambda: _records(plugins, settings)),
         ("functions", roles.functions, lambda: _functions(plugins, settings)),
         ("runtime", roles.runtime, lambda: _runtime(plugins, settings)),
         ("logs", settings[LogsSettings].plugin, lambda: _logs(plugins, settings)),
     ]
-    findings = [await _look(part, plugin, entering()) for part, plugin, entering in parts]
+    findings = [await _look(part, plugin, entering(), itself) for part, plugin, entering in parts]
     for name, opening in plugins.transports(settings, Nobody(), Nobody()):
-        findings.append(await _look("transports", name, _listening(opening)))
+        findings.append(await _look("transports", name, _listening(opening), itself))
     return findings
 
 
-async def _look(part: str, plugin: str, entering: AbstractAsyncContextManager[str]) -> Finding:
+def _itself(settings: Settings) -> Presence | None:
+    """Return the invoker of these settings, if it runs here."""
+    node = settings[NodeSettings]
+    name = str(node_of(node, settings[PoolSettings]))
+    try:
+        return next((one for one in present(node) if one.name == name), None)
+    except SettingsError:  # there is no state directory to look into
+        return None
+
+
+async def _look(part: str, plugin: str, entering: AbstractAsyncContextManager[str], itself: Presence | None) -> Finding:
     with _warnings() as warnings:
-        ok, text = await _outcome(entering)
+        ok, text = await _outcome(entering, itself)
     return Finding(part, plugin, ok, text, tuple(warnings.texts))
 
 
-async def _outcome(entering: AbstractAsyncContextManager[str]) -> tuple[bool, str]:
+async def _outcome(entering: AbstractAsyncContextManager[str], itself: Presence | None) -> tuple[bool, str]:
     try:
         async with asyncio.timeout(_PATIENCE), entering as text:
             return True, text
     except TimeoutError:
         return False, f"no answer within {_PATIENCE:g} s"
     except (InvokerError, OSError) as error:
+        if itself is not None and itself.has_what_is_missed(error):
+            return True, f"this invoker runs here (process {itself.pid})"
         return False, str(error)
 
 
@@ -151,8 +174,13 @@ async def _runtime(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
     async with plugins.container_runtime(settings) as runtime:
         if isinstance(runtime, Watched) and (faults := runtime.faults()):
             raise RuntimeFails(faults)
-        kinds = ", ".join(sorted(each.kind for each in runtime.runtimes()))
-        yield f"runs {kinds}" if kinds else "ready; its kinds come from runtimes.manifest"
+        kinds = ", ".join(sorted(each.kind for each in kinds_of(settings, runtime)))
+        if kinds:
+            yield f"runs {kinds}"
+        elif settings[RuntimesSettings].manifest is None:
+            yield "ready; its kinds come from runtimes.manifest"
+        else:
+            yield "runs the images of runtimes.manifest, and no kind"
 
 
 @asynccontextmanager

@@ -54,16 +54,16 @@ def show(program: Program, *, as_json: bool) -> None:
 def validate(program: Program, *, as_json: bool) -> None:
     """Check the settings; every fault is listed."""
     try:
-        verify(program.settings)
+        warnings = [*program.layers.warnings, *verify(program.settings)]
     except SettingsError as error:
         if not as_json:
             raise
         show_json({"valid": False, "faults": error.faults})
         sys.exit(MISUSED)
     if as_json:
-        show_json({"valid": True, "warnings": program.layers.warnings})
+        show_json({"valid": True, "warnings": warnings})
         return
-    for warning in program.layers.warnings:
+    for warning in warnings:
         note(f"warning: {warning}", "yellow")
     say("the settings are valid", "green")
 

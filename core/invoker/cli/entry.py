@@ -79,7 +79,7 @@ def _forget_readers_that_left() -> None:
             os.close(nowhere)
 
 
-_MISUSES = frozenset({"SettingsError", "PluginNotInstalled", "ProviderCount", "NotSupported"})
+_MISUSES = frozenset({"SettingsError", "PluginNotInstalled", "ModuleMissing", "ProviderCount", "NotSupported"})
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

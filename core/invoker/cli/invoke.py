@@ -12,7 +12,7 @@ from invoker.cli.names import NAMESPACE, pairs, parameters, reference
 from invoker.cli.program import Program, run_loop
 from invoker.cli.requests import new_request
 from invoker.cli.sources import function_from
-from invoker.cli.terminal import err, json_option, note, say, show_json, start_type, status_text
+from invoker.cli.terminal import err, json_option, pass_on, show_json, start_type, status_text
 from invoker.entities.activation import Activation, Status
 from invoker.entities.function import FunctionRef, Limits
 from invoker.wire import request as wire
@@ -92,7 +92,7 @@ def _local(what: str, kind: str | None, main: str | None, limits: Limits) -> One
 async def _invoke(program: Program, call: _Call) -> Status:
     """Invoke as often as asked; return how the worst of them ended."""
     worst = Status.SUCCESS
-    async with opened(program.plugins, program.settings, functions=call.local) as parts:
+    async with opened(program.plugins, program.settings, functions=call.local, ahead=False) as parts:
         ref = call.ref
         for _ in range(call.repeat):
             shown = Shown()
@@ -109,8 +109,8 @@ def _show(activation: Activation, peak: int | None, *, as_json: bool) -> None:
         show_json(_facts(activation, peak))
         return
     for line in activation.logs:
-        note(line, "dim")
-    say(msgspec.json.format(bytes(activation.outcome.response)).decode(), "")
+        pass_on(line, to_errors=True)
+    pass_on(msgspec.json.format(bytes(activation.outcome.response)).decode())
     start = start_type(activation)
     if start == "none":
         start = "never started"

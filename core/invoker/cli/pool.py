@@ -16,16 +16,18 @@ START_REASONS: Mapping[str, str] = {
     StartReason.NEW.value: "there was no container of its function",
     StartReason.BUSY.value: "all were busy, for longer than a start was expected to take",
     StartReason.ALWAYS.value: "all were busy, and pool.scale_out is always",
-    StartReason.OVERDUE.value: "it had waited for a busy one as long as a start takes",
+    StartReason.OVERDUE.value: "it had waited for one of its function's as long as a start is worth",
     StartReason.EVICTED.value: "the last one had made room for another function",
     StartReason.EXPIRED.value: "the last one had been idle for pool.idle_timeout",
     StartReason.DIED.value: "the last one had ended, or was removed after a failure",
     StartReason.MOVED.value: "another container did not take the activation",
 }
 WAIT_REASONS: Mapping[str, str] = {
-    WaitReason.SOONER.value: "a busy container was expected to be free before a new one",
+    WaitReason.SOONER.value: "one of its function's, at work or starting, was expected to be free before a new one",
     WaitReason.MEMORY.value: "there was no memory for another container (pool.memory)",
+    WaitReason.STARTS.value: "as many containers were being created as may be at once (pool.parallel_starts)",
 }
+_NEWER = "of a newer invoker"
 
 
 @click.command()
@@ -141,7 +143,7 @@ def _cold_starts(starts: Sequence[ColdStart]) -> list[Sequence[str]]:
                 one.action,
                 one.container,
                 "stem cell" if one.prewarmed else "new container",
-                f"{one.reason}: {START_REASONS.get(one.reason, 'of a newer invoker')}",
+                f"{one.reason}: {START_REASONS.get(one.reason, _NEWER)}",
             )
             for one in starts
         ),
@@ -149,7 +151,7 @@ def _cold_starts(starts: Sequence[ColdStart]) -> list[Sequence[str]]:
 
 
 def _counts(counts: Mapping[str, int], words: Mapping[str, str]) -> list[Sequence[str]]:
-    seen = [(str(number), reason, words.get(reason, "")) for reason, number in counts.items() if number]
+    seen = [(str(number), reason, words.get(reason, _NEWER)) for reason, number in counts.items() if number]
     return [("NUMBER", "WHY", ""), *seen]
 
 

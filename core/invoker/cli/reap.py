@@ -19,7 +19,7 @@ def reap(program: Program, *, as_json: bool) -> None:
     `invoker run` does the same as it starts. Containers of other invokers are left alone, and while this one runs
     nothing is removed.
 
-    Exit codes: 0 nothing is left, 1 it did not work, such as while the invoker runs.
+    Exit codes: 0 nothing is left, 1 it did not work, 2 wrong settings, or this invoker runs.
     """
     runtime = program.settings[RolesSettings].runtime
     swept = run_loop(_swept(program))

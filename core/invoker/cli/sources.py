@@ -3,7 +3,9 @@
 import base64
 import io
 import os
+import stat
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -53,15 +55,23 @@ def _read(source: Path) -> tuple[str, bool, str | None]:
 def _packed(folder: Path) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for parent, folders, files in os.walk(folder):
+        for parent, folders, files in os.walk(folder, followlinks=True):
             folders[:] = sorted(set(folders) - _SKIPPED)
+            _check_links(parent, folders)
             for name in sorted(files):
                 file = Path(parent, name)
                 member = zipfile.ZipInfo(str(file.relative_to(folder)), _EPOCH)
                 member.compress_type = zipfile.ZIP_DEFLATED
-                member.external_attr = (file.stat().st_mode & 0o777 | 0o100000) << 16
+                member.external_attr = (file.stat().st_mode & 0o777 | stat.S_IFREG) << 16
                 archive.writestr(member, file.read_bytes())
     return packed.getvalue()
+
+
+def _check_links(parent: str, folders: Iterable[str]) -> None:
+    """Refuse a link to a folder that the link itself is in: following it would have no end."""
+    for name in folders:
+        if Path(parent).resolve().is_relative_to(Path(parent, name).resolve()):
+            raise click.BadParameter(f"{Path(parent, name)} is a link to a folder that it is in: remove the link")
 
 
 def _kind_of_archive(archive: bytes) -> str | None:

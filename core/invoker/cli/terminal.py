@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 import msgspec
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from invoker.entities.activation import Activation, Status
 from invoker.errors import SettingsError
+from invoker.telemetry.log import shielded
 
 _PIPE_WIDTH = 10_000
 """Columns where there is no terminal: whoever reads a pipe wants one line for each row."""
@@ -39,17 +40,31 @@ def json_option(command: F) -> F:
 
 def say(text: str, style: str = "") -> None:
     """Print a line of ours to standard output. `text` is never read as markup."""
-    out.print(Text(text, style=style))
+    out.print(Text(_shielded(text, sys.stdout), style=style))
 
 
 def note(text: str, style: str = "") -> None:
     """Print a line of ours to standard error."""
-    err.print(Text(text, style=style))
+    err.print(Text(_shielded(text, sys.stderr), style=style))
+
+
+def pass_on(text: str, *, to_errors: bool = False, end: bool = True) -> None:
+    """Print what a function's author or the function has written: as it is, but for what would control a terminal."""
+    stream = sys.stderr if to_errors else sys.stdout
+    if to_errors and stream.isatty():
+        note(text, "dim")
+    else:
+        click.echo(_shielded(text, stream), nl=end, err=to_errors, color=True)  # else it takes colours out of a pipe
 
 
 def show_json(value: Any) -> None:
     """Print a value as JSON, one line."""
-    click.echo(msgspec.json.encode(value, enc_hook=str).decode())
+    pass_on(msgspec.json.encode(value, enc_hook=str).decode())
+
+
+def _shielded(text: str, stream: TextIO) -> str:
+    """Return text for a stream: for a terminal without what would control it."""
+    return shielded(text) if stream.isatty() else text
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
@@ -58,8 +73,14 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> 
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*map(_cell, row))
     out.print(table)
+
+
+def _cell(cell: str | Text) -> Text:
+    if isinstance(cell, str):
+        return Text(_shielded(cell, sys.stdout))
+    return Text(_shielded(cell.plain, sys.stdout), style=cell.style)
 
 
 def span(seconds: float) -> str:

@@ -113,6 +113,11 @@ class Conversion:
         whence = self._whence([key], all_places=all_places) if key else ""
         self.faults.append(f"{dotted(*key) or 'settings'}: {reason}{whence}")
 
+    def blame_all(self, keys: Sequence[Key], reason: str) -> None:
+        """Note a fault of the first of these settings, which the others share."""
+        self.broken.add(keys[0])
+        self.faults.append(f"{dotted(*keys[0])}: {reason}{self._whence(keys)}")
+
     def blame_rule(self, section: str, keys: Sequence[Key], reason: str) -> None:
         """Note what a section's rule says about settings."""
         self.faults.append(f"{reason}; {section or 'the core'} asks for it{self._whence(keys)}")

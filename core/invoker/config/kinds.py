@@ -117,9 +117,13 @@ def _described(info: inspect.Type) -> str:
         case inspect.TupleType():
             return f"a list of {', '.join(_described(each) for each in info.item_types)}"
         case inspect.CollectionType():
-            return f"a list, each item {_described(info.item_type)}"
+            return f"{_list(info)}, each item {_described(info.item_type)}"
         case _:
             return _scalar(info)
+
+
+def _list(info: inspect.CollectionType) -> str:
+    return "a list that is not empty" if info.min_length else "a list"
 
 
 def _scalar(info: inspect.Type) -> str:

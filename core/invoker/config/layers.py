@@ -11,11 +11,12 @@ from invoker.config.conversion import Conversion, catalogue
 from invoker.config.explanation import Explained, explained
 from invoker.config.files import read_files
 from invoker.config.layer import Layer, Tree
-from invoker.config.sections import LogsSettings, RolesSettings, Section
+from invoker.config.sections import LimitsSettings, LogsSettings, PoolSettings, RolesSettings, Section
 from invoker.config.settings import CORE, Settings, SettingsSection
 from invoker.config.spelling import masked, printable
 from invoker.config.texts import Kinds, Text, from_command_line, from_environment, placed, shortened, tables
 from invoker.errors import PluginBroken, SettingsError
+from invoker.units import ByteSize
 
 _CORE_NAMES: Final = frozenset(section.name for section in CORE) | {
     field.encode_name for field in msgspec.structs.fields(RolesSettings)
@@ -103,6 +104,7 @@ class Layers:
         reading = _Reading(self._layers(described), described)
         reading.look_for_strangers()
         reading.ask_the_rules()
+        reading.look_across()
         if reading.conversion.faults:
             raise SettingsError(reading.conversion.faults)
         return Settings(section for section in reading.sections if section is not None), reading
@@ -150,6 +152,20 @@ class _Reading:
             for rule in section.rules:
                 if not any(_covers(fault, name) for fault in broken for name in merging.names(rule)):
                     self._ask(section, rule, values)
+
+    def look_across(self) -> None:
+        """Note what the core's sections can't know of each other."""
+        parts = {type(section): section for section in self.sections if section is not None}
+        pool, limits = parts.get(PoolSettings), parts.get(LimitsSettings)
+        if not isinstance(pool, PoolSettings) or not isinstance(limits, LimitsSettings):
+            return  # which has a fault of its own
+        least = ByteSize(limits.min_memory << 20)
+        if pool.memory < least:
+            self.conversion.blame_all(
+                [("pool", "memory"), ("limits", "min_memory")],
+                f"{pool.memory} has no room for a single container: limits.min_memory is {least}; "
+                f"set pool.memory to {least} or more, or limits.min_memory to less",
+            )
 
     def _ask(self, section: SettingsSection, rule: merging.Rule, values: Mapping[str, Any]) -> None:
         names = sorted(merging.names(rule))

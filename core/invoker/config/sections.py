@@ -24,8 +24,8 @@ class RolesSettings(Section, frozen=True, kw_only=True):
 
     compat: Compat = "openwhisk"
     """Whose controller is spoken to: today's upstream, or the Go variant's ("functions")."""
-    transports: tuple[str, ...] = ("http",)
-    """Where messages come in; several may be named."""
+    transports: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("http",)
+    """Where messages come in; one at least, and several may be named."""
     runtime: str = "process"
     """What starts containers."""
     functions: str = "sqlite"
@@ -122,6 +122,16 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     message_overhead: ByteSize = ByteSize(6068)
     """What a message may have beyond its payload (spec 1.1.3)."""
 
+    def __post_init__(self) -> None:
+        """Check what one field can't know."""
+        for what in ("timeout", "memory", "logs", "concurrency"):
+            least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            if least > most:
+                raise ValueError(
+                    f"min_{what} is {least} and max_{what} {most}, so that no action would be within them: "
+                    f"set max_{what} to {least} or more, or min_{what} to {most} or less"
+                )
+
     @property
     def message(self) -> int:
         """Bytes of the largest message that is accepted."""
@@ -189,6 +199,7 @@ class TelemetrySettings(Section, frozen=True, kw_only=True):
     """What the invoker says about itself."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the invoker and its plugins; libraries say no more than at info."""
     format: Literal["auto", "text", "json"] = "auto"
     """Text on a terminal, JSON lines elsewhere."""
     activations: bool = True

@@ -31,7 +31,7 @@ class SettingsSection(msgspec.Struct, frozen=True, kw_only=True):
     """Like the plugin's entry point: `sqlite` for `[sqlite]`."""
     into: type[Section]
     rules: tuple[Any, ...] = ()
-    """Dynaconf validators (`invoker.config.Validator`), for what one section can't know of another.
+    """Dynaconf validators (`invoker.config.merging.Validator`), for what one section can't know of another.
 
     They see the settings as they are in the end: `Validator("recording.flush_interval", lte=60)`. What isn't set
     doesn't exist. They only judge: a `default` or a `cast` changes nothing.

@@ -1,6 +1,7 @@
 """Kinds of function, and what runs them (spec 6.3, 6.4, 6.11)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 import msgspec
 
@@ -64,6 +65,11 @@ class Runtimes:
         tagged = image if ":" in image.rsplit("/", 1)[-1] else f"{image}:latest"
         native = tagged in self._native_images
         return Runtime(kind="blackbox", family="blackbox", image=image, sentinelled_logs=native, pull=not native)
+
+    def without_stem_cells(self) -> Self:
+        """Return the same kinds, of which nothing is started ahead."""
+        runtimes = [msgspec.structs.replace(runtime, stem_cells=()) for runtime in self]
+        return type(self)(runtimes, tuple(self._native_images))
 
     def __iter__(self) -> Iterator[Runtime]:
         return iter(self._by_kind.values())

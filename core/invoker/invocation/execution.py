@@ -1,6 +1,7 @@
 """The part of an invocation that happens in a container: `/init`, `/run`, logs."""
 
 import logging
+from collections.abc import Sequence
 
 import msgspec
 
@@ -50,10 +51,11 @@ class Execution:
         lease.begin_logs(executable.function.limits.logs * self._log_unit)
         parameters, value = action_proxy.split(content, running.request.init_names)
         lost: Lost | None = None
+        remarks: list[str] = []
         try:
             outcome = None
             if not lease.warm:
-                outcome = await self._init(running, executable, parameters, lease.container)
+                outcome = await self._init(running, executable, parameters, lease.container, remarks)
                 lease.initialised(outcome)
             if outcome is None:
                 outcome = await self._run(running, executable, value, lease.container)
@@ -67,13 +69,21 @@ class Execution:
         kept = outcome.status <= Status.APPLICATION_ERROR
         lease.keep = kept and logs.reusable and (logs.complete or not executable.runtime.sentinelled_logs)
         if lost is not None and lost.state.memory_exhausted:
-            return outcome, logs.lines + self._memory_line(executable.function.limits, lost)
-        return outcome, logs.lines
+            remarks.append(_about_memory(executable.function.limits, lost))
+        return outcome, logs.lines + _noted(remarks)
 
     async def _init(
-        self, running: Running, executable: Executable, parameters: action_proxy.Parameters, container: Container
+        self,
+        running: Running,
+        executable: Executable,
+        parameters: action_proxy.Parameters,
+        container: Container,
+        remarks: list[str],
     ) -> Outcome | None:
-        """Call `/init`; return `None` if it succeeded. Success counts however late it comes (spec T48)."""
+        """Call `/init`; return `None` if it succeeded. Success counts however late it comes (spec T48).
+
+        What a developer should know beside the outcome is added to `remarks`.
+        """
         function = executable.function
         timeline = running.timeline
         timeline.init_start = now = timeline.now()
@@ -83,8 +93,10 @@ class Execution:
         limit = max(self._payload, self._truncation)
         try:
             reply = await container.post("/init", body, timeout=function.limits.timeout_seconds, limit=limit)
-        except PostTimedOut:
+        except PostTimedOut as error:
             reply = None
+            if error.deaf is not None:
+                remarks.append(f"Nothing listened on port {error.deaf} of the container: it runs no action proxy.")
         timeline.init_end = timeline.now()
         if reply is not None:
             _check_health(reply)
@@ -152,20 +164,27 @@ class Execution:
             running.notes = (*running.notes, ("peakMemory", lost.state.peak_memory))
         return self._outcomes.lost(lost.state, init=init)
 
-    @staticmethod
-    def _memory_line(limits: Limits, lost: Lost) -> tuple[str, ...]:
-        """Tell the developer more than the fixed text of the response may say."""
-        peak = lost.state.peak_memory
-        used = f" after using {peak / (1 << 20):.0f} MB" if peak is not None else ""
-        line = LogLines(str)
-        line.note(f"The memory limit is {limits.memory} MB; the action was stopped{used}.")
-        return line.taken()
-
     def _reply_limits(self, caller: CallerLimits) -> tuple[int, int]:
         """Bytes of a reply that are accepted, and that are kept of a longer one (spec 9.4.3)."""
         payload = self._payload if caller.max_payload is None else min(self._payload, caller.max_payload)
         kept = self._truncation if caller.truncation is None else min(self._truncation, caller.truncation)
         return payload, kept
+
+
+def _about_memory(limits: Limits, lost: Lost) -> str:
+    peak = lost.state.peak_memory
+    used = f" after using {peak / (1 << 20):.0f} MB" if peak is not None else ""
+    return f"The memory limit is {limits.memory} MB; the action was stopped{used}."
+
+
+def _noted(remarks: Sequence[str]) -> tuple[str, ...]:
+    """Return log lines that tell the developer more than the fixed text of the response may say."""
+    if not remarks:
+        return ()
+    lines = LogLines(str)
+    for remark in remarks:
+        lines.note(remark)
+    return lines.taken()
 
 
 def _check_health(reply: Reply) -> None:

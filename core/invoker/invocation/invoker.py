@@ -92,7 +92,7 @@ class Invoker:
         assert task is not None  # noqa: S101 (a coroutine runs in a task)
         self._tasks.add(task)
         try:
-            await running.telling.accepted()
+            await running.telling.accepted(admitted.request.activation_id)
             self._reporting.started()
             await self._walk(running)
         except asyncio.CancelledError:

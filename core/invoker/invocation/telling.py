@@ -9,7 +9,7 @@ logger = logging.getLogger("invoker.invocation")
 
 
 class Telling:
-    """Drives one caller's `Answers`: never two results, never a completion before its result, never none.
+    """Drives one caller's `Answers`: never two results, never a completion before its result.
 
     What a transport can't deliver is logged, with its activation id, and changes nothing else.
     """
@@ -29,12 +29,12 @@ class Telling:
         """Whether a late completion would spare somebody a wait."""
         return self._blocking and self._answers.splits
 
-    async def accepted(self) -> None:
+    async def accepted(self, activation_id: str) -> None:
         """Give the receipt. A caller that is already gone loses nothing: the invocation runs."""
         try:
             await self._answers.accepted()
         except Exception as error:  # noqa: BLE001 (a transport's failure must not cost the invocation)
-            logger.info("the receipt could not be given: %s", error)
+            logger.info("the receipt of activation %s could not be given: %s", activation_id, error)
 
     async def result(self, activation: Activation) -> None:
         """Tell the result ahead of the logs."""

@@ -7,6 +7,7 @@ by more than `_BOUND` lines, further ones are counted and left out, and the coun
 import json
 import logging
 import queue
+import re
 import sys
 import threading
 import time
@@ -20,6 +21,12 @@ _BOUND = 10_000
 """Lines that may wait; at 1 kB each 10 MB."""
 _GATHER = 0.02
 """Seconds the writer lets lines gather, so that it wakes 50 times a second at most and not once for each line."""
+
+OURS = "invoker"
+"""Name of the logger above all of the core's and of its plugins'."""
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What may move a terminal's cursor, change its title or worse; line breaks and tabs may stay."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -94,15 +101,20 @@ def log_writing(settings: TelemetrySettings, stream: BinaryIO | None = None) -> 
     thread = threading.Thread(target=writer.write_until_finished, name="log writer", daemon=True)
     thread.start()
     handler = LineHandler(writer, as_text if writer.text else as_json)
-    root = logging.getLogger()
-    before = root.level
-    root.setLevel(settings.level.upper())
+    root, ours = logging.getLogger(), logging.getLogger(OURS)
+    before = root.level, ours.level
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    root.setLevel(
+        max(level, logging.INFO)
+    )  # what libraries say at debug, such as a line for each SQL statement, is noise
+    ours.setLevel(level)
     root.addHandler(handler)
     try:
         yield writer
     finally:
         root.removeHandler(handler)
-        root.setLevel(before)
+        root.setLevel(before[0])
+        ours.setLevel(before[1])
         writer.finish()
         thread.join(timeout=5)  # a stuck terminal must not keep the process
 
@@ -130,10 +142,15 @@ def as_json(record: logging.LogRecord) -> bytes:
 def as_text(record: logging.LogRecord) -> bytes:
     """Encode a record for a person."""
     clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-    text = f"{clock} {record.levelname.lower():7} {record.getMessage()}"
+    text = f"{clock} {record.levelname.lower():7} {shielded(record.getMessage())}"
     if record.exc_info:
         text += "\n" + logging.Formatter().formatException(record.exc_info)
     return (text + "\n").encode("utf-8", "backslashreplace")
+
+
+def shielded(text: str) -> str:
+    """Return text with control characters escaped, as JSON may have them: somebody else may have written it."""
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _timestamp(seconds: float) -> str:

@@ -1,99 +1,57 @@
 """The operator's manifest: upstream's JSON of the kinds of action and their images (spec 6.11)."""
 
-import re
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from invoker.entities.runtimes import Reactive, Runtime, Runtimes, StemCell
 from invoker.errors import SettingsError
 from invoker.units import ByteSize
-from invoker.wire import names, raw
+from invoker.wire import names
+from invoker.wire.manifest_shapes import (
+    DURATION,
+    EXAMPLE,
+    SECONDS,
+    Attached,
+    Cell,
+    Image,
+    Manifest,
+    Positive,
+    Reaction,
+    Version,
+    no_json,
+    shown,
+    strangers,
+    wanted,
+)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-_Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=(1 << 31) - 1)]
-_Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
-_Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
-
-class _Manifest(msgspec.Struct):
-    runtimes: dict[str, list[Any]]
-    blackboxes: list[Any] | None = None
-
-
-class _Image(msgspec.Struct):
-    name: _Text
-    registry: str | None = None
-    prefix: str | None = None
-    tag: str | None = None
-
-    def __str__(self) -> str:
-        """As a container engine names it: `[registry/][prefix/]name[:tag]` (spec 6.11.2)."""
-        places = [part.strip("/") for part in (self.registry, self.prefix) if part]
-        return "/".join([*places, self.name]) + (f":{self.tag}" if self.tag else "")
-
-
-class _Attached(msgspec.Struct, rename="camel"):
-    attachment_name: str
-    attachment_type: str
-
-
-class _Version(msgspec.Struct, rename="camel"):
-    """Objects inside are looked at for themselves, so that they may be `Any` here."""
-
-    kind: _Text
-    image: Any
-    default: bool | None = None
-    deprecated: bool | None = None
-    require_main: bool | None = None
-    sentinelled_logs: bool | None = None
-    stem_cells: list[Any] | None = None
-
-
-class _StemCell(msgspec.Struct, rename="camel"):
-    memory: str
-    initial_count: _Positive | None = None
-    count: _Positive | None = None
-
-
-class _Reactive(msgspec.Struct, rename="camel"):
-    min_count: _Whole
-    max_count: _Positive
-    ttl: str
-    threshold: _Positive
-    increment: _Positive
-
-
-_DURATION: Final = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([a-zµ]+)\s*", re.ASCII)
-_UNITS: Final = {
-    "d day days": 86_400.0,
-    "h hr hrs hour hours": 3_600.0,
-    "m min mins minute minutes": 60.0,
-    "s sec secs second seconds": 1.0,
-    "ms milli millis millisecond milliseconds": 1e-3,
-    "µs micro micros microsecond microseconds": 1e-6,
-    "ns nano nanos nanosecond nanoseconds": 1e-9,
-}
-_SECONDS: Final = {word: seconds for words, seconds in _UNITS.items() for word in words.split()}
-"""The words of Scala's durations, such as "2 minutes"."""
-
-
-def read(text: bytes) -> Runtimes:
-    """Read a manifest.
+def read(text: bytes, file: str = "", *, warn: Callable[[str], object] | None = None) -> Runtimes:
+    """Read a manifest. `warn` is told of every key that nothing asks for: upstream ignores these, and so does this.
 
     Raises:
-        SettingsError: it can't be used; has one line for every fault, with its place.
+        SettingsError: it can't be used; has one line for every fault, with `file`, its place in it and what to do.
     """
+    source = f"runtimes.manifest: {file}" if file else "runtimes.manifest"
     try:
         given = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError([f"runtimes.manifest: {raw.reason(error)}"]) from None
+        raise SettingsError([f"{source}: {no_json(text, error)}"]) from None
     reading = _Reading()
     runtimes = list(reading.manifest(given))
+    if not (reading.faults or runtimes or reading.native_images):
+        reading.faults.append(
+            f"lists neither a kind nor an image, so that nothing could run: it must be like {EXAMPLE}; "
+            "or leave runtimes.manifest out, for what the container runtime offers of its own accord"
+        )
     if reading.faults:
-        raise SettingsError([f"runtimes.manifest: {fault}" for fault in reading.faults])
+        raise SettingsError([f"{source}: {fault}" for fault in reading.faults])
+    if warn is not None:
+        for stranger in reading.strangers:
+            warn(f"{source}: {stranger}")
     return Runtimes(runtimes, reading.native_images)
 
 
@@ -102,16 +60,18 @@ class _Reading:
 
     def __init__(self) -> None:
         self.faults: list[str] = []
+        self.strangers: list[str] = []
+        """What nothing asks for."""
         self.native_images: list[str] = []
         self._kinds: dict[str, str] = {}
         """Where each kind is listed."""
 
     def manifest(self, given: object) -> Iterator[Runtime]:
         """Yield what can be used; all of it, if there are no faults afterwards."""
-        manifest = self._struct(given, _Manifest, "")
+        manifest = self._struct(given, Manifest, "")
         if manifest is None:
             return
-        for family, versions in manifest.runtimes.items():
+        for family, versions in self._families(manifest.runtimes):
             place = f"runtimes.{family}"
             runtimes = [self._runtime(family, one, f"{place}[{n}]") for n, one in enumerate(versions)]
             usable = [runtime for runtime in runtimes if runtime is not None]
@@ -123,11 +83,26 @@ class _Reading:
             if image is not None:
                 self.native_images.append(image if ":" in image.rsplit("/", 1)[-1] else f"{image}:latest")
 
+    def _families(self, given: object) -> Iterator[tuple[str, list[Any]]]:
+        if not isinstance(given, dict):
+            self._fault("runtimes", f"expected an object with a list for each family of kinds, got {shown(given)}")
+            return
+        for family, versions in given.items():
+            if isinstance(versions, list):
+                yield family, versions
+            else:
+                self._fault(f"runtimes.{family}", f"expected a list of objects, got {shown(versions)}")
+
     def _check_default(self, runtimes: Sequence[Runtime], place: str) -> None:
         """One version is the default by itself; of several, one must be marked (spec 6.11.1)."""
         marked = sum(runtime.default for runtime in runtimes)
         if len(runtimes) > 1 and marked != 1:
-            self._fault(place, f"has {len(runtimes)} versions, of which one must be the default, not {marked}")
+            kinds = ", ".join(runtime.kind for runtime in runtimes)
+            self._fault(
+                place,
+                f"has {len(runtimes)} versions ({kinds}), of which one must be the default, not {marked}: "
+                'give exactly one "default": true',
+            )
 
     def _runtime(self, family: str, given: object, place: str) -> Runtime | None:
         before = len(self.faults)
@@ -135,8 +110,8 @@ class _Reading:
         image = self._image(parts["image"], f"{place}.image") if "image" in parts else None
         cells = self._stem_cells(parts.get("stemCells"), f"{place}.stemCells")
         if parts.get("attached") is not None:
-            self._struct(parts["attached"], _Attached, f"{place}.attached")
-        version = self._struct(given, _Version, place)
+            self._struct(parts["attached"], Attached, f"{place}.attached")
+        version = self._struct(given, Version, place)
         if version is not None:
             self._check_kind(version.kind, f"{place}.kind")
         if version is None or image is None or len(self.faults) > before:
@@ -154,19 +129,24 @@ class _Reading:
 
     def _check_kind(self, kind: str, place: str) -> None:
         if kind != kind.strip().lower():
-            self._fault(place, "is not in lower case, as the kinds of actions are")  # so none would match (6.3.1)
+            meant = shown(kind.strip().lower())  # actions' kinds are so, and none would match (6.3.1)
+            self._fault(place, f"{shown(kind)} is not in lower case, as the kinds of actions are: write {meant}")
         if kind in self._kinds:
-            self._fault(place, f"is the same as {self._kinds[kind]}")
+            self._fault(place, f"{shown(kind)} is the same as {self._kinds[kind]}: remove one of them")
         self._kinds.setdefault(kind, place)
 
     def _image(self, given: object, place: str) -> str | None:
-        image = self._struct(given, _Image, place)
+        image = self._struct(given, Image, place)
         if image is None:
             return None
         try:
             return names.image_name(str(image), place)
         except names.Misfit:
-            self._fault(place, "is no name of an image")
+            self._fault(
+                place,
+                f"{shown(str(image))} is no name of an image: it is [registry/][prefix/]name[:tag], "
+                "where prefix and name are in lower case",
+            )
             return None
 
     def _stem_cells(self, given: object, place: str) -> tuple[StemCell, ...]:
@@ -180,12 +160,12 @@ class _Reading:
         parts = given if isinstance(given, dict) else {}
         reactive = parts.get("reactive")
         reaction = None if reactive is None else self._reactive(reactive, f"{place}.reactive")
-        cell = self._struct(given, _StemCell, place)
+        cell = self._struct(given, Cell, place)
         if cell is None:
             return None
         count = cell.initial_count or cell.count
         if count is None:
-            self._fault(f"{place}.initialCount", "is missing")
+            self._fault(f"{place}.initialCount", f"is missing: expected {wanted(Positive)}")
         memory = self._size(cell.memory, f"{place}.memory")
         if count is None or len(self.faults) > before:
             return None
@@ -198,16 +178,18 @@ class _Reading:
             self._fault(place, str(error))
             return 0
         if size == 0:
-            self._fault(place, "must be more than 0")
+            self._fault(place, f"expected a size of more than 0, such as '256 MB', got {shown(text)}")
         return size
 
     def _reactive(self, given: object, place: str) -> Reactive | None:
-        reactive = self._struct(given, _Reactive, place)
+        reactive = self._struct(given, Reaction, place)
         if reactive is None:
             return None
         for name, value in (("minCount", reactive.min_count), ("increment", reactive.increment)):
             if value > reactive.max_count:
-                self._fault(f"{place}.{name}", "is more than maxCount")
+                self._fault(
+                    f"{place}.{name}", f"{value} is more than maxCount, which is {reactive.max_count}: make one fit"
+                )
         return Reactive(
             min_count=reactive.min_count,
             max_count=reactive.max_count,
@@ -217,29 +199,30 @@ class _Reading:
         )
 
     def _seconds(self, text: str, place: str) -> float:
-        match = _DURATION.fullmatch(text)
-        if match is None or match[2] not in _SECONDS:
-            self._fault(place, "expected a duration such as '2 minutes'")
+        match = DURATION.fullmatch(text)
+        if match is None or match[2] not in SECONDS:
+            self._fault(place, f"expected a duration such as '2 minutes', got {shown(text)}")
             return 0.0
-        return float(match[1]) * _SECONDS[match[2]]
+        return float(match[1]) * SECONDS[match[2]]
 
     def _struct(self, given: object, into: type[S], place: str) -> S | None:
         """Read an object field by field, so that no fault hides another."""
         if not isinstance(given, dict):
-            self._fault(place, "expected an object")
+            self._fault(place, f"expected an object, got {shown(given)}")
             return None
         before = len(self.faults)
+        self.strangers.extend(strangers(given, into, place))
         values: dict[str, Any] = {}
         for field in msgspec.structs.fields(into):
             here = f"{place}.{field.encode_name}" if place else field.encode_name
             if field.encode_name not in given:
                 if field.required:
-                    self._fault(here, "is missing")
+                    self._fault(here, f"is missing: expected {wanted(field.type)}")
                 continue
             try:
                 values[field.name] = msgspec.convert(given[field.encode_name], field.type)
-            except msgspec.ValidationError as error:
-                self._fault(here, str(error))
+            except msgspec.ValidationError:
+                self._fault(here, f"expected {wanted(field.type)}, got {shown(given[field.encode_name])}")
         return into(**values) if len(self.faults) == before else None
 
     def _fault(self, place: str, what: str) -> None:

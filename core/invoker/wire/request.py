@@ -76,6 +76,8 @@ def parse(body: bytes) -> Request:
     except _FAULTS as error:
         raise _malformed(error) from None
     except msgspec.DecodeError as error:
+        if not body.strip():
+            raise MalformedRequest("not an activation message: it is empty") from None
         if not raw.has_surrogates(body):
             raise _malformed(error) from None
         return _with_surrogates(body)
