@@ -4,13 +4,21 @@ import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from invoker.cli.local import Nobody
 from invoker.config import LogsSettings, RolesSettings, Settings
 from invoker.contracts import ActivationStore
-from invoker.errors import BrokenContract, PluginBroken, PluginError, PluginNotInstalled, ProviderCount
+from invoker.errors import (
+    BrokenContract,
+    ModuleMissing,
+    PluginBroken,
+    PluginError,
+    PluginNotInstalled,
+    ProviderCount,
+)
 from invoker.plugins import Plugins, check_contract, hooks_in, installed
 from invoker.testing.builders import an_activation
 from invoker.testing.stores import MemoryActivations
@@ -37,12 +45,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     monkeypatch.syspath_prepend(str(tmp_path))
     numbers = itertools.count()
 
-    def make(source: str, name: str) -> str:
+    def make(source: str, name: str, *requirements: str) -> str:
         module = f"a_plugin_{tmp_path.name.replace('-', '_')}_{next(numbers)}"
         (tmp_path / f"{module}.py").write_text(source)
         metadata = tmp_path / f"{module}-1.0.dist-info"
         metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        asks = "".join(f"Requires-Dist: {one}\n" for one in requirements)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n{asks}")
         (metadata / "entry_points.txt").write_text(f"[invoker.plugins]\n{name} = {module}\n")
         return module
 
@@ -72,16 +81,121 @@ def test_a_plugin_that_is_not_installed_is_named_with_those_that_are() -> None:
     with pytest.raises(PluginNotInstalled, match=r"'dokcer' is installed; installed are: .*attached, docker") as error:
         plugins(runtime="dokcer")
 
-    assert "name another in the settings" in str(error.value)
+    assert str(error.value).startswith("runtime: no plugin named 'dokcer' is installed")
+    assert "Did you mean 'docker'?" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("named", "setting"),
+    [
+        ({"transports": ("http", "zz")}, "transports"),
+        ({"runtime": "zz"}, "runtime"),
+        ({"functions": "zz"}, "functions"),
+        ({"activations": "zz"}, "activations"),
+        ({"activations": "zz", "functions": "zz"}, "functions"),
+        ({"extra": ("zz",)}, "extra"),
+        ({"logs": "zz"}, "logs"),
+    ],
+)
+def test_the_setting_that_names_a_plugin_is_told(named: dict[str, Any], setting: str) -> None:
+    with pytest.raises(PluginNotInstalled, match=rf"^{setting}: no plugin named 'zz' .* name another in {setting}$"):
+        plugins(**named)
 
 
 def test_a_plugin_that_cannot_be_imported_says_why(install: Install) -> None:
-    install("import nothing_of_that_name", "broken")
+    install("raise LookupError('of all things')", "broken")
 
-    with pytest.raises(
-        PluginBroken, match=r"plugin 'broken' can't be loaded: ModuleNotFoundError: .*nothing_of_that_name"
-    ):
+    with pytest.raises(PluginBroken, match="plugin 'broken' can't be loaded: LookupError: of all things"):
         plugins(extra=("broken",))
+
+
+ABSENT = "import nothing_of_that.name"
+EXTRA = "nothing-of_that>=0.24; extra == 'theirs'"
+OTHERS = ("nothing-else; extra == 'mine'", "nothing-else", "nothing_of_that; python_version < '3'")
+
+
+@pytest.mark.parametrize(
+    ("requirements", "remedy"),
+    [
+        ([], "install the distribution that has it"),
+        (["nothing-of-that"], "install the distribution that has it"),
+        ([EXTRA], "pip install '{module}[theirs]'"),
+        ([*OTHERS, EXTRA], "pip install '{module}[theirs]'"),
+        (["nothing.of.that; extra == 'dev'", 'Nothing_Of_That ; extra == "mine"'], "pip install '{module}[mine]'"),
+        (["nothing-py>1; extra == 'mine'"], "pip install '{module}[mine]'"),
+        (["nothing-py>1; extra == 'other'"], "install the distribution that has it"),
+    ],
+)
+def test_of_a_library_that_is_missing_is_told_what_brings_it(
+    install: Install, requirements: list[str], remedy: str
+) -> None:
+    module = install(ABSENT, "mine", *requirements)
+
+    with pytest.raises(ModuleMissing) as error:
+        plugins(runtime="mine")
+
+    assert str(error.value) == (
+        "runtime: plugin 'mine' can't be loaded: the Python module 'nothing_of_that' is not installed: "
+        f"{remedy.format(module=module)}, or name another plugin in runtime"
+    )
+
+
+HOOKS = (
+    ("open_container_runtime(settings)", {"runtime": "mine"}, "runtime"),
+    ("open_activation_store(settings)", {"activations": "mine"}, "activations"),
+    ("open_transport(settings, intake, operations)", {"transports": ("mine",)}, "transports"),
+    ("open_admission(settings)", {"extra": ("mine",)}, "extra"),
+)
+
+
+@pytest.mark.parametrize("entered", [True, False])
+@pytest.mark.parametrize(("signature", "named", "setting"), HOOKS)
+async def test_a_library_may_be_missed_as_late_as_when_its_plugin_opens(
+    install: Install, signature: str, named: dict[str, Any], setting: str, *, entered: bool
+) -> None:
+    decorated = "@asynccontextmanager\nasync def" if entered else "def"
+    rest = "\n    yield object()" if entered else ""
+    install(
+        "from contextlib import asynccontextmanager\nfrom invoker import hookimpl\n@hookimpl\n"
+        f"{decorated} {signature}:\n    {ABSENT}{rest}\n",
+        "mine",
+        EXTRA,
+    )
+    loaded = plugins(**named)
+
+    with pytest.raises(ModuleMissing, match=rf"^{setting}: plugin .*'nothing_of_that' is not installed: pip install"):
+        await opened(loaded, setting)
+
+
+async def opened(loaded: Plugins, setting: str) -> None:
+    """Open what one setting names."""
+    match setting:
+        case "runtime":
+            openings = [loaded.container_runtime(Settings.of())]
+        case "activations":
+            openings = [loaded.activation_store(Settings.of())]
+        case "transports":
+            openings = [opening for _, opening in loaded.transports(Settings.of(), Nobody(), Nobody())]
+        case _:
+            openings = [opening for _, opening in loaded.admissions(Settings.of())]
+    for opening in openings:
+        async with opening:
+            pass
+
+
+async def test_what_else_an_import_fails_with_is_told_of_its_plugin(install: Install) -> None:
+    install(STORE.replace("    yield", "    from json import nothing\n    yield"), "old")
+
+    with pytest.raises(PluginBroken, match="plugin 'old' can't be loaded: ImportError: cannot import name 'nothing'"):
+        await opened(plugins(activations="old"), "activations")
+
+
+async def test_an_import_that_fails_while_a_plugin_is_in_use_is_not_taken_for_its_opening(install: Install) -> None:
+    install(STORE, "memory")
+
+    with pytest.raises(ModuleNotFoundError):
+        async with plugins(activations="memory").activation_store(Settings.of()):
+            import nothing_of_that  # noqa: F401, PLC0415
 
 
 def test_a_misspelt_hook_is_an_error(install: Install) -> None:

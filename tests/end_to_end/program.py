@@ -85,6 +85,16 @@ class Home:
             start_new_session=True,  # so that the whole of it can be sent a signal, as by a terminal
         )
 
+    async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Start a command whose output is read as it comes."""
+        return await asyncio.create_subprocess_exec(
+            *self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
     def call(self, *arguments: str | Path, **environment: str) -> "Called":
         """Run a command to its end."""
         with self.start(*map(str, arguments), **environment) as process:

@@ -30,7 +30,10 @@ def failed(called: Called, code: int, complaint: str) -> None:
         ("pool.memry=1 GB", "pool.memry: there is no such setting; did you mean pool.memory? (from the command line)"),
         (
             "runtime=dockr",
-            "no plugin named 'dockr' is installed; installed are: attached, docker, firewall, http, process, sqlite",
+            (
+                "runtime: no plugin named 'dockr' is installed; "
+                "installed are: attached, docker, firewall, http, process, sqlite. Did you mean 'docker'?"
+            ),
         ),
     ],
 )
@@ -127,7 +130,35 @@ def test_a_plugin_that_cannot_be_imported_says_why(own_home: Home) -> None:
 
     called = call_with(own_home, [place], "--set", 'extra=["broken"]', "run")
 
-    failed(called, 1, "plugin 'broken' can't be loaded: ModuleNotFoundError: No module named 'no_such_module'")
+    failed(called, 2, "extra: plugin 'broken' can't be loaded: the Python module 'no_such_module' is not installed")
+
+
+REFUSES = """
+import sys
+
+class Refuses:
+    def find_spec(self, name, path=None, target=None):
+        if name == "aiodocker":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuses())
+"""
+
+
+@pytest.mark.parametrize("command", [["run"], ["check"], ["invoke", "hello"], ["reap"]])
+def test_a_client_library_that_is_not_installed_is_named_with_the_extra_that_brings_it(
+    own_home: Home, command: list[str]
+) -> None:
+    (own_home.folder / "sitecustomize.py").write_text(REFUSES)
+
+    called = call_with(own_home, [own_home.folder], "--set", "runtime=docker", *command)
+
+    assert (
+        "runtime: plugin 'docker' can't be loaded: the Python module 'aiodocker' is not installed: "
+        "pip install 'functions-invoker[docker]', or name another plugin in runtime"
+    ) in " ".join(f"{called.output} {called.errors}".split())
+    assert called.code == (1 if command == ["check"] else 2)
+    assert "Traceback" not in called.errors
 
 
 def test_a_plugin_that_nobody_named_is_not_imported(own_home: Home) -> None:

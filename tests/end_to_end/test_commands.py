@@ -136,13 +136,7 @@ async def test_activations_are_listed_and_shown(program: Running) -> None:
 
 
 async def test_logs_can_be_followed(program: Running) -> None:
-    follower = await asyncio.create_subprocess_exec(
-        *program.home.command("activation", "logs", "--follow", "--namespace", "followed", "--json"),
-        cwd=program.home.folder,
-        env=program.home.environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    follower = await program.home.begin("activation", "logs", "--follow", "--namespace", "followed", "--json")
     assert follower.stdout is not None
     first_line = asyncio.create_task(follower.stdout.readline())
     sent = []
@@ -176,7 +170,8 @@ async def test_a_part_that_fails_is_named_and_the_others_are_checked_all_the_sam
     taken = f"{program.data.host}:{program.data.port}"
 
     called = await asyncio.to_thread(
-        program.home.call, "--set", f"http.bind={taken}", "--set", "sqlite.path=/dev/null/file", "check"
+        program.home.call,
+        *("--set", "node.id=1", "--set", f"http.bind={taken}", "--set", "sqlite.path=/dev/null/file", "check"),
     )
 
     assert called.code == 1

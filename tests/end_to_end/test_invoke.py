@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.distributions import distribution, search_path
 from tests.end_to_end.functions import python
 from tests.end_to_end.meeting import PYTHON, meeting
 from tests.end_to_end.processes import descendants, held, of_actions, wait_for
@@ -213,6 +214,48 @@ def test_repeated_it_is_warm(own_home: Home) -> None:
     called = own_home.call("invoke", written(own_home, "hello.py", HELLO), "--repeat", "3", "--json")
 
     assert [json.loads(line)["start"] for line in called.output.splitlines()] == ["cold", "warm", "warm"]
+
+
+NOTES = """
+import os
+from contextlib import asynccontextmanager
+
+from invoker import hookimpl
+from invoker.entities.runtimes import Runtimes
+from invoker.errors import StartFailed
+
+
+class Notes:
+    def runtimes(self):
+        return Runtimes([])
+
+    async def create(self, spec, output):
+        with open(os.environ["NOTES"], "a") as file:
+            file.write(f"for {spec.action}\\n")
+        raise StartFailed("this is only for looking on")
+
+
+@hookimpl
+@asynccontextmanager
+async def open_container_runtime(settings):
+    yield Notes()
+"""
+
+
+def test_no_container_is_started_but_its_own(own_home: Home, tmp_path: Path) -> None:
+    cells = [{"initialCount": 3, "memory": "128 MB"}]
+    kind = {"kind": "python:3", "image": {"name": "python"}, "stemCells": cells}
+    manifest = written(own_home, "kinds.json", json.dumps({"runtimes": {"python": [kind]}}))
+    place = distribution(tmp_path / "plugins", "notes", "notes = notes", notes=NOTES)
+    settings = ["--set", "runtime=notes", "--set", f"runtimes.manifest={manifest}"]
+    source = written(own_home, "hello.py", HELLO)
+
+    called = own_home.call(
+        *settings, "invoke", source, PYTHONPATH=search_path(own_home, place), NOTES=str(tmp_path / "notes")
+    )
+
+    assert called.code == 12, called
+    assert (tmp_path / "notes").read_text() == "for guest/hello\n"
 
 
 def test_limits_can_be_tried(own_home: Home) -> None:

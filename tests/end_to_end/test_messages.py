@@ -8,8 +8,9 @@ import pytest
 from tests.end_to_end.caller import connected
 from tests.end_to_end.functions import nodejs, python
 from tests.end_to_end.meeting import PYTHON, meeting
-from tests.end_to_end.messages import BLOCKING, HEALTH_TEST, KEY_128, KEY_256, LOCKED_128, LOCKED_256, SEQUENCE, message
+from tests.end_to_end.messages import message
 from tests.end_to_end.program import Home, Running, annotations_of
+from tests.specification import BLOCKING, COMPONENT, HEALTH, KEY_128, KEY_256, SEALED_128, SEALED_256
 
 ECHO = "def main(args): return args"
 RESIZE = """
@@ -26,7 +27,7 @@ def main(args):
     visit(args["port"]).recv(1)
     return {{"waited": True}}
 """
-HEALTH = "function main(params) { return params; }"
+ECHO_OF_NODEJS = "function main(params) { return params; }"
 TRANSACTION = "kT3bQ0vYw8sLr1nZx5Hd7JcPe2Mf9Ga4"
 API_KEY = "7b0a2f5c-1f4e-4a53-9d0a-6f2b7c3d4e5f:QmFzZTY0LXNlY3JldC1vZi1zaXh0eS1mb3VyLWNoYXJhY3RlcnMtZXhhY3RseSEh"
 
@@ -44,7 +45,7 @@ def program(home: Home) -> Iterator[Running]:
         python("sum", SUM, path="zoe"),
         python("wait", WAITER),
         python("echo", ECHO),
-        nodejs("invokerHealthTestAction0", HEALTH, path="whisk.system"),
+        nodejs("invokerHealthTestAction0", ECHO_OF_NODEJS, path="whisk.system"),
     )
     secrets = home.folder / "secrets.toml"
     secrets.write_text(SECRETS)
@@ -137,7 +138,7 @@ async def test_the_stored_record_has_logs_and_says_how_it_went(program: Running)
 
 
 async def test_another_key_opens_what_was_locked_with_it(program: Running) -> None:
-    content = {"object": LOCKED_256, "number": 7}
+    content = {"object": SEALED_256, "number": 7}
 
     acknowledgement = await program.invoke(message("echo", content, lockedArgs={"object": "aes-256"}))
 
@@ -145,7 +146,7 @@ async def test_another_key_opens_what_was_locked_with_it(program: Running) -> No
 
 
 async def test_an_array_goes_in_and_an_array_comes_out(program: Running) -> None:
-    acknowledgement = await program.invoke(SEQUENCE)
+    acknowledgement = await program.invoke(COMPONENT)
 
     record = acknowledgement["response"]
     assert record["response"]["result"] == [3, {"n": 3}]
@@ -155,16 +156,16 @@ async def test_an_array_goes_in_and_an_array_comes_out(program: Running) -> None
 
 async def test_the_transaction_is_echoed_byte_for_byte(program: Running) -> None:
     async with connected(program.data) as caller:
-        await caller.send("POST", "/invoke", SEQUENCE.replace(b"9b8c7d6e", b"9b8c7d6f"))
+        await caller.send("POST", "/invoke", COMPONENT.replace(b"9b8c7d6e", b"9b8c7d6f"))
         await caller.head()
         body = await caller.body()
 
-    transid = SEQUENCE[SEQUENCE.index(b'"transid":') : SEQUENCE.index(b',\n "action"')]
+    transid = COMPONENT[COMPONENT.index(b'"transid":') : COMPONENT.index(b',\n "action"')]
     assert transid in body
 
 
 async def test_the_health_test_action_gets_a_completion_that_frees_its_slot(program: Running, node: str) -> None:
-    acknowledgement = await program.invoke(HEALTH_TEST)
+    acknowledgement = await program.invoke(HEALTH)
 
     assert acknowledgement["transid"] == ["sid_invokerHealth", 1789999000000]
     assert acknowledgement["isSystemError"] is False
@@ -225,7 +226,7 @@ async def test_what_a_caller_says_in_headers_is_logged(program: Running) -> None
 
 async def test_a_parameter_that_no_key_opens_is_a_developer_error_without_a_container(program: Running) -> None:
     containers = await program.idle_containers()
-    damaged = LOCKED_128[:-8] + "AAAAAAA="
+    damaged = SEALED_128[:-8] + "AAAAAAA="
 
     acknowledgement = await program.invoke(message("echo", {"token": damaged}, lockedArgs={"token": "aes-128"}))
 
@@ -243,11 +244,11 @@ async def test_a_wrong_key_is_a_developer_error_too(own_home: Home) -> None:
     secrets.write_text(SECRETS.replace(KEY_128, "AAAAAAAAAAAAAAAAAAAAAA=="))
 
     with own_home.running(INVOKER_SECRETS=str(secrets)) as program:
-        acknowledgement = await program.invoke(message("echo", {"token": LOCKED_128}, lockedArgs={"token": "aes-128"}))
+        acknowledgement = await program.invoke(message("echo", {"token": SEALED_128}, lockedArgs={"token": "aes-128"}))
 
         assert acknowledgement["response"]["response"] == {
             "statusCode": 2,
             "result": {"error": "Parameter token could not be decrypted."},
         }
         assert await program.idle_containers() == 0
-        assert LOCKED_128 not in program.log.text()
+        assert SEALED_128 not in program.log.text()

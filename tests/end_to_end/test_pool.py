@@ -113,13 +113,7 @@ async def test_the_same_is_at_the_door_for_operators(program: Running) -> None:
 
 
 async def test_it_can_be_watched(program: Running) -> None:
-    watcher = await asyncio.create_subprocess_exec(
-        *program.home.command("pool", "--json", "--watch", "0.1"),
-        cwd=program.home.folder,
-        env=program.home.environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    watcher = await program.home.begin("pool", "--json", "--watch", "0.1")
     assert watcher.stdout is not None
     views = [json.loads(await watcher.stdout.readline()) for _ in range(3)]
     watcher.send_signal(signal.SIGINT)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from invoker import hookimpl
 from invoker.entities.runtimes import Runtimes
-from invoker.errors import StartFailed
+from invoker.errors import SettingsError, StartFailed
 
 
 class Sweeps:
@@ -28,7 +28,9 @@ class Sweeps:
 @asynccontextmanager
 async def open_container_runtime(settings):
     if "LOCKED_BY" in os.environ:
-        raise StartFailed(f"invoker0 runs already: process {os.environ['LOCKED_BY']}; stop it first")
+        raise SettingsError([f"node.id: invoker0 runs already (process {os.environ['LOCKED_BY']}): stop it first"])
+    if "NO_ENGINE" in os.environ:
+        raise StartFailed("the engine does not answer")
     yield Sweeps()
 """
 
@@ -61,8 +63,15 @@ def test_nothing_may_be_left(own_home: Home, tmp_path: Path) -> None:
 def test_while_the_invoker_runs_nothing_is_removed(own_home: Home, tmp_path: Path) -> None:
     called = reap(own_home, tmp_path, LOCKED_BY="4711")
 
-    assert (called.code, called.output) == (1, "")
-    assert called.errors == "error: invoker0 runs already: process 4711; stop it first\n"
+    assert (called.code, called.output) == (2, "")
+    assert called.errors == "error: node.id: invoker0 runs already (process 4711): stop it first\n"
+    assert "2 wrong settings, or this invoker runs" in " ".join(own_home.call("reap", "--help").output.split())
+
+
+def test_without_an_engine_it_does_not_work(own_home: Home, tmp_path: Path) -> None:
+    called = reap(own_home, tmp_path, NO_ENGINE="1")
+
+    assert (called.code, called.errors) == (1, "error: the engine does not answer\n")
 
 
 def test_of_child_processes_nothing_can_be_left(home: Home) -> None:

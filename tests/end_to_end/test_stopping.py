@@ -215,6 +215,40 @@ async def test_idle_containers_and_their_daemons_are_gone_when_it_has_stopped(ow
     assert list(own_home.work.iterdir()) == []
 
 
+def test_the_first_word_says_who_takes_work_and_the_last_how_it_ended(own_home: Home) -> None:
+    with own_home.running("node.unique_name=ada", "pool.memory=1536 MB", "telemetry.level=debug") as program:
+        ready = next(line for line in program.log.lines if line.get("event") == "ready")
+        program.stop()
+
+    assert (ready["invoker"], ready["memory"], ready["runtime"]) == ("invoker0/ada", "1536 MB", "process")
+    assert ready["message"] == "ready: invoker0/ada, 1536 MB for containers, runtime process"
+    assert program.log.lines[-1]["event"] == "stopped"
+    assert program.log.messages()[-1] == "stopped; activations broken off: 0, activation records lost: 0"
+    assert {line["logger"].partition(".")[0] for line in program.log.lines} == {"invoker"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [(["shutdown.grace=200 ms"], "the grace of 0.2 s is over"), ([], "a second signal came")],
+)
+async def test_how_many_are_broken_off_is_told(own_home: Home, settings: list[str], why: str) -> None:
+    with own_home.with_functions(*VISITORS).running(*settings, code=BROKEN_OFF) as program:
+        async with meeting() as place:
+            sent = [asyncio.create_task(program.invoke(message("waits", {"port": place.port}))) for _ in range(2)]
+            await place.visitor()
+            await program.reaches(lambda info: info["waiting"] + info["containers"]["busy"] >= 2)
+
+            program.signal(signal.SIGTERM)
+            await asyncio.to_thread(program.log.wait, lambda line: "stopping" in str(line.get("message")), 30)
+            if not settings:
+                program.signal(signal.SIGTERM)
+            await asyncio.gather(*sent)
+            assert await ended(program) == BROKEN_OFF
+
+    assert f"{why}: activations that are broken off: 2" in program.log.messages()
+    assert program.log.messages()[-1] == "stopped; activations broken off: 2, activation records lost: 0"
+
+
 async def test_a_signal_at_once_after_the_start_is_heard(own_home: Home) -> None:
     with own_home.running() as program:
         program.signal(signal.SIGTERM)

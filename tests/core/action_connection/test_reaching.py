@@ -89,14 +89,19 @@ async def test_a_proxy_that_boots_is_waited_for(monkeypatch: pytest.MonkeyPatch)
     assert attempts == 4
 
 
-async def test_a_proxy_that_never_boots_has_timed_out() -> None:
-    with refused() as connection, pytest.raises(PostTimedOut):
-        await post(connection, timeout=SHORT, wait=True)
+async def test_a_proxy_that_never_boots_has_timed_out_and_is_told_from_one_that_was_reached() -> None:
+    with reserved() as bound, closing(ActionConnection(*bound.getsockname())) as connection:
+        with pytest.raises(PostTimedOut) as caught:
+            await post(connection, timeout=SHORT, wait=True)
+
+        assert caught.value.deaf == bound.getsockname()[1]
 
 
 async def test_a_port_that_stays_silent_has_timed_out() -> None:
-    with unanswered() as connection, pytest.raises(PostTimedOut):
+    with unanswered() as connection, pytest.raises(PostTimedOut) as caught:
         await post(connection, timeout=SHORT)
+
+    assert caught.value.deaf is None
 
 
 async def test_an_error_of_our_own_is_not_taken_for_a_proxy_that_boots() -> None:

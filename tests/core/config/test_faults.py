@@ -227,3 +227,51 @@ def test_a_type_that_nothing_can_read_is_said_to_be_one() -> None:
     (fault,) = faults(layers(overrides=["odd.field=x"]), SettingsSection(name="odd", into=Odd))
 
     assert "Unreadable can't be read from settings: it has no class method parse" in fault
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        (["transports=[]"], "transports: expected a list that is not empty, each item a string, got"),
+        (["transports="], "transports: expected a list that is not empty, each item a string, got"),
+        (
+            ["pool.memory=100 MB"],
+            (
+                "pool.memory: 100 MB has no room for a single container: limits.min_memory is 128 MB; "
+                "set pool.memory to 128 MB or more, or limits.min_memory to less (from the command line)"
+            ),
+        ),
+        (
+            ["limits.min_memory=4096", "limits.max_memory=4096"],
+            (
+                "pool.memory: 2 GB has no room for a single container: limits.min_memory is 4 GB; "
+                "set pool.memory to 4 GB or more, or limits.min_memory to less (from the command line)"
+            ),
+        ),
+        (
+            ["limits.max_memory=64"],
+            (
+                "limits: min_memory is 128 and max_memory 64, so that no action would be within them: "
+                "set max_memory to 128 or more, or min_memory to 64 or less (from the command line)"
+            ),
+        ),
+        (["limits.min_timeout=400000"], "limits: min_timeout is 400000 and max_timeout 300000, so that no action"),
+        (["limits.min_logs=11"], "limits: min_logs is 11 and max_logs 10, so that no action"),
+        (["limits.min_concurrency=2"], "limits: min_concurrency is 2 and max_concurrency 1, so that no action"),
+    ],
+)
+def test_settings_with_which_nothing_could_run_are_refused(overrides: list[str], fault: str) -> None:
+    (found,) = faults(layers(overrides=overrides))
+
+    assert found.startswith(fault)
+
+
+@pytest.mark.parametrize("overrides", [["pool.memory=128 MB"], ["pool.memory=64 MB", "limits.min_memory=64"]])
+def test_a_pool_may_hold_a_single_container(overrides: list[str]) -> None:
+    assert layers(overrides=overrides).settings([SHOP])
+
+
+def test_a_pool_is_not_measured_by_limits_that_have_a_fault() -> None:
+    (found,) = faults(layers(overrides=["pool.memory=1 MB", "limits.min_memory=x"]))
+
+    assert found.startswith("limits.min_memory: expected a whole number of at least 1")

@@ -89,11 +89,11 @@ def test_tables_merge(write: Write) -> None:
 
 
 def test_a_later_list_replaces_an_earlier_one(write: Write) -> None:
-    first = write('transports = ["http", "kafka"]\n', "first.toml")
+    first = write('transports = ["http", "kafka"]\nextra = ["seen"]\n', "first.toml")
     second = write('transports = ["kafka"]\n', "second.toml")
 
     assert settings(first, second)[RolesSettings].transports == ("kafka",)
-    assert settings(first, environ={"INVOKER_TRANSPORTS": "[]"})[RolesSettings].transports == ()
+    assert settings(first, environ={"INVOKER_EXTRA": "[]"})[RolesSettings].extra == ()
 
 
 def test_keys_of_free_tables_keep_their_case(write: Write) -> None:

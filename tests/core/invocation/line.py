@@ -20,6 +20,7 @@ from invoker.config import (
 )
 from invoker.contracts import Admission
 from invoker.entities.activation import Ack, Activation
+from invoker.entities.container import Reply
 from invoker.entities.function import Function
 from invoker.entities.request import Request
 from invoker.functions import function_cache
@@ -32,11 +33,14 @@ from invoker.invocation.reporting import Reporting
 from invoker.pool import container_pool
 from invoker.recording import Recorder
 from invoker.telemetry import ActivationTelemetry, Metrics
-from invoker.testing.containers import KINDS, FakeRuntime
+from invoker.testing.builders import a_function
+from invoker.testing.containers import KINDS, FakeContainer, FakeRuntime, reply
 from invoker.testing.stores import MemoryActivations, MemoryStore
 from invoker.wire.locked import Keys
 from invoker.wire.request import message
 from invoker_attached_logs.follower import AttachedLogs
+
+HELLO = a_function(name="hello", revision="1-a")
 
 
 class Heard:
@@ -130,6 +134,13 @@ async def a_line(
             clock=time.time_ns,
         )
         yield Line(invoker, recorder, door, runtime)
+
+
+async def forever(container: FakeContainer, path: str, body: bytes) -> Reply:
+    """A script of an action that never ends."""
+    if path == "/run":
+        await asyncio.Event().wait()
+    return reply(b"{}")
 
 
 def result(activation: Activation) -> object:

@@ -65,6 +65,15 @@ def invoked(line: Line, count: int) -> list[asyncio.Task[Heard]]:
     return [asyncio.create_task(line.invoke(a_request(SHARED))) for _ in range(count)]
 
 
+async def running_together(line: Line, stage: Stage, count: int) -> list[asyncio.Task[Heard]]:
+    """Have activations that run at the same time, in one new container."""
+    tasks = invoked(line, count)
+    await stage.comes("/init")
+    stage.answer()
+    await stage.comes(*["/run"] * count)
+    return tasks
+
+
 async def activations(tasks: list[asyncio.Task[Heard]]) -> list[Activation]:
     return [(await task).activation for task in tasks]
 
@@ -77,10 +86,7 @@ async def test_three_share_a_container_that_is_initialised_once() -> None:
     stage = Stage()
     runtime = FakeRuntime(stage)
     async with a_shared_line(runtime) as line:
-        tasks = invoked(line, 3)
-        await stage.comes("/init")
-        stage.answer()
-        await stage.comes("/run", "/run", "/run")
+        tasks = await running_together(line, stage, 3)
         for _ in range(3):
             stage.answer()
         first, *others = await activations(tasks)
@@ -122,10 +128,7 @@ async def logged(line: Line, tasks: list[asyncio.Task[Heard]]) -> list[Activatio
 async def test_who_is_joined_while_its_logs_are_awaited_does_not_wait_for_them() -> None:
     stage = Stage()
     async with a_shared_line(FakeRuntime(stage)) as line:
-        (first,) = invoked(line, 1)
-        await stage.comes("/init")
-        stage.answer()
-        await stage.comes("/run")
+        (first,) = await running_together(line, stage, 1)
         _, container, answer = stage.waiting.popleft()
         answer.set_result(reply(b'{"ok":1}'))  # without sentinels
         await until(answer.done)
@@ -214,10 +217,7 @@ async def test_a_failure_costs_the_container_when_the_others_have_ended() -> Non
     stage = Stage()
     runtime = FakeRuntime(stage)
     async with a_shared_line(runtime) as line:
-        tasks = invoked(line, 3)
-        await stage.comes("/init")
-        stage.answer()
-        await stage.comes("/run", "/run", "/run")
+        tasks = await running_together(line, stage, 3)
         container = stage.answer(reply(b'{"error":"broken"}', 500))
         failed = (await tasks[0]).activation
         during = container.removed
@@ -236,10 +236,7 @@ async def test_a_container_that_is_overcharged_hands_one_on_and_finishes_the_oth
     stage = Stage()
     runtime = FakeRuntime(stage)
     async with a_shared_line(runtime) as line:
-        tasks = invoked(line, 2)
-        await stage.comes("/init")
-        stage.answer()
-        await stage.comes("/run", "/run")
+        tasks = await running_together(line, stage, 2)
         stage.answer(reply(b"{}", 503))
         await stage.comes("/run", "/init")
         stage.answer(reply(b'{"n":1}'))

@@ -81,7 +81,7 @@ async def test_a_caller_that_is_gone_changes_nothing() -> None:
     heard = Heard(broken=True)
     telling = Telling(heard, blocking=True)
 
-    await telling.accepted()
+    await telling.accepted("a1")
     await telling.result(an_activation())
     await telling.complete(an_activation(), ran=True, blocked=False)
 

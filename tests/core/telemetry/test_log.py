@@ -54,6 +54,15 @@ def test_text_is_for_people() -> None:
     assert stream.getvalue().endswith(b"warning mind the gap\n")
 
 
+def test_text_for_people_does_not_control_their_terminal() -> None:
+    stream = io.BytesIO()
+
+    with log_writing(TelemetrySettings(format="text"), stream):
+        logging.getLogger("invoker.test").warning("it said %s", "\x1b[2J\x9b2J\x07\r\tso")
+
+    assert stream.getvalue().endswith(b"it said \\u001b[2J\\u009b2J\\u0007\\u000d\tso\n")
+
+
 def test_lines_keep_their_order() -> None:
     stream = io.BytesIO()
 
@@ -72,6 +81,19 @@ def test_what_is_below_the_level_is_left_out() -> None:
         logging.getLogger("invoker.test").warning("news")
 
     assert [line["message"] for line in written(stream)] == ["news"]
+
+
+def test_libraries_say_nothing_at_debug() -> None:
+    stream = io.BytesIO()
+    levels = [logging.getLogger(name).level for name in (None, "invoker")]
+
+    with log_writing(TelemetrySettings(format="json", level="debug"), stream):
+        logging.getLogger("aiosqlite").debug("executing")
+        logging.getLogger("aiosqlite").info("opened")
+        logging.getLogger("invoker.sqlite").debug("of ours")
+
+    assert [line["message"] for line in written(stream)] == ["opened", "of ours"]
+    assert [logging.getLogger(name).level for name in (None, "invoker")] == levels
 
 
 def test_text_that_is_no_unicode_is_written_all_the_same() -> None:

@@ -14,7 +14,7 @@ from invoker.errors import ContainerError
 from invoker.testing.container_runtime import ContainerRuntimeContract
 from invoker.testing.containers import FakeContainer, FakeRuntime, RestlessContainer
 from invoker.testing.programs import init_body
-from tests.core.testing.test_containers import a_spec, programmed
+from tests.core.testing.programmed import a_spec, programmed
 
 
 class GoesOn(FakeContainer):

@@ -1,124 +1,16 @@
+"""Fake containers do what the test says."""
+
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
 
 import pytest
 
-from invoker.contracts import Container, ContainerRuntime, Opening, Pausable
-from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
+from invoker.contracts import Container, Pausable
+from invoker.entities.container import ContainerState, Reply, Stream
 from invoker.errors import ContainerError, Lost, StartFailed, Unreachable
 from invoker.sentinel import SENTINEL_LINE
+from invoker.testing.builders import a_spec
 from invoker.testing.container_requests import failure_of
-from invoker.testing.container_runtime import ContainerRuntimeContract
-from invoker.testing.containers import (
-    KINDS,
-    FakeContainer,
-    FakeRuntime,
-    RecordedOutput,
-    Script,
-    answering,
-    fake_runtime,
-    reply,
-)
-from invoker.testing.programs import EXIT_CODE, MEET, TICK_SECONDS, Program
-
-
-def a_spec(name: str) -> ContainerSpec:
-    kind = KINDS.resolve("python:default")
-    assert kind is not None
-    return ContainerSpec(name=name, runtime=kind, memory=128 << 20)
-
-
-def programmed() -> Script:
-    """A script that does what the contract suite's programs do."""
-    loaded: dict[str, Program] = {}
-    begun: dict[str, float] = {}
-    meeting: list[asyncio.Future[Reply]] = []
-
-    async def script(container: FakeContainer, path: str, body: bytes) -> Reply:
-        value = json.loads(body)["value"]
-        if path == "/init":
-            begun[container.name] = asyncio.get_running_loop().time()
-            if value["code"] == MEET:
-                container.script = meet
-                return reply(b"{}")
-            loaded[container.name] = Program(value["code"])
-            if loaded[container.name] is Program.SAY:
-                container.say(b"from init\n")
-            return reply(b"{}")
-        if loaded[container.name] is Program.TICK:
-            await asyncio.sleep(0)
-            ran = asyncio.get_running_loop().time() - begun[container.name] - container.stood
-            return reply(json.dumps({"ticks": int(ran / TICK_SECONDS)}).encode())
-        return await run(container, loaded[container.name], value)
-
-    async def meet(container: FakeContainer, path: str, body: bytes) -> Reply:
-        if not meeting:
-            meeting.append(asyncio.get_running_loop().create_future())
-            return await meeting[0]
-        meeting.pop().set_result(reply(b'{"turn":1}'))
-        return reply(b'{"turn":2}')
-
-    return script
-
-
-async def run(container: FakeContainer, program: Program, value: dict[str, object]) -> Reply:
-    match program:
-        case Program.SAY:
-            container.say(f"{value['text']}\n".encode())
-        case Program.ENVIRON:
-            names = value["names"]
-            assert isinstance(names, list)
-            return reply(json.dumps({name: container.spec.environment.get(name) for name in names}).encode())
-        case Program.FLOOD:
-            for _ in range(int(str(value["lines"]))):
-                container.say(b"x" * 99 + b"\n")
-        case Program.LONG:
-            return reply(json.dumps({"text": "x" * int(str(value["length"]))}).encode())
-        case Program.HANG:
-            container.say(b"here\n")
-            await asyncio.get_running_loop().create_future()
-        case Program.EXIT:
-            container.die(exit_code=EXIT_CODE)
-        case Program.GREEDY:
-            container.die(exit_code=-9, memory_exhausted=True, peak_memory=container.spec.memory)
-    return reply(json.dumps(value).encode())
-
-
-class TestFakeRuntime(ContainerRuntimeContract):
-    @pytest.fixture
-    def opened(self) -> list[FakeRuntime]:
-        return []
-
-    @pytest.fixture
-    def opening(self, opened: list[FakeRuntime]) -> Callable[[], Opening[ContainerRuntime]]:
-        @asynccontextmanager
-        async def remembered() -> AsyncIterator[ContainerRuntime]:
-            async with fake_runtime(programmed()) as runtime:
-                opened.append(runtime)
-                yield runtime
-
-        return remembered
-
-    @pytest.fixture
-    def spec(self) -> Callable[[str], ContainerSpec]:
-        return a_spec
-
-    @pytest.fixture
-    def pauses(self) -> bool:
-        return True
-
-    @pytest.fixture
-    def sharing(self, spec: Callable[[str], ContainerSpec]) -> Callable[[str], ContainerSpec]:
-        return spec
-
-    @pytest.fixture
-    def left(self, opened: list[FakeRuntime]) -> Callable[[], Awaitable[Collection[object]]]:
-        async def running() -> Collection[object]:
-            return [name for runtime in opened for name in runtime.running]
-
-        return running
+from invoker.testing.containers import FakeContainer, FakeRuntime, RecordedOutput, answering, fake_runtime, reply
 
 
 async def post(container: Container, path: str) -> Reply:
@@ -128,7 +20,7 @@ async def post(container: Container, path: str) -> Reply:
 async def test_by_default_every_run_is_answered_and_its_logs_ended() -> None:
     output = RecordedOutput()
     async with fake_runtime(answering(b'{"n":1}', output=b"hello\n")) as runtime:
-        container = await runtime.create(a_spec("wsk_1"), output)
+        container = await runtime.create(a_spec(), output)
 
         init = await post(container, "/init")
         run = await post(container, "/run")
@@ -140,7 +32,7 @@ async def test_by_default_every_run_is_answered_and_its_logs_ended() -> None:
 
 async def test_a_container_dies_when_the_test_says_so() -> None:
     async with fake_runtime() as runtime:
-        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(a_spec(), RecordedOutput())
 
         container.die(exit_code=5)
         container.die(exit_code=6)
@@ -157,7 +49,7 @@ async def test_a_death_during_a_request_loses_it() -> None:
         return reply(b"too late")
 
     async with fake_runtime(dying) as runtime:
-        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(a_spec(), RecordedOutput())
 
         with pytest.raises(Lost) as caught:
             await post(container, "/run")
@@ -170,7 +62,7 @@ async def test_a_start_fails_when_the_test_says_so() -> None:
         runtime.failure = StartFailed("no room")
 
         with pytest.raises(StartFailed, match="no room"):
-            await runtime.create(a_spec("wsk_1"), RecordedOutput())
+            await runtime.create(a_spec(), RecordedOutput())
 
     assert runtime.created == []
 
@@ -178,7 +70,7 @@ async def test_a_start_fails_when_the_test_says_so() -> None:
 async def test_a_start_waits_while_the_gate_is_closed() -> None:
     async with fake_runtime() as runtime, asyncio.TaskGroup() as tasks:
         runtime.gate.clear()
-        start = tasks.create_task(runtime.create(a_spec("wsk_1"), RecordedOutput()))
+        start = tasks.create_task(runtime.create(a_spec(), RecordedOutput()))
         await asyncio.sleep(0)
         before = list(runtime.created)
 
@@ -198,7 +90,7 @@ async def test_an_output_that_is_written_after_its_end_is_a_fault_of_the_runtime
 
 async def test_a_pause_fails_when_the_test_says_so_and_the_container_goes_on() -> None:
     async with fake_runtime() as runtime:
-        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(a_spec(), RecordedOutput())
         container.pause_failure = ContainerError("busy")
 
         with pytest.raises(ContainerError, match="busy"):
@@ -210,7 +102,7 @@ async def test_a_pause_fails_when_the_test_says_so_and_the_container_goes_on() -
 
 async def test_a_resume_fails_when_the_test_says_so_and_the_container_stays_paused() -> None:
     async with fake_runtime() as runtime:
-        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(a_spec(), RecordedOutput())
         await container.pause()
         container.resume_failure = ContainerError("stuck")
 
@@ -222,7 +114,7 @@ async def test_a_resume_fails_when_the_test_says_so_and_the_container_stays_paus
 
 async def test_pause_and_resume_wait_while_their_gates_are_closed() -> None:
     async with fake_runtime() as runtime, asyncio.TaskGroup() as tasks:
-        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(a_spec(), RecordedOutput())
         seen = []
         for gate, work in ((container.pause_gate, container.pause), (container.resume_gate, container.resume)):
             gate.clear()
@@ -239,7 +131,7 @@ async def test_pause_and_resume_wait_while_their_gates_are_closed() -> None:
 
 async def test_a_container_that_dies_while_it_is_being_paused_is_not_paused() -> None:
     async with fake_runtime() as runtime, asyncio.TaskGroup() as tasks:
-        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(a_spec(), RecordedOutput())
         container.pause_gate.clear()
         pausing = tasks.create_task(failure_of(container.pause()))
         await asyncio.sleep(0)
@@ -253,7 +145,7 @@ async def test_a_container_that_dies_while_it_is_being_paused_is_not_paused() ->
 
 async def test_a_request_to_a_paused_container_fails_the_test() -> None:
     async with fake_runtime() as runtime:
-        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(a_spec(name="wsk_1"), RecordedOutput())
         await container.pause()
 
         with pytest.raises(pytest.fail.Exception, match="/run was sent to wsk_1, which is paused"):
@@ -266,8 +158,8 @@ async def test_a_pause_that_makes_no_sense_fails_the_test() -> None:
         return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
     async with fake_runtime(forever) as runtime, asyncio.TaskGroup() as tasks:
-        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
-        other = await runtime.create(a_spec("wsk_2"), RecordedOutput())
+        container = await runtime.create(a_spec(), RecordedOutput())
+        other = await runtime.create(a_spec(), RecordedOutput())
         tasks.create_task(failure_of(post(container, "/run")))
         await asyncio.sleep(0)
 
@@ -284,7 +176,7 @@ async def test_a_pause_that_makes_no_sense_fails_the_test() -> None:
 
 async def test_a_runtime_may_have_containers_that_can_not_be_paused() -> None:
     async with fake_runtime(pausable=False) as runtime:
-        container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+        container = await runtime.create(a_spec(), RecordedOutput())
 
         assert isinstance(container, Container)
         assert not isinstance(container, Pausable)
@@ -294,8 +186,8 @@ async def test_a_runtime_may_have_containers_that_can_not_be_paused() -> None:
 async def test_the_first_starts_fail_when_the_test_says_so() -> None:
     runtime = FakeRuntime(failures=[StartFailed("one"), StartFailed("two")])
 
-    failures = [str(await failure_of(runtime.create(a_spec("wsk_1"), RecordedOutput()))) for _ in range(2)]
-    container = await runtime.create(a_spec("wsk_1"), RecordedOutput())
+    failures = [str(await failure_of(runtime.create(a_spec(), RecordedOutput()))) for _ in range(2)]
+    container = await runtime.create(a_spec(), RecordedOutput())
 
     assert failures == ["one", "two"]
     assert runtime.created == [container]

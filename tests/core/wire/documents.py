@@ -1,15 +1,13 @@
 """Action documents to start from."""
 
 import copy
-import json
 from typing import Any
 
 import pytest
 
 from invoker.errors import FunctionUnreadable
 from invoker.wire.function import Stored, read
-
-ABSENT: Any = object()
+from tests.core.wire.examples import altered
 
 INLINE = {
     "_id": "acme/tools/resize",
@@ -70,17 +68,7 @@ BLACKBOX = INLINE | {
 
 def changed(document: dict[str, Any] = INLINE, /, **fields: Any) -> bytes:
     """Return a document with other fields; `exec__code=…` goes into `exec`, `ABSENT` takes a field away."""
-    document = copy.deepcopy(document)
-    for path, value in fields.items():
-        *places, last = path.split("__")
-        target = document
-        for place in places:
-            target = target[place]
-        if value is ABSENT:
-            del target[last]
-        else:
-            target[last] = value
-    return json.dumps(document).encode()
+    return altered(copy.deepcopy(document), fields)
 
 
 def stored(document: dict[str, Any] = INLINE, /, **fields: Any) -> Stored:

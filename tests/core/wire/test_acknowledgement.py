@@ -1,8 +1,6 @@
-"""Acknowledgements: the shapes of spec 2.2 and 2.8, and those that a real broker saw."""
+"""Acknowledgements: the shapes of spec 2.2 and 2.8."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -11,36 +9,20 @@ from invoker.config import Compat
 from invoker.entities.activation import Ack, Activation, Outcome, Status
 from invoker.entities.function import Limits
 from invoker.entities.node import Node
-from invoker.entities.request import Request
-from invoker.testing.builders import a_request, a_transaction, an_activation, an_outcome
-from invoker.wire import record
+from invoker.testing.builders import an_activation, an_outcome
 from invoker.wire.acknowledgement import Acknowledger, invoker
+from tests.core.wire.acknowledgements import NODE, answering, facts, upstream
+from tests.core.wire.activations import RESIZED
 
-NODE = Node(id=3, memory=2147483648, unique_name="node-b", displayed_name="node-b")
 NAMELESS = Node(id=3, memory=2147483648)
 TRANSID = '["kT3bQ0vYw8sLr1nZx5Hd7JcPe2Mf9Ga4",1790000000123]'
 CHILD = (
     '["Zz9Yy8Xx7Ww6Vv5Uu4Tt3Ss2Rr1Qq0Pp",1790000001500,true,["kT3bQ0vYw8sLr1nZx5Hd7JcPe2Mf9Ga4",1790000000123,true]]'
 )
-
-RESIZED = Activation(
-    activation_id="3f2a9c5d7e1b48068a4d2c6e90b1f735",
-    namespace="zoe",
-    subject="zoe-subject",
-    path="acme/tools/resize",
-    name="resize",
-    version="0.0.7",
-    kind="nodejs:20",
-    limits=Limits(timeout=60000, memory=256, logs=0, concurrency=1),
-    outcome=an_outcome(b'{"ok":true}'),
-    start=1790000000180,
-    end=1790000000420,
-    wait_time=57,
-    init_time=90,
-    binding="zoe/mytools",
-    blocking=True,
-    logs=("2026-09-21T14:13:20.310455Z    stdout: resized",),
+ANSWERED = msgspec.structs.replace(
+    RESIZED, limits=Limits(timeout=60000, memory=256, logs=0, concurrency=1), blocking=True
 )
+"""As the example of spec 2.2 has it."""
 SUMMED = Activation(
     activation_id="9b8c7d6e5f4a43218765fedcba012345",
     namespace="zoe",
@@ -60,7 +42,6 @@ SUMMED = Activation(
 BROKEN = an_activation(
     activation_id="3f2a9c5d7e1b48068a4d2c6e90b1f735", outcome=an_outcome(b'{"error":"our fault"}', Status.WHISK_ERROR)
 )
-
 COMBINED = """{"transid":["kT3bQ0vYw8sLr1nZx5Hd7JcPe2Mf9Ga4",1790000000123],
  "response":{"namespace":"zoe","name":"resize","subject":"zoe-subject",
   "activationId":"3f2a9c5d7e1b48068a4d2c6e90b1f735","start":1790000000180,"end":1790000000420,
@@ -90,31 +71,13 @@ RESULT = """{"transid":["Zz9Yy8Xx7Ww6Vv5Uu4Tt3Ss2Rr1Qq0Pp",1790000001500,true,
    {"key":"limits","value":{"timeout":60000,"memory":256,"logs":10,"concurrency":1}}],"duration":23}}"""
 
 
-def answering(transid: str) -> Request:
-    return a_request(transaction=a_transaction(raw=msgspec.Raw(transid.encode())))
-
-
-def upstream(node: Node = NODE) -> Acknowledger:
-    return Acknowledger(node, spelling="instance", compat="openwhisk")
-
-
-def facts(message: bytes | str) -> dict[str, Any]:
-    """Parse a message; the order of annotations means nothing (spec 8.2.3), but none may be there twice."""
-    parsed: dict[str, Any] = json.loads(message)
-    if isinstance(parsed.get("response"), dict):
-        listed = parsed["response"]["annotations"]
-        assert len({each["key"] for each in listed}) == len(listed)
-        listed.sort(key=lambda each: each["key"])
-    return parsed
-
-
 # --- the examples of spec 2.2 and 2.8 ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("node", "ack", "transid", "activation", "expected"),
     [
-        pytest.param(NODE, Ack.COMBINED, TRANSID, RESIZED, COMBINED, id="combined"),
+        pytest.param(NODE, Ack.COMBINED, TRANSID, ANSWERED, COMBINED, id="combined"),
         pytest.param(NAMELESS, Ack.SHRUNK, TRANSID, BROKEN, SHRUNK, id="shrunk"),
         pytest.param(
             NAMELESS,
@@ -153,7 +116,7 @@ def test_the_go_variants_controller_is_told_in_its_own_spelling() -> None:
 def test_both_spellings_together_serve_either_controller(ack: Ack) -> None:
     acknowledger = Acknowledger(NODE, spelling="both", compat="openwhisk")
 
-    message = json.loads(acknowledger.encode(ack, answering(TRANSID), RESIZED))
+    message = json.loads(acknowledger.encode(ack, answering(TRANSID), ANSWERED))
 
     assert message["instance"] == json.loads(invoker(NODE))
     assert message["invoker"] == {"instance": 3, "userMemory": "0 g"}
@@ -162,7 +125,7 @@ def test_both_spellings_together_serve_either_controller(ack: Ack) -> None:
 def test_a_result_neither_frees_the_slot_nor_speaks_of_errors() -> None:
     acknowledger = Acknowledger(NODE, spelling="both", compat="openwhisk")
 
-    message = json.loads(acknowledger.encode(Ack.RESULT, answering(TRANSID), RESIZED))
+    message = json.loads(acknowledger.encode(Ack.RESULT, answering(TRANSID), ANSWERED))
 
     assert message.keys() == {"transid", "response"}
 
@@ -173,7 +136,7 @@ def test_a_result_neither_frees_the_slot_nor_speaks_of_errors() -> None:
 @pytest.mark.parametrize("ack", list(Ack))
 @pytest.mark.parametrize("transid", [TRANSID, CHILD, '["a", 1.0 ,true]', "[]", '"nonsense"'])
 def test_the_transid_is_echoed_as_it_came(ack: Ack, transid: str) -> None:
-    message = upstream().encode(ack, answering(transid), RESIZED)
+    message = upstream().encode(ack, answering(transid), ANSWERED)
 
     assert f'"transid":{transid}' in message.decode()
 
@@ -189,11 +152,11 @@ def test_only_our_own_failures_are_system_errors(ack: Ack, status: Status) -> No
 
 
 @pytest.mark.parametrize("ack", [Ack.RESULT, Ack.COMBINED])
-@pytest.mark.parametrize(("compat", "logs"), [("openwhisk", []), ("functions", list(RESIZED.logs))])
+@pytest.mark.parametrize(("compat", "logs"), [("openwhisk", []), ("functions", list(ANSWERED.logs))])
 def test_logs_go_only_to_the_controller_that_stores_them(ack: Ack, compat: Compat, logs: list[str]) -> None:
     acknowledger = Acknowledger(NODE, spelling="both", compat=compat)
 
-    message = json.loads(acknowledger.encode(ack, answering(TRANSID), RESIZED))
+    message = json.loads(acknowledger.encode(ack, answering(TRANSID), ANSWERED))
 
     assert message["response"]["logs"] == logs
 
@@ -202,7 +165,7 @@ def test_logs_go_only_to_the_controller_that_stores_them(ack: Ack, compat: Compa
 def test_no_field_of_a_database_is_acknowledged(compat: Compat) -> None:
     acknowledger = Acknowledger(NODE, spelling="both", compat=compat)
 
-    message = json.loads(acknowledger.encode(Ack.COMBINED, answering(TRANSID), RESIZED))
+    message = json.loads(acknowledger.encode(Ack.COMBINED, answering(TRANSID), ANSWERED))
 
     assert not message["response"].keys() & {"_id", "updated", "entityType"}
 
@@ -253,66 +216,3 @@ def test_tags_and_dedicated_namespaces_are_told() -> None:
     identity = json.loads(invoker(node))
 
     assert (identity["tags"], identity["dedicatedNamespaces"]) == (["gpu"], ["zoe"])
-
-
-# --- what a real broker saw ----------------------------------------------------------------------------------------
-
-CAPTURED = [
-    json.loads(line) for line in (Path(__file__).parents[2] / "captures" / "upstream.jsonl").read_text().splitlines()
-]
-SEEN_NODE = Node(id=0, memory=2147483648, unique_name="up0", displayed_name="up0")
-
-
-def texts(topic: str) -> list[str]:
-    return [line["value"] for line in CAPTURED if line["topic"].startswith(topic)]
-
-
-class Message(msgspec.Struct, rename="camel"):
-    activation_id: str
-    transid: msgspec.Raw
-
-
-MESSAGES = {message.activation_id: message for message in (msgspec.json.decode(t, type=Message) for t in texts("inv"))}
-
-
-def seen_as(seen: dict[str, Any]) -> Ack:
-    """Tell the kind of an acknowledgement by its keys, as the controller does (spec 2.2)."""
-    if "instance" not in seen:
-        return Ack.RESULT
-    return Ack.COMBINED if "response" in seen else Ack.COMPLETION
-
-
-def test_all_kinds_were_seen() -> None:
-    kinds = [seen_as(json.loads(text)) for text in texts("completed")]
-
-    assert len(kinds) == 35
-    assert set(kinds) == {Ack.RESULT, Ack.COMBINED, Ack.COMPLETION}
-
-
-@pytest.mark.parametrize("text", texts("completed"))
-def test_the_same_facts_give_what_upstream_sent(text: str) -> None:
-    seen = facts(text)
-    activation_id = seen.get("activationId") or seen["response"]["activationId"]
-    request = answering(bytes(MESSAGES[activation_id].transid).decode())
-    if "response" in seen:
-        activation = record.read(json.dumps(seen["response"]).encode())
-    else:
-        activation = an_activation(activation_id=activation_id)
-
-    message = upstream(SEEN_NODE).encode(seen_as(seen), request, activation)
-
-    assert facts(message) == seen
-    assert types(facts(message)) == types(seen)
-
-
-def types(value: Any) -> Any:
-    """Return the types in a value: JSON's `1`, `1.0` and `true` are equal in Python."""
-    if isinstance(value, dict):
-        return {key: types(each) for key, each in value.items()}
-    return [types(each) for each in value] if isinstance(value, list) else type(value)
-
-
-def test_the_captured_ping_names_the_same_identity() -> None:
-    (ping,) = texts("health")
-
-    assert json.loads(ping)["name"] == json.loads(invoker(SEEN_NODE))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoker.wire.function import Attachment, binary_code, read
-from tests.core.wire.documents import ABSENT, ATTACHED, BLACKBOX, INLINE, UUID, changed, refusal, stored
+from tests.core.wire.documents import ATTACHED, BLACKBOX, INLINE, UUID, changed, refusal, stored
+from tests.core.wire.examples import ABSENT
 
 UPSTREAM = re.compile(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)", re.ASCII)
 

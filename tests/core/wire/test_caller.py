@@ -7,7 +7,8 @@ import pytest
 
 from invoker.entities.request import CallerLimits
 from invoker.wire.request import parse
-from tests.core.wire.examples import ABSENT, BLOCKING, SECRET, changed, fault
+from tests.core.wire.examples import ABSENT, SECRET, changed, fault
+from tests.specification import BLOCKING
 
 
 def test_spec_1_5_2_the_authkey_is_opaque() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from invoker.entities.function import Function, Limits
 from invoker.errors import FunctionUnreadable
 from invoker.wire.function import Stored, read
-from tests.core.wire.documents import ABSENT, ATTACHED, BLACKBOX, INLINE, changed, refusal, stored
-from tests.core.wire.examples import raw
+from tests.core.wire.documents import ATTACHED, BLACKBOX, INLINE, changed, refusal, stored
+from tests.core.wire.examples import ABSENT, raw
 
 
 def test_spec_6_2_a_document_is_read() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from invoker.wire.function import read
-from tests.core.wire.documents import ABSENT, ATTACHED, BLACKBOX, INLINE, changed, stored
+from tests.core.wire.documents import ATTACHED, BLACKBOX, INLINE, changed, stored
+from tests.core.wire.examples import ABSENT
 
 
 @pytest.mark.parametrize(

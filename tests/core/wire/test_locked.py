@@ -17,14 +17,8 @@ from invoker.wire.locked import Keys
 from invoker.wire.request import parse
 from tests.captures.reading import messages
 from tests.core.wire.examples import raw
+from tests.specification import KEY_128, KEY_256, SEALED_128, SEALED_256
 
-KEY_128 = "AAECAwQFBgcICQoLDA0ODw=="
-KEY_256 = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-SEALED_128 = "AAAADKChoqOkpaanqKmqq4j1C9gMukcowHjEnSdg2IFslRJB4lQyFQ=="
-SEALED_256 = (
-    "AAAAgAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj9AQUJDREVGR0hJSktMTU5P"
-    "UFFSU1RVVldYWVpbXF1eX2BhYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ent8fX5/4fSOBgsQsXNbYvGSpEhcv6jkyTqN/14="
-)
 KEYS = {"aes-128": Secret(KEY_128), "aes-256": Secret(KEY_256)}
 
 

@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from invoker.entities.request import Request
 from invoker.errors import MalformedRequest
 from invoker.wire.request import message, parse
-from tests.core.wire.examples import ABSENT, BLOCKING, EXAMPLES, SECRET, changed, fault
+from tests.core.wire.examples import ABSENT, EXAMPLES, SECRET, changed, fault
+from tests.specification import BLOCKING
 
 
 @pytest.mark.parametrize(
     ("body", "what"),
     [
-        (b"", "truncated"),
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
         (b"null", "Expected `object`"),
         (b"[]", "Expected `object`"),
         (b"{}", "`transid`"),

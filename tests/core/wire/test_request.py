@@ -10,7 +10,8 @@ from invoker.entities.function import FunctionRef
 from invoker.entities.request import Caller, CallerLimits, Request, Transaction
 from invoker.wire.request import parse
 from tests.captures.reading import messages
-from tests.core.wire.examples import ABSENT, BLOCKING, COMPONENT, HEALTH, SECRET, changed, fault, raw
+from tests.core.wire.examples import ABSENT, SECRET, changed, fault, raw
+from tests.specification import BLOCKING, COMPONENT, HEALTH
 
 # --- the examples of spec 1.8 ------------------------------------------------------------------------------------
 

@@ -106,10 +106,10 @@ async def test_nothing_is_reaped_beside_an_invoker_that_runs(own_home: DockerHom
 def neighbours(engine_url: str, docker_images: Images, tmp_path: Path) -> tuple[DockerHome, DockerHome]:
     """Two invokers on one engine that have every chance to be mistaken for each other."""
     name = a_name()
-    one, other = f"{name}0", f"{name.replace('-', '')}0"  # without what no container's name can have, they are equal
+    one, other = name, f"{name}/"  # without what no container's name can have, they are equal
     return (
-        DockerHome(tmp_path / one, engine_url, docker_images, one),
-        DockerHome(tmp_path / other, engine_url, docker_images, other),
+        DockerHome(tmp_path / "one", engine_url, docker_images, one),
+        DockerHome(tmp_path / "other", engine_url, docker_images, other),
     )
 
 

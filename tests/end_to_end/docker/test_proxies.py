@@ -13,6 +13,7 @@ from tests.end_to_end.program import Running, annotations_of
 ABNORMAL_RUN = "The action did not produce a valid response and exited unexpectedly."
 ABNORMAL_INIT = "The action did not initialize and exited unexpectedly."
 TIMEOUT = 400
+DEAF = "stderr: Nothing listened on port 8080 of the container: it runs no action proxy."
 LATE = f"The action exceeded its time limits of {TIMEOUT} milliseconds."
 WARNING = "stderr: The action did not initialize or run as expected. Log data might be missing."
 OUTPUT = ["stdout: out", "stderr: err"]
@@ -140,6 +141,7 @@ async def test_a_proxy_that_takes_the_connection_and_never_answers_is_late(
 
     assert (end.status, end.result) == (2, {"error": error})
     assert annotations_of(end.record)["timeout"] is True
+    assert (DEAF in end.logs) == (name == "mute")
     assert ran == counts
 
 

@@ -11,7 +11,7 @@ import pytest
 from invoker.config import Secret, Settings
 from invoker.config.layers import Layers
 from invoker.errors import SettingsError
-from invoker.pool.view import PoolView, StartReason
+from invoker.pool.view import PoolView, StartReason, WaitReason
 from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
 from invoker.wire.request import parse
@@ -26,7 +26,10 @@ COMMANDS = re.findall(r"^curl .*$", README, re.MULTILINE)
 
 
 POOL, *_ = re.findall(r"^```\n(\{\"memory\".*?)```", README, re.DOTALL | re.MULTILINE)
-REASONS = re.findall(r"^\| `(\w+)` \| (?:there|all|it|the|another)", README, re.MULTILINE)
+STARTS, WAITS = (
+    re.findall(r"^\| `(\w+)` \| \w", README.partition(f"reason{title} |")[2].partition("\n\n")[0], re.MULTILINE)
+    for title in ("` of a start", " of a wait")
+)
 
 
 def read(text: str, folder: Path, **environ: str) -> HttpSettings:
@@ -75,7 +78,13 @@ def test_the_pool_is_a_pool() -> None:
 
 
 def test_every_reason_of_a_start_is_explained() -> None:
-    assert [reason.value for reason in StartReason] == REASONS
+    assert [reason.value for reason in StartReason] == STARTS
+
+
+def test_every_reason_of_a_wait_is_explained() -> None:
+    view = msgspec.json.decode(POOL, type=PoolView)
+
+    assert [reason.value for reason in WaitReason] == WAITS == list(view.waits)
 
 
 def test_the_message_is_a_message() -> None:

@@ -169,6 +169,15 @@ class Slow(FakeIntake):
             raise
 
 
+async def broken_off(opened: Opened, intake: Slow, caller: Caller) -> None:
+    """Stop while an invocation runs, and break it off; what it still has to say waits for the test."""
+    await caller.send(post(a_message()))
+    await caller.head()
+    await opened.stop()
+    opened.task.cancel()
+    await intake.seen("cancelled")
+
+
 @pytest.mark.timeout(20)
 async def test_what_is_broken_off_may_take_its_time(listener: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("invoker_http.listener.FLUSH", 0.01)
@@ -177,11 +186,7 @@ async def test_what_is_broken_off_may_take_its_time(listener: str, monkeypatch: 
     opened = Opened(intake, listener)
 
     async with calling((await opened.addresses()).data) as caller:
-        await caller.send(post(a_message()))
-        await caller.head()
-        await opened.stop()
-        opened.task.cancel()
-        await intake.seen("cancelled")
+        await broken_off(opened, intake, caller)
         await asyncio.wait((opened.task,), timeout=GLANCE)
         intake.told.set()
         rest = await caller.rest()
@@ -199,11 +204,7 @@ async def test_leaving_can_be_cut_short_twice(listener: str, monkeypatch: pytest
     opened = Opened(intake, listener)
 
     async with calling((await opened.addresses()).data) as caller:
-        await caller.send(post(a_message()))
-        await caller.head()
-        await opened.stop()
-        opened.task.cancel()
-        await intake.seen("cancelled")
+        await broken_off(opened, intake, caller)
         opened.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opened.task

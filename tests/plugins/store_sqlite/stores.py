@@ -1,0 +1,54 @@
+"""A store of records on a file, with a clock of the test's own."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from invoker.entities.activation import Activation
+from invoker_sqlite.activations import SqliteActivations
+from invoker_sqlite.database import Database, opened
+from invoker_sqlite.settings import KeepSettings
+
+T = TypeVar("T")
+DAY = 86400.0
+
+
+class Clock:
+    """Unix seconds, as a test wants them."""
+
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def activations(
+    path: Path, *, clock: Clock | None = None, keep: KeepSettings | None = None
+) -> AsyncIterator[SqliteActivations]:
+    async with opened(path, 5) as database:
+        yield SqliteActivations(database, keep or KeepSettings(), clock=clock or Clock())
+
+
+def inside(store: SqliteActivations) -> Database:
+    """What only tests look at."""
+    return store._database
+
+
+async def in_thread(store: SqliteActivations, call: Callable[[sqlite3.Connection], T]) -> T:
+    """Do something to the connection that no statement can."""
+    connection = inside(store)._connection
+    execute: Callable[..., Awaitable[T]] = connection._execute
+    return await execute(call, connection._conn)
+
+
+async def ids(store: SqliteActivations, namespace: str = "guest") -> list[str]:
+    return [each.activation_id for each in await store.recent(namespace, limit=10_000)]
+
+
+def ids_of(batch: Sequence[Activation]) -> list[str]:
+    """Newest first."""
+    return [each.activation_id for each in reversed(batch)]
