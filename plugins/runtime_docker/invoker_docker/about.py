@@ -26,15 +26,25 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     rootless: bool
     lacking: tuple[str, ...] = ()
     """Limits that it can't enforce on its machine, and ignores: `memory`, `swap`, `processes`, `CPU shares`."""
+    runtimes: tuple[str, ...] = ()
+    """Names of the OCI runtimes in its configuration; empty if it doesn't tell."""
 
     @property
     def podman(self) -> bool:
         """Whether it is podman, which takes some things otherwise."""
         return self.name == "podman"
 
+    def lacks(self, runtime: str) -> bool:
+        """Whether an OCI runtime is certainly none of its own.
+
+        It may have one that it doesn't list: podman takes a path, Docker from 23 on the name of any containerd shim.
+        """
+        return bool(self.runtimes) and not set(runtime) & {"/", "."} and runtime not in self.runtimes
+
     @classmethod
     def of(cls, version: Mapping[str, Any], info: Mapping[str, Any]) -> Self:
         """Read what the engine says of itself: the answers to `/version` and `/info`."""
+        runtimes = info.get("Runtimes")
         components = " ".join(str(each.get("Name")) for each in version.get("Components") or ())
         return cls(
             name="podman" if "podman" in components.lower() else "docker",
@@ -44,6 +54,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
             cgroup_version=int(str(info.get("CgroupVersion") or 1).removeprefix("v")),
             rootless=any("rootless" in str(option) for option in info.get("SecurityOptions") or ()),
             lacking=tuple(word for key, word in _LIMITS.items() if info.get(key) is False),
+            runtimes=tuple(sorted(map(str, runtimes))) if isinstance(runtimes, Mapping) else (),
         )
 
 

@@ -5,6 +5,7 @@ This and `engine` are all that knows aiodocker's exceptions.
 
 import asyncio
 import contextlib
+import errno
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +22,13 @@ _LONGEST_MESSAGE: Final = 500  # characters; a registry's answer can be a whole 
 _REFUSED: Final = 400
 _RUBBISH: Final = (aiohttp.ClientError, OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What aiodocker and aiohttp make of a broken connection, and of answers that are no HTTP, no JSON or lack a key."""
+_NOBODY: Final = "start the engine, or set docker.url"
+_WAY_OUT: Final = {
+    errno.ENOENT: _NOBODY,
+    errno.ECONNREFUSED: _NOBODY,
+    errno.EACCES: "let the invoker's user use it, as members of the group docker may, or set docker.url",
+}
+"""What to do about a connection that can't be made, where the reason tells."""
 
 
 class EngineError(ContainerError):
@@ -64,7 +72,9 @@ def _breakage(error: BaseException) -> str:
     """Say what is wrong with a connection or an answer."""
     match error:
         case aiohttp.ClientConnectorError():  # its own text is about sockets and TLS settings
-            return f"can't connect: {error.os_error.strerror or error.os_error}"
+            reason = f"can't connect: {error.os_error.strerror or error.os_error}"
+            way_out = _WAY_OUT.get(error.os_error.errno or 0)
+            return reason if way_out is None else f"{reason} ({way_out})"
         case aiohttp.ClientConnectionError() | OSError():
             return f"the connection broke: {error}"
         case _:

@@ -13,7 +13,7 @@ from invoker_docker.answers import EngineDown, EngineError
 from invoker_docker.memory import MemoryGauge
 from invoker_docker.output import Attachment
 from invoker_docker.site import Site
-from invoker_docker.state import REMOVED, UNKNOWN, address_on, may_be_flagged, read_state
+from invoker_docker.state import REMOVED, UNKNOWN, address_on, may_be_flagged, read_state, told
 
 PORT: Final = 8080
 LAST_WORDS: Final = 2.0
@@ -54,6 +54,8 @@ class DockerContainer:
         """Those without a request; there are as many as there were requests at one time."""
         self._shut = False
         """Whether no request is sent any more."""
+        self._untold = False
+        """Whether it has ended beside all requests, and nobody has been told how."""
         self._state: ContainerState | None = None
         """How it ended, once that is known for good."""
         self._explained = asyncio.Event()
@@ -142,8 +144,6 @@ class DockerContainer:
         if self._removal is None:
             self._hang_up()
             self._explained.set()
-            if self._post_mortem is not None:
-                self._post_mortem.cancel()
             self._removal = self._site.tasks.create_task(self._remove(), name=f"removal of {self._name}")
         await asyncio.wait({self._removal})
 
@@ -156,6 +156,7 @@ class DockerContainer:
         self._shut = True
         self._gauge.look()
         if self._removal is None:
+            self._untold = self._reached and len(self._free) == len(self._connections)
             self._post_mortem = self._site.tasks.create_task(self._examine(), name=f"post-mortem of {self._name}")
 
     def vanished(self) -> None:
@@ -167,6 +168,10 @@ class DockerContainer:
     async def _remove(self) -> None:
         attachment = self._attachment
         try:
+            if self._post_mortem is not None:
+                if self._untold:  # whoever saw its output end removes it at once, before the engine knows how it ended
+                    await asyncio.wait({self._post_mortem}, timeout=2 * LATE_FLAG)
+                self._post_mortem.cancel()
             await asyncio.wait({self._site.disposal.remove(self._id, self._name)})
             if attachment is not None:
                 await attachment.finish(OUTPUT_TAIL)
@@ -232,8 +237,11 @@ class DockerContainer:
         return read_state(inspected, self._gauge, self._memory)
 
     def _end(self, state: ContainerState) -> None:
-        """Note how it ended. Requests in flight get no reply any more."""
+        """Note how it ended, and log it if no activation will tell. Requests in flight get no reply any more."""
         if self._state is None:
+            if self._untold:
+                self._untold = False
+                logger.warning("%s ended while it had no request: %s", self._name, told(state))
             self._state = state
             self._explained.set()
             self._hang_up()

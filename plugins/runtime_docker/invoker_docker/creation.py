@@ -53,17 +53,12 @@ def create_request(
         "HostConfig": {
             **_shares(spec.memory, pool_memory, settings.cpus),
             **(_strict(spec.memory, settings.writable, podman=podman) if strict else {}),
-            "PidsLimit": settings.pids,
-            "Ulimits": [{"Name": "nofile", "Soft": settings.open_files, "Hard": settings.open_files}],
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
-            "NetworkMode": settings.network,
-            **_names(settings),
+            **_confinement(settings),
+            **_resolving(settings),
             "LogConfig": {"Type": "none"},  # the output is attached, and would fill the disk a second time
+            **({} if settings.oci_runtime is None else {"Runtime": settings.oci_runtime}),
         },
     }
-    if settings.oci_runtime is not None:
-        request["HostConfig"]["Runtime"] = settings.oci_runtime
     return merged(request, settings.extra)
 
 
@@ -108,6 +103,17 @@ def _pages(size: int) -> int:
     return size // _PAGE * _PAGE
 
 
-def _names(settings: DockerSettings) -> dict[str, list[str]]:
+def _confinement(settings: DockerSettings) -> dict[str, Any]:
+    """Return what is the same for every container: no privileges, so many processes and files, one network."""
+    return {
+        "PidsLimit": settings.pids,
+        "Ulimits": [{"Name": "nofile", "Soft": settings.open_files, "Hard": settings.open_files}],
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "NetworkMode": settings.network,
+    }
+
+
+def _resolving(settings: DockerSettings) -> dict[str, list[str]]:
     chosen = {"Dns": settings.dns, "DnsSearch": settings.dns_search, "DnsOptions": settings.dns_options}
     return {key: list(values) for key, values in chosen.items() if values}

@@ -39,8 +39,12 @@ class Disposal:
         if removal is None:
             removal = self._tasks.create_task(self._remove(container, name), name=f"remove {name}")
             self._removals[name] = removal
-            removal.add_done_callback(lambda _: self._removals.pop(name, None))
+            removal.add_done_callback(lambda ended: self._forget(name, ended))
         return removal
+
+    def _forget(self, name: str, removal: asyncio.Task[None] | None) -> None:
+        if self._removals.get(name) is removal:
+            del self._removals[name]
 
     async def _remove(self, container: str, name: str) -> None:
         pause = FIRST_PAUSE
@@ -55,6 +59,8 @@ class Disposal:
                     logger.warning("%s can't be removed yet: %s", name, error)
                     told = error.message
             else:
+                # Before anybody knows: an older list of the engine's may have the name removed again, by a new task.
+                self._forget(name, asyncio.current_task())
                 self._on_gone(name)
                 return
             await self._rest(pause)

@@ -164,6 +164,12 @@ class Engine:
         async with answered("create network", self._settings.create_timeout):
             await self._docker.networks.create(dict(config))
 
+    async def remove_network(self, name: str) -> None:
+        """Remove a network that no container is attached to."""
+        _check_name(name)
+        async with answered("remove network", self._settings.remove_timeout):
+            await (await self._docker.networks.get(name)).delete()
+
     async def create(self, name: str, request: Mapping[str, Any]) -> str:
         """Create a container and return its id.
 

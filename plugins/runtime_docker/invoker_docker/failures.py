@@ -48,7 +48,7 @@ def start_failure(error: EngineError, runtime: Runtime) -> StartFailed:
     """
     if isinstance(error, EngineDown):
         return StartFailed(f"the container engine does not answer: {error.message}")
-    reason = f"image {runtime.image!r}: {error.message}"
+    reason = f"no container of the image {runtime.image!r} could be started: {error.message}"
     if runtime.pull and _NO_COMMAND.search(error.message):
         return StartFailed(
             reason, developer_fault=True, public=f"executable file not found in image {runtime.image}"

@@ -13,7 +13,7 @@ logger = logging.getLogger("invoker.docker")
 
 
 class Health:
-    """What is known of the engine. `watch` is the only one that changes it."""
+    """What is known of the engine. `watch` finds it out; others may say that they doubt it."""
 
     def __init__(self, engine: Engine, interval: float, network: str) -> None:
         """`interval` is in seconds; `network` is that of the containers."""

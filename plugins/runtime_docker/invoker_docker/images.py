@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Final
 
+from invoker import Settings
+from invoker.config import RuntimesSettings
 from invoker.entities.runtimes import Runtime
-from invoker.errors import StartFailed
+from invoker.errors import SettingsError, StartFailed
+from invoker.wire import manifest
 from invoker_docker.engine import Engine, EngineDown, EngineError
 from invoker_docker.references import LATEST, ImageReference
 from invoker_docker.settings import DockerSettings
@@ -108,6 +112,45 @@ class Images:
         except EngineError as error:
             return error
         return None
+
+
+async def tell_missing(engine: Engine, settings: Settings) -> None:
+    """Warn of images of the runtimes manifest that aren't there and won't be pulled: their kinds can't run.
+
+    Raises:
+        EngineDown: the engine doesn't answer.
+    """
+    if settings[DockerSettings].pull != "never":
+        return
+    for image, kinds in _images_of(settings).items():
+        try:
+            there = await engine.image_exists(ImageReference.parse(image).tagged)
+        except EngineDown:
+            raise
+        except (EngineError, ValueError):  # whoever wants it will be told
+            continue
+        if not there:
+            logger.warning(
+                'the engine lacks the image %s for %s, and docker.pull = "never" forbids to fetch it: build, pull or '
+                'load it there, or set docker.pull = "missing"',
+                image,
+                kinds,
+            )
+
+
+def _images_of(settings: Settings) -> Mapping[str, str]:
+    """Return the images of the operator's manifest, with their kinds. One that can't be read is told by the core."""
+    path = settings[RuntimesSettings].manifest
+    found: dict[str, str] = {}
+    try:
+        runtimes = list(manifest.read(path.read_bytes())) if path is not None else []
+    except (OSError, SettingsError):
+        return found
+    for runtime in runtimes:
+        if runtime.image:
+            before = found.get(runtime.image)
+            found[runtime.image] = runtime.kind if before is None else f"{before}, {runtime.kind}"
+    return found
 
 
 class _Pull:

@@ -82,9 +82,10 @@ async def _created(engine: Engine, settings: DockerSettings) -> Mapping[str, Any
         if found is not None:
             return found
     reason = refusal.message if refusal else "the engine says that it did, and has none"
-    raise SettingsError(
-        [f"docker.network: can't create {settings.network!r} with the bridge {settings.bridge!r}: {reason}"]
-    )
+    fault = f"docker.network: can't create {settings.network!r} with the bridge {settings.bridge!r}: {reason}"
+    if "bridge name" in reason:  # of docker and of podman
+        fault += ". Another network has that interface: set docker.bridge to another, or docker.network to that network"
+    raise SettingsError([fault])
 
 
 async def _bridge(engine: Engine, found: Mapping[str, Any], options: Mapping[str, str]) -> str | None:

@@ -1,4 +1,18 @@
-"""Whose containers are whose: labels on the engine, and a lock on this machine."""
+"""Whose containers are whose: labels on the engine, and a lock on this machine.
+
+The lock is in the state directory. Two invokers of one identity with different state directories, such as those of two
+users, or in containers of their own, don't see each other's; only the engine knows of both. What can be told there:
+
+* As an invoker opens, whatever has its identity is removed. The containers of another that lives look like those that a
+  killed one has left. That can happen once for each opening.
+* What comes later with its identity, not of this life and running, is another's that lives. **It is left alone**,
+  whoever of the two sees it. Would each remove the other's, both lost every container once a minute, and with them
+  activations that have begun; so both work, and both complain until one is given a name. Nor does either free a name
+  that the other's container has, or remove the other's at its end.
+* The price: what such another leaves when it is killed stays until either opens again.
+* One that was created and never started is removed: it came of a call that a killed invoker had made before this one
+  looked. If it is another's after all, that one's start is tried again.
+"""
 
 import fcntl
 import os
@@ -55,6 +69,10 @@ class Owner(msgspec.Struct, frozen=True):
         """
         given = labels or {}
         return given.get(OWNER_LABEL) == self.identity and given.get(NAME_LABEL) == name
+
+    def of_another_life(self, labels: Mapping[str, Any] | None) -> bool:
+        """Whether a container of its own says that it comes from another life than this one."""
+        return str((labels or {}).get(BOOT_LABEL, self.boot)) != self.boot
 
 
 def identity(node: NodeSettings) -> str:

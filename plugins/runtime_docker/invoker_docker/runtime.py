@@ -14,7 +14,7 @@ from invoker.config import NodeSettings, PoolSettings
 from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime, Runtimes
-from invoker.errors import StartFailed
+from invoker.errors import SettingsError, StartFailed
 from invoker_docker.address import DaemonAddress
 from invoker_docker.answers import EngineError
 from invoker_docker.background import Background
@@ -23,14 +23,14 @@ from invoker_docker.disposal import Disposal
 from invoker_docker.engine import Engine, connected
 from invoker_docker.failures import start_failure
 from invoker_docker.health import Health
-from invoker_docker.images import Images
+from invoker_docker.images import Images, tell_missing
 from invoker_docker.kinds import KIND_LABEL, local_kinds
 from invoker_docker.network import Network, network_for
 from invoker_docker.ownership import Owner, owning
 from invoker_docker.settings import DockerSettings
 from invoker_docker.site import Site
 from invoker_docker.starting import Starter
-from invoker_docker.upkeep import Upkeep, sweep
+from invoker_docker.upkeep import Swept, Upkeep, sweep
 
 GRACE: Final = 30.0
 """Seconds that leaving may take (as upstream, spec 10.9.2); what is left then is the next life's to sweep."""
@@ -45,7 +45,7 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
     """Run a runtime; leaving removes every container.
 
     Raises:
-        SettingsError: another invoker has this identity, or the network or a file can't be used.
+        SettingsError: another invoker has this identity, or the network, the OCI runtime or a file can't be used.
         StartFailed: the engine can't be used, or isn't there.
     """
     chosen = settings[DockerSettings]
@@ -53,16 +53,19 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
         async with contextlib.AsyncExitStack() as opened:
             try:
                 engine = await opened.enter_async_context(connected(chosen))
+                _check_oci_runtime(engine, chosen)
                 found = Found(
                     owner=owner,
+                    makes_network=await engine.network(chosen.network) is None,
                     network=await network_for(engine, chosen),
                     swept=await sweep(engine, owner),
                     kinds=local_kinds(await engine.images(KIND_LABEL)),
                 )
+                await tell_missing(engine, settings)
             except EngineError as error:
                 raise StartFailed(f"the container engine at {chosen.url} can't be used: {error}") from error
-            if found.swept:
-                logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(found.swept)))
+            if found.swept.names:
+                logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(found.swept.names)))
             async with _running(engine, settings, found) as runtime:
                 yield runtime
 
@@ -90,8 +93,10 @@ class Found:
     """What there was when the runtime was opened."""
 
     owner: Owner
+    makes_network: bool
+    """There was none; it is made with the opening."""
     network: Network
-    swept: Sequence[str]
+    swept: Swept
     kinds: Runtimes
 
     def bridge(self, address: DaemonAddress) -> str | None:
@@ -121,13 +126,16 @@ class DockerRuntime:
             images=self._images,
             known=self._known,
         )
-        self._upkeep = Upkeep(engine, found.owner, self._health, self._disposal, self._known)
+        self._upkeep = Upkeep(
+            engine, found.owner, self._health, self._disposal, self._known, leftovers=found.swept.found
+        )
+        self._used = False
         self._closing = False
 
     @property
     def swept(self) -> Sequence[str]:
         """See `Sweeping`."""
-        return self._found.swept
+        return self._found.swept.names
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`. The images that say so by their labels, as they were on opening."""
@@ -144,6 +152,7 @@ class DockerRuntime:
         self._health.check()
         if spec.name in self._known:
             raise StartFailed(f"there is a container {spec.name} already")
+        self._used = True
         self._known[spec.name] = None
         with contextlib.ExitStack() as unbegun:
             unbegun.callback(self._forget, spec.name)
@@ -164,6 +173,7 @@ class DockerRuntime:
             logger.error("containers that could not be removed: %s", ", ".join(sorted(self._known)))
         if self._health.up.is_set():
             await self._sweep_strays()
+            await self._remove_unused_network()
 
     def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what must go on while the runtime is open."""
@@ -173,10 +183,22 @@ class DockerRuntime:
         """Remove what came of creations that had no answer, and was not found since."""
         try:
             async with asyncio.timeout(DOWN_GRACE):
-                if strays := await sweep(self._engine, self._found.owner):
-                    logger.warning("removed containers that came of creations without an answer: %s", ", ".join(strays))
+                strays = await sweep(self._engine, self._found.owner, this_life=True)
+            if strays.names:
+                logger.warning(
+                    "removed containers that came of creations without an answer: %s", ", ".join(strays.names)
+                )
         except (TimeoutError, EngineError) as error:
             logger.warning("whether containers are left can't be told: %r", error)
+
+    async def _remove_unused_network(self) -> None:
+        """Leave none where there was none, after a mere look such as `invoker check`; once used, it stays for others.
+
+        An invoker that found it meanwhile makes it anew when it needs it.
+        """
+        if self._found.makes_network and not self._used:
+            with contextlib.suppress(EngineError):  # somebody uses it, or has removed it
+                await self._engine.remove_network(self._settings.network)
 
     async def _ensure_image(self, runtime: Runtime) -> None:
         try:
@@ -196,6 +218,14 @@ class NetworkedDockerRuntime(DockerRuntime):
         """See `Networked`."""
         bridge = self._found.bridge(self._engine.address)
         return () if bridge is None else (bridge,)
+
+
+def _check_oci_runtime(engine: Engine, settings: DockerSettings) -> None:
+    """Refuse an OCI runtime that the engine lacks: everything would seem well, and no container would start."""
+    wanted = settings.oci_runtime
+    if wanted is not None and engine.kind.lacks(wanted):
+        there = ", ".join(engine.kind.runtimes)
+        raise SettingsError([f"docker.oci_runtime: the engine has no OCI runtime {wanted!r}; it has: {there}"])
 
 
 def _is_here(address: DaemonAddress) -> bool:

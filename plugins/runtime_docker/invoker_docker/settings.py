@@ -1,5 +1,6 @@
 """The section `[docker]`."""
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 LABEL_PREFIX: Final = "functions-invoker."
 """Of the labels that are the invoker's own; nobody else's labels may begin so."""
 
+_MOST_PIDS: Final = 1 << 22  # the kernel's own most (PID_MAX_LIMIT); beyond it no container starts
+
 _NETWORK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _INTERFACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", re.ASCII)  # the kernel allows 15 characters
 _LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?", re.ASCII)
@@ -26,6 +29,7 @@ _VARIABLE: Final = re.compile(r"[^=\0]{1,256}")
 _RESERVED_LABELS: Final = ("com.docker.", "io.docker.", "org.dockerproject.", "io.podman.", LABEL_PREFIX)
 _PATTERN: Final = re.compile(r"[\w./:*?-]+", re.ASCII)
 _DIRECTORY: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\0:,]+)+")  # absolute and normal; a colon would end it
+_ENGINES_OWN: Final = ("docker0", "podman0", "cni-podman0")  # Docker 20.10 gives docker0 a second network's address
 _NO_NETWORK: Final = {
     "host": "actions would share the machine's own network, and none has an address of its own there",
     "none": "actions would have no address, and nothing could be sent to them",
@@ -68,7 +72,7 @@ class DockerSettings(Section, frozen=True, kw_only=True):
     cpus: Annotated[float, msgspec.Meta(gt=0, examples=[4.0])] | None = None
     """Processors that all containers together may use, shared by memory; without it they share what there is."""
     dns: tuple[str, ...] = ()
-    """Name servers of the containers; by default the engine's."""
+    """Addresses of the containers' name servers; by default the engine's."""
     dns_search: tuple[str, ...] = ()
     """Domains in which they look for names without a dot."""
     dns_options: tuple[str, ...] = ()
@@ -77,7 +81,7 @@ class DockerSettings(Section, frozen=True, kw_only=True):
     """Labels of every container, beside the invoker's own."""
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     """Variables that every action has in its environment."""
-    pids: Count = 1024
+    pids: Annotated[int, msgspec.Meta(ge=1, le=_MOST_PIDS)] = 1024
     """Processes and threads in one container."""
     open_files: Count = 1024
     """Files that one process may have open."""
@@ -139,6 +143,11 @@ class DockerSettings(Section, frozen=True, kw_only=True):
             yield f"network: expected letters, digits, '_', '.' and '-', got {self.network[:60]!r}"
         if not _INTERFACE.fullmatch(self.bridge):
             yield f"bridge: expected at most 15 letters, digits, '_', '.' and '-', got {self.bridge[:60]!r}"
+        elif self.bridge in _ENGINES_OWN:
+            yield f"bridge: {self.bridge!r} is the engine's own: name another, or set docker.network to 'bridge'"
+        for server in self.dns:
+            if not _is_address(server):
+                yield f"dns: expected an address such as '10.0.0.53', got {server[:60]!r}"
 
     def _container_faults(self) -> Iterator[str]:
         for name in self.labels:
@@ -156,6 +165,14 @@ class DockerSettings(Section, frozen=True, kw_only=True):
         if len(set(self.writable)) < len(self.writable):
             yield "writable: a path is there twice"
         yield from (f"extra: {fault}" for fault in extra_faults(self.extra))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # the interface that an IPv6 address may name would be the container's
 
 
 def _variable_faults(environment: Mapping[str, str]) -> Iterator[str]:

@@ -108,10 +108,14 @@ class Starter:
         raise StartFailed(f"{spec.name}: all of {NAMES} names are taken")
 
     async def _next_name(self, name: str, spec: ContainerSpec) -> str:
-        """Free a name that an earlier container of ours still has; from a stranger's, go elsewhere."""
+        """Free a name that an earlier container of ours still has; from a stranger's, go elsewhere.
+
+        So from another life's: those were swept, so that another invoker of this identity may live (see `ownership`).
+        """
         try:
             holder = await self._site.engine.inspect(name)
-            if self._owner.owns(name, (holder.get("Config") or {}).get("Labels")):
+            labels = (holder.get("Config") or {}).get("Labels")
+            if self._owner.owns(name, labels) and not self._owner.of_another_life(labels):
                 await self._site.engine.remove(str(holder["Id"]))
                 return name
         except EngineDown:

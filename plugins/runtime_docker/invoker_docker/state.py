@@ -31,6 +31,15 @@ def read_state(inspected: Mapping[str, Any], gauge: MemoryGauge, limit: int) -> 
     return ContainerState(running=False, exit_code=code, memory_exhausted=exhausted, peak_memory=peak)
 
 
+def told(state: ContainerState) -> str:
+    """Say how a container ended."""
+    if state.memory_exhausted:
+        return "its memory was exhausted"
+    if state.exit_code is None:
+        return "it has been removed"
+    return f"signal {-state.exit_code}" if state.exit_code < 0 else f"exit code {state.exit_code}"
+
+
 def may_be_flagged(state: ContainerState) -> bool:
     """Whether it was killed and nobody has said why: the engine may learn later than of the end (spec 9.5.5)."""
     return state.exit_code == -SIGKILL and not state.memory_exhausted

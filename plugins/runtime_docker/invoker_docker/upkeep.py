@@ -4,20 +4,34 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from invoker_docker.answers import EngineError
 from invoker_docker.container import DockerContainer
 from invoker_docker.disposal import AT_ONCE, Disposal
 from invoker_docker.engine import Engine
 from invoker_docker.health import Health
-from invoker_docker.ownership import Owner
+from invoker_docker.ownership import BOOT_LABEL, Owner
+
+_UNBORN: Final = ("created", "configured", "initialized")
+"""States before the start; the others are podman's."""
 
 logger = logging.getLogger("invoker.docker")
 
 
-async def sweep(engine: Engine, owner: Owner) -> Sequence[str]:
-    """Remove all containers of this invoker that nobody has in charge; return the names of those that are gone.
+class Swept(msgspec.Struct, frozen=True):
+    """What was found, and what is gone of it."""
+
+    found: frozenset[str]
+    """Ids of all."""
+    names: Sequence[str]
+    """Of those that are gone."""
+
+
+async def sweep(engine: Engine, owner: Owner, *, this_life: bool = False) -> Swept:
+    """Remove all containers of this invoker that nobody has in charge, or those of `this_life` only.
 
     One that the engine won't remove is left to reconciliation.
 
@@ -36,9 +50,10 @@ async def sweep(engine: Engine, owner: Owner) -> Sequence[str]:
                 return None
         return name
 
-    found = dict(_owned(owner, await engine.containers(owner.mark)))
+    owned = _owned(owner, await engine.containers(owner.mark))
+    found = {one.name: one.id for one in owned if not (this_life and one.of_another_life)}
     swept = await asyncio.gather(*(remove(name, identifier) for name, identifier in found.items()))
-    return [name for name in swept if name is not None]
+    return Swept(frozenset(found.values()), [name for name in swept if name is not None])
 
 
 class Upkeep:
@@ -51,13 +66,20 @@ class Upkeep:
         health: Health,
         disposal: Disposal,
         known: dict[str, DockerContainer | None],
+        leftovers: frozenset[str],
     ) -> None:
-        """`known` has every name of which something may be there, with `None` while it is being created or removed."""
+        """`known` has every name of which something may be there, with `None` while it is being created or removed.
+
+        `leftovers` are the ids of what was there before: an earlier life's.
+        """
         self._engine = engine
         self._owner = owner
         self._health = health
         self._disposal = disposal
         self._known = known
+        self._leftovers = leftovers
+        self._rivals: frozenset[str] = frozenset()
+        """Lives of other invokers with this identity that had containers at the last look."""
 
     async def run(self, interval: float) -> None:
         """Reconcile, for ever: each `interval` seconds, and at once when the engine has come back."""
@@ -82,22 +104,65 @@ class Upkeep:
             EngineError: the engine doesn't tell its containers.
         """
         before = [container for container in self._known.values() if container is not None]
-        found = dict(_owned(self._owner, await self._engine.containers(self._owner.mark)))
-        for name, identifier in found.items():
-            if name not in self._known:
-                logger.warning("%s is this invoker's and of no use: it is removed", name)
-                self._known[name] = None
-                self._disposal.remove(identifier, name)
+        found = list(_owned(self._owner, await self._engine.containers(self._owner.mark)))
+        alive = self._alive(found)
+        for one in found:
+            if one.name not in self._known and one not in alive:
+                logger.warning("%s is this invoker's and of no use: it is removed", one.name)
+                self._known[one.name] = None
+                self._disposal.remove(one.id, one.name)
+        names = {one.name for one in found if one not in alive}
         for container in before:
-            if container.name not in found and self._known.get(container.name) is container:
+            if container.name not in names and self._known.get(container.name) is container:
                 logger.warning("%s has been removed by somebody else", container.name)
                 container.vanished()
+        self._complain(alive)
+
+    def _alive(self, found: Sequence["_Owned"]) -> Sequence["_Owned"]:
+        """Return what belongs to another invoker that lives; one container of its that was started betrays them all."""
+        others = [one for one in found if one.of_another_life and one.id not in self._leftovers]
+        return others if any(one.started for one in others) else ()
+
+    def _complain(self, alive: Sequence["_Owned"]) -> None:
+        """Tell of another invoker with this identity: loudly once, and at each look as long as it is there."""
+        rivals = frozenset(one.boot for one in alive)
+        names = ", ".join(sorted(one.name for one in alive))
+        if rivals - self._rivals:
+            logger.error(
+                "another invoker that calls itself %r uses this engine, and each removes the other's containers as it "
+                "starts: give one of them a node.unique_name or node.id of its own. If none runs any more, start this "
+                "one again to have these removed: %s",
+                self._owner.identity,
+                names,
+            )
+        elif rivals:
+            logger.warning("there is still another invoker that calls itself %r: %s", self._owner.identity, names)
+        elif self._rivals:
+            logger.info("no other invoker that calls itself %r has containers any more", self._owner.identity)
+        self._rivals = rivals
 
 
-def _owned(owner: Owner, summaries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Return name and id of the containers that are the owner's."""
+class _Owned(msgspec.Struct, frozen=True):
+    """A container with the owner's identity."""
+
+    name: str
+    id: str
+    boot: str
+    of_another_life: bool
+    started: bool
+    """Whether it ever was."""
+
+
+def _owned(owner: Owner, summaries: Sequence[Mapping[str, Any]]) -> Iterator[_Owned]:
     for summary in summaries:
+        labels = summary.get("Labels") or {}
         for name in summary.get("Names") or ():
             bare = str(name).removeprefix("/")
-            if owner.owns(bare, summary.get("Labels")):
-                yield bare, str(summary["Id"])
+            if owner.owns(bare, labels):
+                yield _Owned(
+                    name=bare,
+                    id=str(summary["Id"]),
+                    boot=str(labels.get(BOOT_LABEL)),
+                    of_another_life=owner.of_another_life(labels),
+                    started=summary.get("State") not in _UNBORN,
+                )

@@ -7,7 +7,7 @@ import pytest
 
 from tests.loops import pytest_asyncio_loop_factories  # noqa: F401 (pytest finds it here)
 from tests.plugins.runtime_docker.places import Place, a_place, without_network
-from tests.plugins.runtime_docker.tiny_image import imported
+from tests.plugins.runtime_docker.tiny_image import imported, layer
 from tests.services.docker import docker, engine, podman  # noqa: F401 (pytest finds them here)
 from tests.services.images import Images, docker_images, images  # noqa: F401 (pytest finds them here)
 
@@ -29,6 +29,12 @@ def image(engine_url: str, absent: Callable[[str], None]) -> Iterator[str]:
     """An image on that engine with nothing but a shell, that sleeps."""
     with imported(engine_url, absent) as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def tiny_layer(absent: Callable[[str], None]) -> bytes:
+    """The file system of that image, for a registry of the test's own."""
+    return layer(absent)
 
 
 @pytest.fixture(scope="session")

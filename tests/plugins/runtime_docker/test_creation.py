@@ -191,7 +191,7 @@ def test_extra_is_checked_against_everything_that_is_asked_for() -> None:
     """What `extra_faults` knows of the request must be what the request has."""
     everything = a_request(
         DockerSettings(
-            file_system="strict", oci_runtime="r", cpus=1.0, dns=("a",), dns_search=("b",), dns_options=("c",)
+            file_system="strict", oci_runtime="r", cpus=1.0, dns=("10.0.0.53",), dns_search=("b",), dns_options=("c",)
         )
     )
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -122,6 +124,36 @@ async def test_a_container_that_died_while_nobody_used_it_takes_nothing(place: P
         with pytest.raises(Unreachable):
             await run(container, n=2)
         assert not (await container.inspect()).running
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["left", "removed at once"])
+@pytest.mark.parametrize(("how", "told"), [("TERM", "signal 15|exit code"), ("KILL", "signal 9")])
+async def test_how_a_container_ended_that_nobody_used_is_logged_once(
+    place: Place, caplog: pytest.LogCaptureFixture, how: str, told: str, *, at_once: bool
+) -> None:
+    output = RecordedOutput()
+    async with docker_runtime(place.settings) as runtime:
+        container = await loaded(runtime, place.spec(), ECHO, output)
+
+        place.ask("POST", f"/containers/{place.name}/kill", signal=how)
+        await output.ends()
+        if not at_once:
+            await until_ended(container)
+        await container.remove()
+
+    assert re.findall(f"{place.name} ended while it had no request: ({told})", caplog.text) == [ANY]
+
+
+async def test_the_end_of_a_container_is_not_logged_where_an_activation_tells_it_or_it_was_wanted(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with docker_runtime(place.settings) as runtime:
+        await lost(await loaded(runtime, place.spec(), DYING), signal=9)
+        removed = await loaded(runtime, place.spec(f"{place.name}-2"), ECHO)
+        await removed.remove()
+        await loaded(runtime, place.spec(f"{place.name}-3"), ECHO)
+
+    assert "ended while it had no request" not in caplog.text
 
 
 async def test_a_container_that_somebody_removed_is_not_running(place: Place) -> None:

@@ -21,6 +21,7 @@ CALLS: dict[str, tuple[str, Call]] = {
     "network": ("GET /networks/n", lambda engine: engine.network("n")),
     "podman_interface": ("GET /v4.0.0/libpod/networks/n/json", lambda engine: engine.podman_interface("n")),
     "create_network": ("POST /networks/create", lambda engine: engine.create_network({})),
+    "remove_network": ("GET /networks/n", lambda engine: engine.remove_network("n")),
     "create": ("POST /containers/create", lambda engine: engine.create("c", {})),
     "start": ("POST /containers/c/start", lambda engine: engine.start("c")),
     "inspect": ("GET /containers/c/json", lambda engine: engine.inspect("c")),

@@ -61,7 +61,7 @@ def test_an_engine_that_can_not_is_nobody_elses(message: str) -> None:
     failure = start_failure(EngineError(500, message), USERS)
 
     assert (failure.developer_fault, failure.public) == (False, None)
-    assert message in failure.reason
+    assert failure.reason == f"no container of the image 'zoe/resize:2' could be started: {message}"
 
 
 def test_an_engine_that_is_down_is_nobody_elses() -> None:

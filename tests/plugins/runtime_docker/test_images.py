@@ -1,59 +1,18 @@
 """Images: pulled or not, by whom, how often, and whose fault it is when there are none."""
 
 import asyncio
-import http.client
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
 
 import pytest
 from aiohttp import web
 
 from invoker.config import Seconds
-from invoker.entities.runtimes import Runtime
 from invoker.errors import StartFailed
 from invoker_docker.engine import EngineDown, EngineError, connected
-from invoker_docker.images import Images
-from tests.plugins.runtime_docker.engines import a_name, settings_for
+from tests.plugins.runtime_docker.engines import settings_for
+from tests.plugins.runtime_docker.pulling import images_on, ours, removed_from, theirs
 from tests.plugins.runtime_docker.registry import serving
 from tests.plugins.runtime_docker.stand_in import cut, never, says, stand_in
-from tests.plugins.runtime_docker.tiny_image import asked, layer
-
-Absent = Callable[[str], None]
-
-
-@pytest.fixture(scope="session")
-def tiny_layer(absent: Absent) -> bytes:
-    return layer(absent)
-
-
-def ours(image: str) -> Runtime:
-    """An image of the runtimes manifest."""
-    return Runtime(kind="python:3.11", family="python", image=image)
-
-
-def theirs(image: str) -> Runtime:
-    """An image that an action names itself."""
-    return Runtime(kind="blackbox", family="blackbox", image=image, pull=True)
-
-
-@asynccontextmanager
-async def images_on(url: str, **settings: Any) -> AsyncIterator[Images]:
-    chosen = settings_for(url, **settings)
-    async with connected(chosen) as engine, asyncio.TaskGroup() as tasks:
-        yield Images(engine, chosen, tasks)
-
-
-@contextmanager
-def removed_from(url: str, *images: str) -> Iterator[None]:
-    """Leave none of these images on an engine."""
-    try:
-        yield
-    finally:
-        for image in images:
-            status, said = asked(url, "DELETE", f"/images/{image}?force=1")
-            assert status in (http.client.OK, http.client.NOT_FOUND), said
 
 
 async def test_an_image_of_the_manifest_is_pulled_once(docker_url: str, tiny_layer: bytes) -> None:
@@ -240,81 +199,3 @@ async def test_an_engine_that_dies_in_the_middle_of_a_pull_has_not_pulled() -> N
 
     assert [type(failure) for failure in failures] == [EngineDown] * 3
     assert len({id(failure) for failure in failures}) == 3  # tracebacks are not shared
-
-
-@pytest.mark.parametrize(
-    ("image", "patterns"),
-    [
-        ("team/proc", ("team/*",)),
-        ("team/proc:1.4", ("team/proc",)),
-        ("team/proc:1.4", ("other", "team/*:1.?")),
-        ("docker.io/team/proc", ("team/*",)),
-        ("team/proc", ("docker.io/team/*",)),
-        ("busybox", ("docker.io/library/busybox:latest",)),
-        ("docker.io/library/busybox", ("busybox",)),
-        ("registry.example.org:5000/a/b/c:1", ("registry.example.org:5000/**",)),
-        ("localhost/a", ("localhost/*",)),
-    ],
-)
-async def test_an_image_that_is_allowed_is_pulled(image: str, patterns: tuple[str, ...]) -> None:
-    async with stand_in() as engine_there, images_on(engine_there.url, images_allowed=patterns) as images:
-        engine_there.answers["POST /images/create"] = says("")
-        await images.ensure(theirs(image))
-
-
-@pytest.mark.parametrize(
-    ("image", "patterns"),
-    [
-        ("team/proc", ()),
-        ("other/proc", ("team/*",)),
-        ("team/sub/proc", ("team/*",)),
-        ("example.com/team/proc", ("team/*",)),
-        ("example.com/x.example.org/proc", ("*.example.org/**",)),
-        ("teamx/proc", ("team.*",)),
-        ("team/proc:2", ("team/proc:1",)),
-        ("busybox", ("example.org/busybox",)),
-    ],
-)
-async def test_an_image_that_is_not_allowed_is_its_developers_fault(image: str, patterns: tuple[str, ...]) -> None:
-    async with stand_in() as engine_there, images_on(engine_there.url, images_allowed=patterns) as images:
-        before = list(engine_there.asked)
-        with pytest.raises(StartFailed) as failed:
-            await images.ensure(theirs(image))
-        assert engine_there.asked == before
-
-    assert failed.value.developer_fault
-    assert failed.value.public == f"The container image '{image}' is not allowed here."
-
-
-async def test_images_of_the_manifest_are_the_operators_own() -> None:
-    async with stand_in() as engine_there, images_on(engine_there.url, images_allowed=()) as images:
-        engine_there.answers["GET /images/a:1/json"] = says({"Id": "sha256:0"})
-        await images.ensure(ours("a:1"))
-
-
-@pytest.mark.parametrize("image", ["../x", "A/B", "a b", "a:b:c", "http://a/b"])
-async def test_a_name_that_is_none_is_not_asked_for(image: str) -> None:
-    async with stand_in() as engine_there, images_on(engine_there.url) as images:
-        before = list(engine_there.asked)
-        with pytest.raises(StartFailed) as failed:
-            await images.ensure(theirs(image))
-        assert engine_there.asked == before
-
-    assert failed.value.public == f"Failed to pull container image '{image}'."
-
-
-async def test_a_kind_without_an_image_can_not_run_here() -> None:
-    async with stand_in() as engine_there, images_on(engine_there.url) as images:
-        with pytest.raises(StartFailed, match=r"'python:3\.11' has no image: name one in the runtimes manifest"):
-            await images.ensure(ours(""))
-
-
-async def test_an_id_can_not_be_used_to_run_others_images(docker_url: str, tiny_layer: bytes) -> None:
-    async with serving(tiny_layer) as registry, images_on(docker_url, pull_user_images="never") as images:
-        image = registry.image(a_name())
-        with removed_from(docker_url, image):
-            await images.ensure(ours(image))
-            _, found = asked(docker_url, "GET", f"/images/{image}/json")
-            identity = found.partition(b'"sha256:')[2][:12].decode()
-            with pytest.raises(StartFailed):
-                await images.ensure(theirs(identity))

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,9 +14,9 @@ import pytest
 from invoker.config import NodeSettings
 from invoker.errors import SettingsError
 from invoker.testing.containers import RecordedOutput
-from invoker_docker.ownership import NAME_LABEL, OWNER_LABEL, Owner, identity, owning
-from invoker_docker.runtime import docker_runtime
-from tests.plugins.runtime_docker.places import Place
+from invoker_docker.ownership import BOOT_LABEL, NAME_LABEL, OWNER_LABEL, Owner, identity, owning
+from invoker_docker.runtime import DockerRuntime, docker_runtime
+from tests.plugins.runtime_docker.places import ECHO, SOON, Place, loaded, run, until
 
 HOLDER = """
 import sys
@@ -131,6 +133,56 @@ async def test_nobody_elses_containers_are_touched(docker_place: Place) -> None:
     finally:
         for name in names:
             docker_place.remove(name)
+
+
+@asynccontextmanager
+async def the_same_elsewhere(place: Place, folder: Path) -> AsyncIterator[DockerRuntime]:
+    """Run another invoker of this identity, that has its state elsewhere: no lock is between them."""
+    node = msgspec.structs.replace(place.node, state_dir=folder / "elsewhere")
+    async with docker_runtime(msgspec.structs.replace(place, node=node).settings) as runtime:
+        yield runtime
+
+
+async def test_another_of_this_identity_is_told_and_its_containers_are_left_alone(
+    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    complaint = f"another invoker that calls itself '{identity(place.node)}' uses this engine"
+    caplog.set_level("INFO")
+    async with docker_runtime(place.but(reconcile_interval=SOON).settings) as first:
+        await first.create(place.spec(), RecordedOutput())
+        async with the_same_elsewhere(place, tmp_path) as second:
+            assert second.swept == [place.name]
+            theirs = await loaded(second, place.spec(), ECHO)
+            await until(lambda: caplog.text.count("there is still another invoker") > 1)
+
+            ours = await loaded(first, place.spec(f"{place.name}-2"), ECHO)
+
+            assert await run(theirs, n=1) == await run(ours, n=1) == {"n": 1}
+            assert sorted(place.containers()) == [place.name, f"{place.name}-2"]
+        await until(lambda: "no other invoker that calls itself" in caplog.text)
+
+        assert await run(ours, n=2) == {"n": 2}  # the other's end has left it alone
+    assert caplog.text.count(complaint) == 1
+    assert "give one of them a node.unique_name or node.id of its own" in caplog.text
+
+
+async def test_a_name_that_another_of_this_identity_has_is_not_taken_from_it(
+    docker_place: Place, tmp_path: Path
+) -> None:
+    async with docker_runtime(docker_place.settings) as first, the_same_elsewhere(docker_place, tmp_path) as second:
+        theirs = await loaded(second, docker_place.spec(), ECHO)
+
+        ours = await loaded(first, docker_place.spec(), ECHO)
+
+        assert ours.name != theirs.name
+        assert await run(theirs, n=1) == await run(ours, n=1) == {"n": 1}
+
+
+async def test_what_a_killed_life_had_asked_for_and_never_started_is_removed(docker_place: Place) -> None:
+    async with docker_runtime(docker_place.but(reconcile_interval=SOON).settings):
+        docker_place.make(f"{docker_place.name}-late", **{BOOT_LABEL: "an earlier life"})
+
+        await until(lambda: not docker_place.containers())
 
 
 async def test_a_second_runtime_of_one_identity_is_refused_before_it_sweeps(docker_place: Place) -> None:

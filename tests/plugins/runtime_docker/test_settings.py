@@ -75,7 +75,10 @@ def test_other_addresses_are_refused(url: str) -> None:
         ({"network": "default"}, "network: 'default' can't be used"),
         ({"network": "container:other"}, "network: expected letters"),
         ({"bridge": "a-name-of-16-ones"}, "bridge: expected at most 15"),
+        ({"bridge": "docker0"}, "bridge: 'docker0' is the engine's own"),
         ({"bridge": "br/0"}, "bridge: expected at most 15"),
+        ({"dns": ("10.0.0.53", "notanip")}, "dns: expected an address such as '10.0.0.53', got 'notanip'"),
+        ({"dns": ("fe80::1%eth0",)}, "dns: expected an address"),
         ({"labels": {"a b": ""}}, "labels: expected a name"),
         ({"labels": {"functions-invoker.boot": "1"}}, "is reserved"),
         ({"labels": {"com.docker.compose.project": "1"}}, "is reserved"),
@@ -123,7 +126,21 @@ def test_all_faults_are_told_at_once() -> None:
         ({"HostConfig": {"PidsLimit": "many"}}, "extra: HostConfig.PidsLimit: expected a whole number"),
         ({"HostConfig": {"PidsLimit": True}}, "extra: HostConfig.PidsLimit: expected a whole number"),
         ({"HostConfig": {"ReadonlyRootfs": 1}}, "extra: HostConfig.ReadonlyRootfs: expected true or false"),
-        ({"HostConfig": {"Runtime": []}}, "extra: HostConfig.Runtime: expected a string"),
+        ({"HostConfig": {"Runtime": "runsc"}}, "extra: HostConfig.Runtime can't be replaced: set docker.oci_runtime"),
+        ({"HostConfig": {"Memory": 1}}, "extra: HostConfig.Memory can't be replaced: it is the action's limit"),
+        ({"HostConfig": {"memoryswap": -1}}, "extra: HostConfig.memoryswap can't be replaced: the pool counts"),
+        ({"HostConfig": {"OomKillDisable": True}}, "extra: HostConfig.OomKillDisable can't be replaced"),
+        ({"HostConfig": {"AutoRemove": True}}, "extra: HostConfig.AutoRemove can't be replaced"),
+        ({"HostConfig": {"RestartPolicy": {"Name": "always"}}}, "extra: HostConfig.RestartPolicy can't be replaced"),
+        ({"HostConfig": {"Privileged": True}}, "extra: HostConfig.Privileged can't be replaced"),
+        ({"HostConfig": {"PidMode": "host"}}, "extra: HostConfig.PidMode can't be replaced"),
+        ({"HostConfig": {"IpcMode": "host"}}, "extra: HostConfig.IpcMode can't be replaced"),
+        ({"NetworkingConfig": {}}, "extra: NetworkingConfig can't be replaced: set docker.network"),
+        ({"NetworkDisabled": True}, "extra: NetworkDisabled can't be replaced"),
+        ({"HostConfg": {}}, "extra: HostConfg is none of the API's keys, .* it is spelled HostConfig"),
+        ({"HostConfig": {"OomScoreAjd": 5}}, "it is spelled HostConfig.OomScoreAdj"),
+        ({"HostConfig": {"oomscoreadj": 5}}, "HostConfig.oomscoreadj is spelled HostConfig.OomScoreAdj"),
+        ({"OomScoreAdj": 5}, "OomScoreAdj is none of the API's keys, .* it belongs to HostConfig"),
         ({"HostConfig": {"Tmpfs": []}}, "extra: HostConfig.Tmpfs: expected a table"),
         ({"StopTimeout": float("inf")}, "extra: StopTimeout: has a value that JSON can't have"),
     ],
@@ -134,7 +151,8 @@ def test_extra_can_not_undo_what_the_invoker_lives_by(extra: dict[str, Any], fau
 
 
 def test_extra_takes_whatever_else_the_api_has() -> None:
-    extra = {"StopSignal": "SIGKILL", "HostConfig": {"OomScoreAdj": 500, "Sysctls": {"net.core.somaxconn": "1024"}}}
+    host = {"OomScoreAdj": 500, "Sysctls": {"net.core.somaxconn": "1024"}, "CpusetMems": "0"}
+    extra = {"StopSignal": "SIGKILL", "HostConfig": host, "ComesWithTheNextVersion": 1}
 
     assert DockerSettings(extra=extra).extra == extra
 
@@ -172,6 +190,7 @@ def test_a_whole_section_is_read_from_a_file(tmp_path: Path) -> None:
         ('file_systems = { "a/*" = "open" }', r'docker.file_systems."a/\*": expected one of'),
         ("cpus = 0", "docker.cpus: expected a number above 0"),
         ("pids = 0", "docker.pids: expected a whole number of at least 1"),
+        ("pids = 1000000000", "docker.pids: expected a whole number .*4194304"),
     ],
 )
 def test_the_place_of_a_fault_is_told(tmp_path: Path, toml: str, fault: str) -> None:

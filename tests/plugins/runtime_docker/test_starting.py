@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from invoker.config import Seconds
-from invoker.errors import Lost, StartFailed
+from invoker.errors import Lost, SettingsError, StartFailed
 from invoker.testing.containers import PATIENCE, RecordedOutput
 from invoker.testing.programs import Program, init_body
 from invoker_docker.runtime import docker_runtime
@@ -61,9 +61,22 @@ async def test_an_image_of_the_operators_is_never_a_developers_fault(place: Plac
 
 
 async def test_an_engine_without_its_own_programs_is_not_a_developers_fault(docker_place: Place) -> None:
-    failure = await refused(docker_place.but(oci_runtime="nonesuch"), user_image=True)
+    failure = await refused(docker_place.but(oci_runtime="io.containerd.nonesuch.v2"), user_image=True)
 
     assert not failure.developer_fault
+
+
+async def test_an_oci_runtime_that_the_engine_lacks_is_told_before_anything_is_started(docker_place: Place) -> None:
+    place = docker_place.but(oci_runtime="nonesuch")
+
+    with pytest.raises(SettingsError, match=r"docker\.oci_runtime: the engine has no OCI runtime 'nonesuch'; .*runc"):
+        async with docker_runtime(place.settings):
+            pass
+
+
+async def test_an_oci_runtime_that_the_engine_has_is_used(docker_place: Place) -> None:
+    async with docker_runtime(docker_place.but(oci_runtime="runc").settings) as runtime:
+        assert await run(await loaded(runtime, docker_place.spec(), ECHO), n=1) == {"n": 1}
 
 
 async def test_a_container_that_ends_at_once_is_lost_to_its_first_request(place: Place) -> None:
@@ -126,6 +139,21 @@ async def test_a_strangers_name_is_his(place: Place) -> None:
         assert place.ask("GET", f"/containers/{stranger}/json")[0] == 200
     finally:
         place.remove(name)
+
+
+@pytest.mark.parametrize("used", [False, True])
+async def test_a_network_that_was_made_and_not_used_is_not_left_behind(place: Place, *, used: bool) -> None:
+    mark = place.node.unique_name or ""
+    place = place.but(network=mark, bridge=mark[-12:])
+    try:
+        async with docker_runtime(place.settings) as runtime:
+            assert place.ask("GET", f"/networks/{mark}")[0] == 200
+            if used:
+                await runtime.create(place.spec(), RecordedOutput())
+
+        assert place.ask("GET", f"/networks/{mark}")[0] == (200 if used else 404)
+    finally:
+        place.ask("DELETE", f"/networks/{mark}")
 
 
 async def test_a_network_that_was_pruned_is_made_again(docker_place: Place) -> None:

@@ -155,7 +155,7 @@ async def test_what_could_not_be_removed_is_named_and_swept_by_the_next_life(
 
 async def test_an_engine_that_is_not_there_is_named(docker_place: Place) -> None:
     with pytest.raises(
-        StartFailed, match=r"the container engine at unix:///nowhere\.sock can't be used: .*can't connect"
+        StartFailed, match=r"the container engine at unix:///nowhere\.sock can't be used: .*start the engine, or set"
     ):
         async with docker_runtime(docker_place.but(url="unix:///nowhere.sock").settings):
             pass
