@@ -47,6 +47,15 @@ class SettingsError(InvokerError):
         super().__init__("\n".join(self.faults))
 
 
+class Occupied(SettingsError):
+    """What only one can have is somebody else's: a lock of process `holder`, or a `port`, as far as that is known."""
+
+    def __init__(self, fault: str, *, holder: int | None = None, port: int | None = None) -> None:
+        self.holder = holder
+        self.port = port
+        super().__init__([fault])
+
+
 class PluginError(InvokerError):
     """A plugin is missing or doesn't do what it must."""
 

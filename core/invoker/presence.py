@@ -5,11 +5,9 @@ long as its invoker lives; thereby one that a killed invoker left behind is told
 number can't: it may be somebody else's by then.
 """
 
-import errno
 import fcntl
 import logging
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from invoker.config import NodeSettings, state_dir
-from invoker.errors import SettingsError
+from invoker.errors import Occupied, SettingsError
 
 logger = logging.getLogger("invoker")
 
@@ -36,18 +34,9 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     operators: str | None
     """URL of its door for operators (`contracts.OperatorDoor`), if it has one."""
 
-    def has_what_is_missed(self, error: Exception) -> bool:
-        """Return whether something can't be opened only because this invoker has it: a lock, or an address.
-
-        A lock's error names the process that has it; of an address the system knows who listens there.
-        """
-        if re.search(rf"\bprocess {self.pid}\b", str(error)):
-            return True
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
-            return False
-        named = {int(port) for port in re.findall(r":(\d{1,5})\b", str(error))}
-        return not named.isdisjoint(self._ports())
+    def occupies(self, missed: Occupied) -> bool:
+        """Return whether it is this invoker that has what somebody else can't have."""
+        return missed.holder == self.pid or missed.port in self._ports()
 
     def _ports(self) -> set[int]:
         """Return the ports on which it listens, as far as this user may know."""

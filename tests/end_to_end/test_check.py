@@ -14,13 +14,14 @@ import os
 from contextlib import asynccontextmanager
 
 from invoker import hookimpl
-from invoker.errors import SettingsError
+from invoker.errors import Occupied
 
 
 @hookimpl
 @asynccontextmanager
 async def open_container_runtime(settings):
-    raise SettingsError([f"node.id: another invoker has locked it (process {os.environ['LOCKED_BY']}): stop it"])
+    holder = int(os.environ["LOCKED_BY"])
+    raise Occupied(f"node.id: another invoker has locked it (process {holder}): stop it", holder=holder)
     yield
 """
 HANGS = """

@@ -25,7 +25,7 @@ from invoker.config import (
 )
 from invoker.contracts import Watched
 from invoker.entities.function import FunctionRef
-from invoker.errors import ContainerError, FunctionNotFound, InvokerError, SettingsError
+from invoker.errors import ContainerError, FunctionNotFound, InvokerError, Occupied, SettingsError
 from invoker.plugins import Plugins
 from invoker.presence import Presence, present
 
@@ -134,7 +134,7 @@ async def _outcome(entering: AbstractAsyncContextManager[str], itself: Presence 
     except TimeoutError:
         return False, f"no answer within {_PATIENCE:g} s"
     except (InvokerError, OSError) as error:
-        if itself is not None and itself.has_what_is_missed(error):
+        if itself is not None and isinstance(error, Occupied) and itself.occupies(error):
             return True, f"this invoker runs here (process {itself.pid})"
         return False, str(error)
 

@@ -27,7 +27,7 @@ import msgspec
 
 from invoker.config import NodeSettings, state_dir
 from invoker.entities.container import ContainerSpec
-from invoker.errors import SettingsError
+from invoker.errors import Occupied, SettingsError
 from invoker_docker.settings import LABEL_PREFIX
 
 OWNER_LABEL: Final = f"{LABEL_PREFIX}owner"
@@ -87,7 +87,8 @@ def owning(node: NodeSettings) -> Iterator[Owner]:
     The lock ends with the process, however that ends; the file stays.
 
     Raises:
-        SettingsError: another process has the lock, or the state directory can't be used.
+        Occupied: another process has the lock.
+        SettingsError: the state directory can't be used.
     """
     owner = Owner(identity(node), secrets.token_hex(_BOOT_BYTES))
     path = state_dir(node) / f"docker-{quote(owner.identity, safe='')}.lock"
@@ -112,7 +113,7 @@ def _lock(descriptor: int, path: Path, owner: Owner) -> None:
             f"node.id: another invoker that is {owner.identity!r} has locked {path} (process {holder or 'unknown'}): "
             "each would remove the other's containers. Stop it, or give this one a node.unique_name that no other has"
         )
-        raise SettingsError([fault]) from None
+        raise Occupied(fault, holder=int(holder) if holder.isdecimal() else None) from None
     except OSError as error:
         raise SettingsError([f"node.state_dir: can't lock {path}: {error.strerror}"]) from error
     os.ftruncate(descriptor, 0)

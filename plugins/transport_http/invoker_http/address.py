@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from invoker.errors import SettingsError
+from invoker.errors import Occupied, SettingsError
 
 _FORM: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>\d{1,5})", re.ASCII)
 _LAST_PORT: Final = 65535
@@ -90,7 +90,10 @@ def bound(setting: str, address: Address, places: Sequence[Place]) -> list[socke
             port = one.getsockname()[1]
     except OSError as error:
         close_all(sockets)
-        raise SettingsError([f"{setting}: can't listen on {address}: {_remedy(setting, error)}"]) from error
+        fault = f"{setting}: can't listen on {address}: {_remedy(setting, error)}"
+        if error.errno == errno.EADDRINUSE:
+            raise Occupied(fault, port=port) from error
+        raise SettingsError([fault]) from error
     return sockets
 
 

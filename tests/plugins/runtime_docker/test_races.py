@@ -1,16 +1,21 @@
 """Two things that happen at the same moment, in the order in which nobody expects them."""
 
 import asyncio
-from typing import cast
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, cast
 
 import pytest
 
-from invoker.testing.containers import RecordedOutput
+from invoker.errors import Lost
+from invoker.testing.containers import PATIENCE, RecordedOutput
 from invoker_docker.disposal import Disposal
 from invoker_docker.engine import Engine
 from invoker_docker.health import Health
 from invoker_docker.runtime import docker_runtime
 from tests.plugins.runtime_docker.places import ECHO, SOON, Place, in_trouble, loaded, run
+
+KILLED = "import os, signal\ndef main(args):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
 
 
 class RemovingEngine:
@@ -70,3 +75,45 @@ async def test_closing_removes_what_is_there_by_itself_and_has_nothing_to_sweep(
 
     assert docker_place.containers() == []
     assert "creations without an answer" not in caplog.text
+
+
+async def test_an_engine_that_learns_late_why_a_container_was_killed_is_asked_again(
+    docker_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec 9.5.5: of a container that has ended it says at first that nobody was out of memory."""
+    looks = 0
+    real = Engine.inspect
+
+    async def inspect(engine: Engine, container: str) -> Mapping[str, Any]:
+        nonlocal looks
+        found = dict(await real(engine, container))
+        if not found["State"]["Running"]:
+            looks += 1
+            found["State"] = {**found["State"], "OOMKilled": looks > 1}
+        return found
+
+    monkeypatch.setattr(Engine, "inspect", inspect)
+    async with docker_runtime(docker_place.settings) as runtime:
+        container = await loaded(runtime, docker_place.spec(), KILLED)
+
+        with pytest.raises(Lost) as lost:
+            await container.post("/run", b"{}", timeout=PATIENCE, limit=1 << 20)
+
+    assert (lost.value.state.memory_exhausted, looks) == (True, 2)
+
+
+async def test_the_end_of_a_first_try_is_not_the_end_of_the_containers_output(docker_place: Place) -> None:
+    """Its output was attached before it could not be started: the network had been removed."""
+    mark = docker_place.node.unique_name or ""
+    place = docker_place.but(network=mark, bridge=mark[-12:])
+    output = RecordedOutput()
+    try:
+        async with docker_runtime(place.settings) as runtime:
+            assert place.ask("DELETE", f"/networks/{mark}")[0] == HTTPStatus.NO_CONTENT
+
+            await run(await loaded(runtime, place.spec(), ECHO, output), n=1)
+
+            assert output.closings == 0
+        assert output.closings == 1
+    finally:
+        place.ask("DELETE", f"/networks/{mark}")

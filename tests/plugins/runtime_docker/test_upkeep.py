@@ -95,6 +95,10 @@ async def test_an_engine_that_hangs_is_a_fault(docker_place: Place) -> None:
         await until(lambda: bool(runtime.faults()))
 
         assert "no answer within 0.5 s" in runtime.faults()[0]
+        asked = len(trouble.asked)
+        with pytest.raises(StartFailed, match="the container engine does not answer"):
+            await runtime.create(docker_place.spec(), RecordedOutput())
+        assert not [one for one in trouble.asked[asked:] if "/containers" in one or "/images" in one]
         trouble.go()
         await until(lambda: not runtime.faults())
 
@@ -107,6 +111,8 @@ async def test_an_engine_that_only_seems_to_be_awake_is_a_fault(docker_place: Pl
             await until(lambda: bool(runtime.faults()))
 
         await until(lambda: not runtime.faults())
+        await until(lambda: docker_place.containers() == [docker_place.name])  # the engine did it all the same
+    assert docker_place.containers() == []
 
 
 async def test_an_engine_that_is_back_is_compared_at_once(docker_place: Place) -> None:
