@@ -2,8 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
 
 import pytest
+
+_OF_PACKETS: Final = ("test_packets.py", "test_containers.py")
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:
@@ -15,3 +19,16 @@ def _uvloop() -> asyncio.AbstractEventLoop:
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run each test on each of them."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": _uvloop}
+
+
+def is_spared(item: pytest.Item) -> bool:
+    """Whether a test that takes long would learn nothing new on asyncio's own loop.
+
+    That is what an engine of the other make answers, through a socket like Docker's, and what the kernel does with
+    packets. Both were on uvloop; together they would take five minutes more.
+    """
+    arguments: Mapping[str, object] = getattr(getattr(item, "callspec", None), "params", {})
+    if arguments.get("_asyncio_loop_factory") is not asyncio.new_event_loop:
+        return False
+    folder, file = Path(item.path).parts[-2:]
+    return arguments.get("engine") == "podman" or (folder == "firewall" and file in _OF_PACKETS)
