@@ -18,7 +18,14 @@ from invoker.cli.program import Program
 from invoker.cli.reap import reap
 from invoker.cli.run import run
 from invoker.cli.terminal import MISUSED, complain
-from invoker.errors import InvokerError
+from invoker.errors import (
+    InvokerError,
+    ModuleMissing,
+    NotSupported,
+    PluginNotInstalled,
+    ProviderCount,
+    SettingsError,
+)
 
 FAILED = 1
 """Exit code: it did not work."""
@@ -63,7 +70,7 @@ def main() -> None:
         if len(expected) < sum(1 for _ in leaves(error)):  # ours: whoever reports it needs the traceback
             raise
         complain(expected)
-        sys.exit(MISUSED if all(type(one).__name__ in _MISUSES for one in expected) else FAILED)
+        sys.exit(MISUSED if all(isinstance(one, _MISUSES) for one in expected) else FAILED)
     finally:
         _forget_readers_that_left()
 
@@ -79,7 +86,7 @@ def _forget_readers_that_left() -> None:
             os.close(nowhere)
 
 
-_MISUSES = frozenset({"SettingsError", "PluginNotInstalled", "ModuleMissing", "ProviderCount", "NotSupported"})
+_MISUSES = (SettingsError, PluginNotInstalled, ModuleMissing, ProviderCount, NotSupported)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
