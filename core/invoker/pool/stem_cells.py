@@ -160,34 +160,36 @@ class StemCells:
         self._wake.set()
 
     async def keep(self, interval: float) -> None:
-        """Start what is missing, now and whenever something changes; adjust to the demand every `interval` seconds."""
+        """Start what is missing, now and whenever something changes; adjust to the demand every `interval` seconds.
+
+        What is due is decided by one reading of the clock. With one for what is started and a later one for how long to
+        sleep, a retry that came due in between was forgotten until the next adjustment (timers ring a little early).
+        """
         if not self._cultures:
             return
         adjust_at = self._clock() + interval
         while True:
-            self.backfill()
+            now = self._clock()
+            if now >= adjust_at:
+                self.adjust(now)
+                adjust_at = now + interval
+            self.backfill(now)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause(adjust_at)):
+                async with asyncio.timeout(self._next_due(now, adjust_at) - now):
                     await self._wake.wait()
             self._wake.clear()
-            if self._clock() >= adjust_at:
-                self.adjust()
-                adjust_at = self._clock() + interval
 
-    def adjust(self) -> None:
+    def adjust(self, now: float) -> None:
         """Remove what has expired, and follow the demand (spec 10.6.3)."""
-        now = self._clock()
         expired = [(culture, slot) for culture in self._cultures.values() for slot in culture.expired(now)]
         for culture, slot in sorted(expired, key=lambda one: one[1].born)[:EXPIRED_AT_ONCE]:
             del culture.ready[slot]
             self._keeper.remove(slot)
         for culture in self._cultures.values():
             culture.adjust()
-        self._wake.set()
 
-    def backfill(self) -> None:
+    def backfill(self, now: float) -> None:
         """Start what is missing and fits."""
-        now = self._clock()
         for culture in self._cultures.values():
             while culture.missing > 0 and now >= culture.retry_at and not self._closed:
                 if not self._keeper.reserve_spare(culture.settings.memory):
@@ -282,8 +284,7 @@ class StemCells:
                 culture.settings.memory >> 20,
             )
 
-    def _pause(self, adjust_at: float) -> float:
-        """Seconds until there is something to do that nobody tells."""
-        now = self._clock()
+    def _next_due(self, now: float, adjust_at: float) -> float:
+        """Clock's time at which there is something to do that nobody tells."""
         retries = (one.retry_at for one in self._cultures.values() if one.missing > 0 and one.retry_at > now)
-        return max(0.0, min(adjust_at, *retries, adjust_at) - now)
+        return min((adjust_at, *retries))

@@ -11,7 +11,7 @@ from invoker.pool.slot import State
 from invoker.pool.view import StartReason
 from invoker.testing.builders import a_runtime
 from tests.core.pool.holders import Holder, release_all, run, use, waiting
-from tests.core.pool.simulation import idle, simulated
+from tests.core.pool.simulation import clock, idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, a_task, with_stem_cells
 
 TWO = with_stem_cells(StemCell(count=2, memory=256 * MB))
@@ -260,7 +260,7 @@ async def test_leaving_while_they_start_leaves_nothing() -> None:
 async def test_leaving_before_their_starts_have_begun_leaves_nothing() -> None:
     workshop = Workshop()
     async with a_pool(workshop, runtimes=TWO) as pool:
-        pool.containers.stem_cells.backfill()
+        pool.containers.stem_cells.backfill(clock())
 
     assert (workshop.attempts, workshop.shells, pool.memory_used) == (0, [], 0)
 

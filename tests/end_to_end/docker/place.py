@@ -195,9 +195,13 @@ async def pool(program: Running) -> Any:
 
 async def pool_is(program: Running, wanted: Callable[[Any], bool]) -> Any:
     """Wait until `GET /pool` says what is wanted; return it."""
-    async with asyncio.timeout(PATIENCE):
-        while not wanted(view := await pool(program)):
-            await asyncio.sleep(_AGAIN)
+    view: Any = None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not wanted(view := await pool(program)):
+                await asyncio.sleep(_AGAIN)
+    except TimeoutError:
+        raise AssertionError(f"the pool stays {view}; the log: {program.log.lines}") from None
     return view
 
 
