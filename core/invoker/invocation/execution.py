@@ -8,7 +8,7 @@ import msgspec
 from invoker.config import Compat, LimitsSettings, LogsSettings
 from invoker.contracts import Container, Logs
 from invoker.entities.activation import Outcome, Status
-from invoker.entities.container import Reply
+from invoker.entities.container import ContainerState, Reply
 from invoker.entities.function import Executable, Limits
 from invoker.entities.request import CallerLimits
 from invoker.errors import Lost, PostTimedOut, Unreachable
@@ -51,11 +51,10 @@ class Execution:
         lease.begin_logs(executable.function.limits.logs * self._log_unit)
         parameters, value = action_proxy.split(content, running.request.init_names)
         lost: Lost | None = None
-        remarks: list[str] = []
         try:
             outcome = None
             if not lease.warm:
-                outcome = await self._init(running, executable, parameters, lease.container, remarks)
+                outcome = await self._init(running, executable, parameters, lease.container)
                 lease.initialised(outcome)
             if outcome is None:
                 outcome = await self._run(running, executable, value, lease.container)
@@ -68,22 +67,12 @@ class Execution:
         logs = await self._collect(running, executable, outcome, lease, dead=lost is not None)
         kept = outcome.status <= Status.APPLICATION_ERROR
         lease.keep = kept and logs.reusable and (logs.complete or not executable.runtime.sentinelled_logs)
-        if lost is not None and lost.state.memory_exhausted:
-            remarks.append(_about_memory(executable.function.limits, lost))
-        return outcome, logs.lines + _noted(remarks)
+        return outcome, logs.lines + _noted(running.remarks) if running.remarks else logs.lines
 
     async def _init(
-        self,
-        running: Running,
-        executable: Executable,
-        parameters: action_proxy.Parameters,
-        container: Container,
-        remarks: list[str],
+        self, running: Running, executable: Executable, parameters: action_proxy.Parameters, container: Container
     ) -> Outcome | None:
-        """Call `/init`; return `None` if it succeeded. Success counts however late it comes (spec T48).
-
-        What a developer should know beside the outcome is added to `remarks`.
-        """
+        """Call `/init`; return `None` if it succeeded. Success counts however late it comes (spec T48)."""
         function = executable.function
         timeline = running.timeline
         timeline.init_start = now = timeline.now()
@@ -96,7 +85,7 @@ class Execution:
         except PostTimedOut as error:
             reply = None
             if error.deaf is not None:
-                remarks.append(f"Nothing listened on port {error.deaf} of the container: it runs no action proxy.")
+                running.remarks = (f"Nothing listened on port {error.deaf} of the container: it runs no action proxy.",)
         timeline.init_end = timeline.now()
         if reply is not None:
             _check_health(reply)
@@ -154,15 +143,17 @@ class Execution:
 
     def _lost(self, running: Running, limits: Limits, lost: Lost) -> Outcome:
         """Say what became of a call whose container is gone; a time limit that was reached comes first (spec 9.5.6)."""
-        timeline = running.timeline
+        timeline, state = running.timeline, lost.state
+        if state.memory_exhausted:
+            running.remarks = (_about_memory(limits, state),)
         init = timeline.run_start is None
         interval = timeline.init_time if init else timeline.run_time
         if interval is not None and interval >= limits.timeout:
             running.timed_out = True
             return self._outcomes.timed_out(limits, init=init)
-        if lost.state.memory_exhausted and lost.state.peak_memory is not None:
-            running.notes = (*running.notes, ("peakMemory", lost.state.peak_memory))
-        return self._outcomes.lost(lost.state, init=init)
+        if state.memory_exhausted and state.peak_memory is not None:
+            running.notes = (*running.notes, ("peakMemory", state.peak_memory))
+        return self._outcomes.lost(state, init=init)
 
     def _reply_limits(self, caller: CallerLimits) -> tuple[int, int]:
         """Bytes of a reply that are accepted, and that are kept of a longer one (spec 9.4.3)."""
@@ -171,16 +162,14 @@ class Execution:
         return payload, kept
 
 
-def _about_memory(limits: Limits, lost: Lost) -> str:
-    peak = lost.state.peak_memory
+def _about_memory(limits: Limits, state: ContainerState) -> str:
+    peak = state.peak_memory
     used = f" after using {peak / (1 << 20):.0f} MB" if peak is not None else ""
     return f"The memory limit is {limits.memory} MB; the action was stopped{used}."
 
 
 def _noted(remarks: Sequence[str]) -> tuple[str, ...]:
     """Return log lines that tell the developer more than the fixed text of the response may say."""
-    if not remarks:
-        return ()
     lines = LogLines(str)
     for remark in remarks:
         lines.note(remark)

@@ -20,6 +20,7 @@ class Running:
         "finished",
         "notes",
         "prewarmed",
+        "remarks",
         "request",
         "stay",
         "telling",
@@ -43,6 +44,8 @@ class Running:
         """Not warm, but in a container that was started beforehand."""
         self.timed_out = False
         self.notes: tuple[tuple[str, str | int], ...] = ()
+        self.remarks: tuple[str, ...] = ()
+        """What its developer should know beside the fixed text of the response: the last lines of its logs."""
         self.finished = False
         """Its record was built: from here on only answers are missing."""
 

@@ -7,15 +7,21 @@ import pytest
 from invoker.entities.container import Reply
 from invoker.testing.builders import a_request
 from invoker.testing.containers import FakeContainer, FakeRuntime
-from tests.core.invocation.line import HELLO, Heard, a_line, forever, until
+from tests.core.invocation.line import HELLO, Heard, Line, a_line, forever, until
+
+
+async def in_its_run(line: Line, runtime: FakeRuntime, heard: Heard) -> asyncio.Task[None]:
+    """Return an invocation whose function runs, for ever."""
+    invocation = asyncio.create_task(line.invoke(a_request(HELLO), heard))
+    await until(lambda: bool(runtime.created) and len(runtime.created[0].requests) == 2)
+    return invocation
 
 
 async def test_cancelled_in_the_middle_it_is_recorded_and_answered_as_a_system_error() -> None:
     runtime = FakeRuntime(forever)
     heard = Heard()
     async with a_line(runtime, HELLO) as line:
-        invocation = asyncio.create_task(line.invoke(a_request(HELLO), heard))
-        await until(lambda: bool(runtime.created) and len(runtime.created[0].requests) == 2)
+        invocation = await in_its_run(line, runtime, heard)
         invocation.cancel()
 
         with pytest.raises(asyncio.CancelledError):
@@ -31,8 +37,7 @@ async def test_broken_off_by_the_invoker_itself_nobody_sees_a_cancellation() -> 
     runtime = FakeRuntime(forever)
     heard = Heard()
     async with a_line(runtime, HELLO) as line:
-        invocation = asyncio.create_task(line.invoke(a_request(HELLO), heard))
-        await until(lambda: bool(runtime.created) and len(runtime.created[0].requests) == 2)
+        invocation = await in_its_run(line, runtime, heard)
         line.invoker.break_off()
         await invocation
 
