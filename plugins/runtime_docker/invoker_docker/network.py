@@ -33,6 +33,8 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     """The machine's own address on it."""
     isolated: bool
     """Whether its containers are kept from each other by the engine; podman can't do that."""
+    made: bool
+    """Whether it was made just now, by us."""
 
 
 async def network_for(engine: Engine, settings: DockerSettings) -> Network:
@@ -42,13 +44,16 @@ async def network_for(engine: Engine, settings: DockerSettings) -> Network:
         SettingsError: it can't be created, such as because another network has its bridge.
         EngineDown: the engine doesn't answer.
     """
-    found = await engine.network(settings.network) or await _created(engine, settings)
+    found, made = await engine.network(settings.network), False
+    if found is None:
+        found, made = await _created(engine, settings)
     options = found.get("Options") or {}
     network = Network(
         name=settings.network,
         bridge=await _bridge(engine, found, options),
         gateway=_gateway(found),
         isolated=options.get(_ICC) == "false",
+        made=made,
     )
     if not network.isolated:
         logger.warning("containers on the network %s can reach each other, as far as the engine goes", network.name)
@@ -66,8 +71,8 @@ def network_request(settings: DockerSettings) -> dict[str, Any]:
     }
 
 
-async def _created(engine: Engine, settings: DockerSettings) -> Mapping[str, Any]:
-    """Create the network; if that fails, another invoker may have been first: its network is as good."""
+async def _created(engine: Engine, settings: DockerSettings) -> tuple[Mapping[str, Any], bool]:
+    """Create the network and say so; if that fails, another invoker may have been first: its network is as good."""
     refusal = None
     try:
         await engine.create_network(network_request(settings))
@@ -80,7 +85,7 @@ async def _created(engine: Engine, settings: DockerSettings) -> Mapping[str, Any
         await asyncio.sleep(delay)
         found = await engine.network(settings.network)
         if found is not None:
-            return found
+            return found, refusal is None
     reason = refusal.message if refusal else "the engine says that it did, and has none"
     fault = f"docker.network: can't create {settings.network!r} with the bridge {settings.bridge!r}: {reason}"
     if "bridge name" in reason:  # of docker and of podman

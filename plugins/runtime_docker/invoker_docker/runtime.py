@@ -56,7 +56,6 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
                 _check_oci_runtime(engine, chosen)
                 found = Found(
                     owner=owner,
-                    makes_network=await engine.network(chosen.network) is None,
                     network=await network_for(engine, chosen),
                     swept=await sweep(engine, owner),
                     kinds=local_kinds(await engine.images(KIND_LABEL)),
@@ -93,8 +92,6 @@ class Found:
     """What there was when the runtime was opened."""
 
     owner: Owner
-    makes_network: bool
-    """There was none; it is made with the opening."""
     network: Network
     swept: Swept
     kinds: Runtimes
@@ -196,7 +193,7 @@ class DockerRuntime:
 
         An invoker that found it meanwhile makes it anew when it needs it.
         """
-        if self._found.makes_network and not self._used:
+        if self._found.network.made and not self._used:
             with contextlib.suppress(EngineError):  # somebody uses it, or has removed it
                 await self._engine.remove_network(self._settings.network)
 

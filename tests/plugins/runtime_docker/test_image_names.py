@@ -29,6 +29,8 @@ async def test_an_image_that_is_allowed_is_pulled(image: str, patterns: tuple[st
         engine_there.answers["POST /images/create"] = says("")
         await images.ensure(theirs(image))
 
+    assert any("POST" in one and "/images/create" in one for one in engine_there.asked)
+
 
 @pytest.mark.parametrize(
     ("image", "patterns"),
