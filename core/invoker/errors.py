@@ -76,12 +76,14 @@ class PluginNotInstalled(PluginError):
 
 
 class PluginBroken(PluginError):
-    """An installed plugin can't be loaded: `reason` is in the words of what failed."""
+    """An installed plugin, which `setting` names, can't be loaded: `reason` is in the words of what failed."""
 
-    def __init__(self, name: str, reason: str) -> None:
+    def __init__(self, name: str, reason: str, *, setting: str | None = None) -> None:
         self.name = name
         self.reason = reason
-        super().__init__(f"plugin {name!r} can't be loaded: {reason}")
+        self.setting = setting
+        where = "" if setting is None else f"{setting}: "
+        super().__init__(f"{where}plugin {name!r} can't be loaded: {reason}")
 
 
 class ModuleMissing(PluginBroken):
@@ -89,13 +91,10 @@ class ModuleMissing(PluginBroken):
 
     def __init__(self, name: str, module: str, *, setting: str | None = None, install: str | None = None) -> None:
         self.module = module
-        self.setting = setting
         self.install = install
         remedy = f"pip install {install!r}" if install else "install the distribution that has it"
         other = f", or name another plugin in {setting}" if setting else ""
-        super().__init__(name, f"the Python module {module!r} is not installed: {remedy}{other}")
-        if setting is not None:
-            self.args = (f"{setting}: {self.args[0]}",)
+        super().__init__(name, f"the Python module {module!r} is not installed: {remedy}{other}", setting=setting)
 
 
 class ProviderCount(PluginError):

@@ -13,7 +13,7 @@ _REQUIREMENT: Final = re.compile(r"([\w.-]+)[^;]*;.*\bextra\s*==\s*['\"]([\w.-]+
 def broken(point: EntryPoint, error: Exception, setting: str | None) -> PluginBroken:
     """Return why a plugin can't be loaded."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
-        return PluginBroken(point.name, f"{type(error).__name__}: {error}")
+        return PluginBroken(point.name, f"{type(error).__name__}: {error}", setting=setting)
     return ModuleMissing(point.name, error.name, setting=setting, install=_remedy(point, error.name))
 
 

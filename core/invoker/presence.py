@@ -36,7 +36,7 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 
     def occupies(self, missed: Occupied) -> bool:
         """Return whether it is this invoker that has what somebody else can't have."""
-        return missed.holder == self.pid or missed.port in self._ports()
+        return missed.holder == self.pid or (missed.port is not None and missed.port in self._ports())
 
     def _ports(self) -> set[int]:
         """Return the ports on which it listens, as far as this user may know."""

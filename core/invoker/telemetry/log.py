@@ -104,9 +104,7 @@ def log_writing(settings: TelemetrySettings, stream: BinaryIO | None = None) -> 
     root, ours = logging.getLogger(), logging.getLogger(OURS)
     before = root.level, ours.level
     level = logging.getLevelNamesMapping()[settings.level.upper()]
-    root.setLevel(
-        max(level, logging.INFO)
-    )  # what libraries say at debug, such as a line for each SQL statement, is noise
+    root.setLevel(max(level, logging.INFO))  # at debug libraries only make noise: a line for each SQL statement
     ours.setLevel(level)
     root.addHandler(handler)
     try:

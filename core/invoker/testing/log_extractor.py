@@ -231,8 +231,8 @@ class LogExtractorContract:
         follower.join()
 
         async with asyncio.timeout(30):
-            await waiting
-            await follower.settled(60)
+            assert await waiting
+            assert await follower.settled(60)
 
     @pytest.mark.asyncio
     async def test_late_output_of_activations_at_the_same_time_is_in_no_later_logs(self, follower: LogFollower) -> None:

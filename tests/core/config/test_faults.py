@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from invoker.config import RolesSettings, Section, SettingsSection
+from invoker.config import PoolSettings, RolesSettings, Section, SettingsSection
 from invoker.errors import SettingsError
 from tests.core.config.shop import SHOP, STRICT, faults, layers
 
@@ -97,7 +97,9 @@ def test_the_place_is_the_one_that_counts(write: Write) -> None:
 def test_a_good_value_covers_a_wrong_one(write: Write) -> None:
     file = write('[pool]\nmemory = "lots"\n')
 
-    layers(file, overrides=["pool.memory=1 GB"]).settings()
+    settings = layers(file, overrides=["pool.memory=1 GB"]).settings()
+
+    assert settings[PoolSettings].memory == 1 << 30
 
 
 def test_long_values_are_shortened() -> None:
