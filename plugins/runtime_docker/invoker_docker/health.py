@@ -28,8 +28,8 @@ class Health:
         self.up = asyncio.Event()
         """Set while the engine is not known to be down."""
         self.up.set()
-        self.recovered = asyncio.Event()
-        """Set when it is up again; whoever waits for that clears it."""
+        self._recovered = asyncio.Event()
+        """Set when it is up again, until somebody was told."""
 
     def faults(self) -> Sequence[str]:
         """See `Watched`."""
@@ -53,6 +53,11 @@ class Health:
         if isinstance(error, EngineDown):
             self._doubtful = True
             self._wanted.set()
+
+    async def recovery(self) -> None:
+        """Wait until the engine is up again; each time is told once."""
+        await self._recovered.wait()
+        self._recovered.clear()
 
     async def watch(self) -> None:
         """Look, for ever.
@@ -98,4 +103,4 @@ class Health:
             self._down = None
             logger.info("the container engine answers again, after %.0f s", asyncio.get_running_loop().time() - since)
             self.up.set()
-            self.recovered.set()
+            self._recovered.set()

@@ -25,6 +25,7 @@ from invoker_docker.failures import start_failure
 from invoker_docker.health import Health
 from invoker_docker.images import Images, tell_missing
 from invoker_docker.kinds import KIND_LABEL, local_kinds
+from invoker_docker.names import Names
 from invoker_docker.network import Network, network_for
 from invoker_docker.ownership import Owner, owning
 from invoker_docker.settings import DockerSettings
@@ -109,10 +110,9 @@ class DockerRuntime:
         self._engine = engine
         self._found = found
         self._background = background
-        self._known: dict[str, DockerContainer | None] = {}
-        """By name, from before it is asked for until nothing is left; `None` while there is nothing to send to."""
+        self._names = Names()
         self._health = Health(engine, self._settings.ping_interval, self._settings.network)
-        self._disposal = Disposal(engine, self._health, background, self._forget)
+        self._disposal = Disposal(engine, self._health, background, self._names.free)
         self._images = Images(engine, self._settings, background)
         self._slots = asyncio.Semaphore(self._settings.parallel_creates)
         self._starter = Starter(
@@ -121,10 +121,10 @@ class DockerRuntime:
             owner=found.owner,
             site=Site(engine, self._health, self._disposal, background),
             images=self._images,
-            known=self._known,
+            names=self._names,
         )
         self._upkeep = Upkeep(
-            engine, found.owner, self._health, self._disposal, self._known, leftovers=found.swept.found
+            engine, found.owner, self._health, self._disposal, self._names, leftovers=found.swept.found
         )
         self._used = False
         self._closing = False
@@ -147,12 +147,12 @@ class DockerRuntime:
         if self._closing:
             raise StartFailed("the runtime is closing")
         self._health.check()
-        if spec.name in self._known:
+        if spec.name in self._names:
             raise StartFailed(f"there is a container {spec.name} already")
         self._used = True
-        self._known[spec.name] = None
+        self._names.claim(spec.name)
         with contextlib.ExitStack() as unbegun:
-            unbegun.callback(self._forget, spec.name)
+            unbegun.callback(self._names.free, spec.name)
             await self._ensure_image(spec.runtime)
             async with self._slots:
                 self._health.check()
@@ -162,12 +162,11 @@ class DockerRuntime:
     async def close(self) -> None:
         """Remove every container; what can't be is named in the log, and swept by the next life."""
         self._closing = True
-        for container in self._known.values():
-            if container is not None:
-                self._background.create_task(container.remove(), name=f"closing of {container.name}")
+        for container in self._names.containers():
+            self._background.create_task(container.remove(), name=f"closing of {container.name}")
         await self._background.close(GRACE if self._health.up.is_set() else DOWN_GRACE)
-        if self._known:
-            logger.error("containers that could not be removed: %s", ", ".join(sorted(self._known)))
+        if self._names:
+            logger.error("containers that could not be removed: %s", ", ".join(sorted(self._names)))
         if self._health.up.is_set():
             await self._sweep_strays()
             await self._remove_unused_network()
@@ -203,9 +202,6 @@ class DockerRuntime:
         except EngineError as error:
             self._health.doubt(error)
             raise start_failure(error, runtime) from error
-
-    def _forget(self, name: str) -> None:
-        self._known.pop(name, None)
 
 
 class NetworkedDockerRuntime(DockerRuntime):

@@ -14,6 +14,7 @@ from invoker_docker.container import DockerContainer
 from invoker_docker.creation import create_request
 from invoker_docker.failures import name_is_taken, something_is_missing, start_failure
 from invoker_docker.images import Images
+from invoker_docker.names import Names
 from invoker_docker.network import network_for
 from invoker_docker.output import attached
 from invoker_docker.ownership import Owner
@@ -40,15 +41,15 @@ class Starter:
         owner: Owner,
         site: Site,
         images: Images,
-        known: dict[str, DockerContainer | None],
+        names: Names,
     ) -> None:
-        """`pool_memory` is what all containers have together, in bytes; `known` has the names, and is the runtime's."""
+        """`pool_memory` is what all containers have together, in bytes; `names` are the runtime's."""
         self._settings = settings
         self._pool_memory = pool_memory
         self._owner = owner
         self._site = site
         self._images = images
-        self._known = known
+        self._names = names
 
     async def start(self, spec: ContainerSpec, output: Output) -> DockerContainer:
         """Start a container, under its name or, if a stranger has it, another.
@@ -91,7 +92,7 @@ class Starter:
             if not isinstance(error, EngineDown):
                 await asyncio.wait({cleaning}, timeout=CLEANING)
             raise
-        self._known[name] = container
+        self._names.give(container)
         tentative.accept()
         return container
 
@@ -140,7 +141,7 @@ class Starter:
             labels=labels,
             podman=self._site.engine.kind.podman,
         )
-        self._known.setdefault(name, None)
+        self._names.claim(name)
         creation = self._site.tasks.create_task(self._answer(name, request), name=f"creation of {name}")
         try:
             await asyncio.wait({creation})
@@ -150,7 +151,7 @@ class Starter:
             raise
         answer = creation.result()
         if isinstance(answer, EngineError):
-            self._known.pop(name, None)
+            self._names.free(name)
             raise answer
         return answer
 
@@ -167,7 +168,7 @@ class Starter:
         if isinstance(answer, str):
             await asyncio.wait({self._site.disposal.remove(answer, name)})
         else:
-            self._known.pop(name, None)
+            self._names.free(name)
 
 
 class _TentativeOutput:

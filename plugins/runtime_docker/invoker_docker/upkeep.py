@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from invoker_docker.answers import EngineError
-from invoker_docker.container import DockerContainer
 from invoker_docker.disposal import AT_ONCE, Disposal
 from invoker_docker.engine import Engine
 from invoker_docker.health import Health
+from invoker_docker.names import Names
 from invoker_docker.ownership import BOOT_LABEL, Owner
 
 _UNBORN: Final = ("created", "configured", "initialized")
@@ -57,7 +57,7 @@ async def sweep(engine: Engine, owner: Owner, *, this_life: bool = False) -> Swe
 
 
 class Upkeep:
-    """Compares, again and again. Owns nothing: `known` is the runtime's."""
+    """Compares, again and again. Owns nothing: `names` are the runtime's."""
 
     def __init__(
         self,
@@ -65,18 +65,15 @@ class Upkeep:
         owner: Owner,
         health: Health,
         disposal: Disposal,
-        known: dict[str, DockerContainer | None],
+        names: Names,
         leftovers: frozenset[str],
     ) -> None:
-        """`known` has every name of which something may be there, with `None` while it is being created or removed.
-
-        `leftovers` are the ids of what was there before: an earlier life's.
-        """
+        """`leftovers` are the ids of what was there before: an earlier life's."""
         self._engine = engine
         self._owner = owner
         self._health = health
         self._disposal = disposal
-        self._known = known
+        self._names = names
         self._leftovers = leftovers
         self._rivals: frozenset[str] = frozenset()
         """Lives of other invokers with this identity that had containers at the last look."""
@@ -86,8 +83,7 @@ class Upkeep:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval):
-                    await self._health.recovered.wait()
-            self._health.recovered.clear()
+                    await self._health.recovery()
             try:
                 await self.reconcile()
             except EngineError as error:
@@ -103,17 +99,17 @@ class Upkeep:
         Raises:
             EngineError: the engine doesn't tell its containers.
         """
-        before = [container for container in self._known.values() if container is not None]
+        before = self._names.containers()
         found = list(_owned(self._owner, await self._engine.containers(self._owner.mark)))
         alive = self._alive(found)
         for one in found:
-            if one.name not in self._known and one not in alive:
+            if one.name not in self._names and one not in alive:
                 logger.warning("%s is this invoker's and of no use: it is removed", one.name)
-                self._known[one.name] = None
+                self._names.claim(one.name)
                 self._disposal.remove(one.id, one.name)
         names = {one.name for one in found if one not in alive}
         for container in before:
-            if container.name not in names and self._known.get(container.name) is container:
+            if container.name not in names and self._names.has(container):
                 logger.warning("%s has been removed by somebody else", container.name)
                 container.vanished()
         self._complain(alive)

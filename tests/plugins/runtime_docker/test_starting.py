@@ -232,7 +232,7 @@ async def test_a_start_on_which_the_engine_ends_leaves_nothing_once_it_is_back(
         await until(lambda: bool(runtime.faults()))
         trouble.refusing = False
         await until(lambda: not runtime.faults() and not docker_place.containers())
-        await until(lambda: not runtime._known)  # its name is free, too
+        await until(lambda: not runtime._names)  # its name is free, too
         assert await run(await loaded(runtime, docker_place.spec(), ECHO), n=1) == {"n": 1}
 
 
