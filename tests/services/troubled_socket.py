@@ -63,6 +63,8 @@ class TroubledSocket:
         self._noted = asyncio.Condition()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._printing = asyncio.Event()
+        self._printing.set()
         self._holds: list[Hold] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -82,6 +84,15 @@ class TroubledSocket:
     def go(self) -> None:
         """Pass everything on again, what has come in the meantime first."""
         self._flowing.set()
+
+    @contextmanager
+    def detaining_output(self) -> Iterator[None]:
+        """Keep what comes out of attached containers, and its end, until the end of the context."""
+        self._printing.clear()
+        try:
+            yield
+        finally:
+            self._printing.set()
 
     def cut(self) -> None:
         """Break all connections that there are."""
@@ -176,14 +187,18 @@ class TroubledSocket:
                     hold.note()
                     await hold.over.wait()
                 await self._flowing.wait()
+                if line.takeover and headed:
+                    await self._printing.wait()
                 if line.takeover and headed and self.corrupt is not None:
                     data = self.corrupt(data)
                 if not (line.takeover and headed and self.mute):
                     writer.write(data)
                     await writer.drain()
                 headed = True
-            if line.takeover and self.mute:
-                await asyncio.Event().wait()
+            if line.takeover:
+                await self._printing.wait()
+                if self.mute:
+                    await asyncio.Event().wait()
 
 
 @asynccontextmanager

@@ -7,14 +7,16 @@ from typing import Any, cast
 
 import pytest
 
+from invoker.entities.container import Stream
 from invoker.errors import Lost
 from invoker.testing.containers import PATIENCE, RecordedOutput
-from invoker_docker.disposal import Disposal
+from invoker_docker.disposal import AT_ONCE, Disposal
 from invoker_docker.engine import Engine
 from invoker_docker.health import Health
 from invoker_docker.runtime import docker_runtime
-from tests.plugins.runtime_docker.places import ECHO, SOON, Place, in_trouble, loaded, run
+from tests.plugins.runtime_docker.places import ECHO, SOON, Place, in_trouble, loaded, run, until
 
+PRINTING = "def main(args):\n    print('last words', flush=True)\n    return args\n"
 KILLED = "import os, signal\ndef main(args):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
 
 
@@ -23,8 +25,15 @@ class RemovingEngine:
 
     def __init__(self) -> None:
         self.removed: list[str] = []
+        self.most = 0
+        """Removals at the same time."""
+        self._busy = 0
 
     async def remove(self, container: str) -> None:
+        self._busy += 1
+        self.most = max(self.most, self._busy)
+        await asyncio.sleep(0)
+        self._busy -= 1
         self.removed.append(container)
 
 
@@ -55,6 +64,20 @@ async def test_a_removal_that_is_under_way_is_joined() -> None:
 
     assert len(removals) == 1
     assert (engine.removed, gone) == (["its id"], ["name"])
+
+
+async def test_an_engine_has_a_bounded_number_of_removals_at_the_same_time() -> None:
+    """With 50 of them at once Docker takes longer for all, and its version 20.10 may stop for good."""
+    engine = RemovingEngine()
+    real = cast("Engine", engine)
+    gone: list[str] = []
+    async with asyncio.TaskGroup() as tasks:
+        disposal = Disposal(real, Health(real, 5.0, "network"), tasks, gone.append)
+        for number in range(50):
+            disposal.remove(f"id {number}", f"name {number}")
+
+    assert engine.most == AT_ONCE
+    assert gone == [f"name {number}" for number in range(50)]
 
 
 async def test_what_comes_up_while_the_engine_tells_its_containers_is_not_taken_for_gone(docker_place: Place) -> None:
@@ -100,6 +123,36 @@ async def test_an_engine_that_learns_late_why_a_container_was_killed_is_asked_ag
             await container.post("/run", b"{}", timeout=PATIENCE, limit=1 << 20)
 
     assert (lost.value.state.memory_exhausted, looks) == (True, 2)
+
+
+async def test_output_that_comes_after_the_removal_is_taken(
+    docker_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invoker_docker.container.OUTPUT_TAIL", PATIENCE)
+    output = RecordedOutput()
+    async with in_trouble(docker_place) as (trouble, runtime), asyncio.TaskGroup() as tasks:
+        container = await loaded(runtime, docker_place.spec(), PRINTING, output)
+        with trouble.detaining_output():
+            await run(container)
+            removal = tasks.create_task(container.remove())
+            await until(lambda: docker_place.containers() == [])
+            await trouble.hears("GET /_ping", times=2)  # by then the runtime knows, too
+            assert (output.written[Stream.STDOUT], output.closings, removal.done()) == (b"", 0, False)
+        await removal
+
+    assert output.written[Stream.STDOUT].startswith(b"last words\n")
+    assert output.closings == 1
+
+
+async def test_a_removal_waits_only_so_long_for_output(docker_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invoker_docker.container.OUTPUT_TAIL", 0.1)
+    output = RecordedOutput()
+    async with in_trouble(docker_place) as (trouble, runtime):
+        container = await loaded(runtime, docker_place.spec(), PRINTING, output)
+        with trouble.detaining_output():
+            async with asyncio.timeout(PATIENCE):
+                await container.remove()
+            assert output.closings == 1
 
 
 async def test_the_end_of_a_first_try_is_not_the_end_of_the_containers_output(docker_place: Place) -> None:
