@@ -34,7 +34,7 @@ class Culture:
         self.wanted = settings.count
         self.ready: OrderedDict[Slot, None] = OrderedDict()
         """The oldest comes first: it expires soonest."""
-        self.starting = 0
+        self.starting: set[Slot] = set()
         self.cold_starts = 0
         """Since the last adjustment."""
         self.failures = 0
@@ -49,7 +49,7 @@ class Culture:
     @property
     def missing(self) -> int:
         """How many are to be started."""
-        return self.wanted - len(self.ready) - self.starting
+        return self.wanted - len(self.ready) - len(self.starting)
 
     def put_off(self, now: float, times: int) -> None:
         """Start no more for a while: something went wrong `times` in a row."""
@@ -196,8 +196,8 @@ class StemCells:
                     self._skip(culture)
                     break
                 culture.skipped = False
-                culture.starting += 1
                 slot = self._starter.stem_cell(culture.runtime, culture.settings.memory)
+                culture.starting.add(slot)
                 start = self._tasks.create_task(self._start(culture, slot), name="stem cell")
                 self._starts.add(start)
                 start.add_done_callback(partial(self._ended, culture, slot))
@@ -218,7 +218,7 @@ class StemCells:
                 memory=culture.settings.memory,
                 wanted=culture.wanted,
                 ready=len(culture.ready),
-                starting=culture.starting,
+                starting=len(culture.starting),
                 failure=culture.failure,
             )
 
@@ -228,6 +228,8 @@ class StemCells:
         except Exception as error:  # noqa: BLE001 (a plugin's failure must not end the pool)
             self._failed(culture, slot, error)
             return
+        finally:
+            culture.starting.discard(slot)  # in the step in which it is ready: nobody must see it counted twice
         culture.failures = 0
         culture.failure = None
         if slot.gone:
@@ -243,7 +245,7 @@ class StemCells:
     def _ended(self, culture: Culture, slot: Slot, start: asyncio.Task[None]) -> None:
         """A start has ended in any way; if it was cancelled, perhaps before it began."""
         self._starts.discard(start)
-        culture.starting -= 1
+        culture.starting.discard(slot)
         if start.cancelled():
             self._keeper.release(slot.memory)
         self._wake.set()

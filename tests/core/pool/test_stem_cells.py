@@ -42,6 +42,22 @@ async def test_there_are_as_many_as_the_manifest_wants_from_the_start() -> None:
 
 
 @simulated
+async def test_one_that_has_started_is_not_counted_as_starting_too() -> None:
+    """Whoever asked in between was told of three where two were wanted."""
+    workshop = Workshop()
+    workshop.creating.clear()
+    seen = []
+    async with a_pool(workshop, memory=2048, runtimes=TWO) as pool:
+        await idle()
+        workshop.creating.set()
+        while counts(pool) != (2, 0):
+            seen.append(counts(pool))
+            await asyncio.sleep(0)
+
+    assert {sum(each) for each in seen} == {2}
+
+
+@simulated
 async def test_one_that_is_taken_is_replaced() -> None:
     workshop = Workshop()
     async with a_pool(workshop, memory=2048, runtimes=TWO) as pool:
