@@ -81,6 +81,7 @@ async def ask_all(program: Running, home: DockerHome, break_it: Callable[[], Non
         await works(program)
         waits = asyncio.create_task(program.invoke(message("waits", {"place": place.address})))
         visitor = await place.visitor()
+        await works(program)  # its output went through the engine, so what was printed before it has, too
         await asyncio.to_thread(break_it)
         await is_unready(program)
         warm, cold = await asyncio.gather(invoke(program, "fine"), invoke(program, "other"))
