@@ -61,7 +61,7 @@ class _Connections:
         """See `accepting.Connections`."""
         self._closed = True
         for connection in self._tasks.values():
-            connection.end()
+            connection.part()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=FLUSH)
         for connection in self._tasks.values():
@@ -82,6 +82,8 @@ class _Connection(asyncio.Protocol):
         self._lost = self._loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
         """What `serve` waits for: a request, room to write, or the end."""
+        self._fresh = True
+        """Nothing was answered yet."""
         self._ending = False
         """No further request is wanted, or none can come."""
         self._busy = False
@@ -101,6 +103,14 @@ class _Connection(asyncio.Protocol):
         self._ending = True
         self._wake()
 
+    def part(self) -> None:
+        """Close as `end` does, but have a caller's first request, and one that is arriving, come in first."""
+        if self._fresh or self._reader.partial:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(LINGER, self.end)
+        else:
+            self.end()
+
     def abort(self) -> None:
         """Close now, whatever is unsent."""
         self._transport.abort()
@@ -114,12 +124,13 @@ class _Connection(asyncio.Protocol):
                     self._resume_reading()
                 if not await self._answered(asked):
                     break
-            await self._part()
+            await self._hang_up()
         except Exception:
             logger.exception("a connection broke")  # and must not take the others along
         finally:
             self._timer.cancel()
-            self._transport.abort()
+            if not self._lost.done():  # TLS of Python 3.11.2, Debian 12's, can't be closed once it is
+                self._transport.abort()
 
     async def _requested(self) -> bool:
         """Wait for a request; False if none will come."""
@@ -136,6 +147,7 @@ class _Connection(asyncio.Protocol):
     async def _answered(self, asked: Asked) -> bool:
         """Answer a request; return whether another may follow."""
         self._busy = True
+        self._fresh = False
         response = Response(self._transport, chunked=asked.chunked, keep_alive=asked.keep_alive)
         if asked.reply is None:
             await self._door.take(asked.body, asked.context, response)
@@ -149,7 +161,7 @@ class _Connection(asyncio.Protocol):
         self._since = self._loop.time()
         return response.keep_alive
 
-    async def _part(self) -> None:
+    async def _hang_up(self) -> None:
         """Close, but let the caller read what it was sent."""
         if self._reader.unread and not self._lost.done():
             await asyncio.wait((self._lost,), timeout=LINGER)

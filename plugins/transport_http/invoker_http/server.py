@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -46,6 +46,9 @@ class _Connections:
         self._server = web.Server(_Handler(door, settings))
         self._transports: set[asyncio.BaseTransport] = set()
         self._none_left = asyncio.Event()
+        self._silent: set[asyncio.BaseTransport] = set()
+        """Of those, the ones that nothing has come from."""
+        self._all_spoke = asyncio.Event()
 
     def accept(self) -> "_Connection":
         """See `accepting.Connections`."""
@@ -64,16 +67,25 @@ class _Connections:
     def came(self, transport: asyncio.BaseTransport) -> None:
         """Note a connection."""
         self._transports.add(transport)
+        self._silent.add(transport)
 
     def went(self, transport: asyncio.BaseTransport) -> None:
         """Note its end."""
         self._transports.discard(transport)
+        self.spoke(transport)
         if not self._transports:
             self._none_left.set()
+
+    def spoke(self, transport: asyncio.BaseTransport) -> None:
+        """Note that something came."""
+        self._silent.discard(transport)
+        if not self._silent:
+            self._all_spoke.set()
 
     async def close(self) -> None:
         """See `accepting.Connections`."""
         try:
+            await self._first_requests()
             self._server.pre_shutdown()  # wakes those that wait for a request
             await self._server.shutdown(FLUSH)
             if self._transports:
@@ -85,6 +97,13 @@ class _Connections:
         finally:
             for transport in self._transports:
                 transport.abort()  # type: ignore[attr-defined] # streams all have it
+
+    async def _first_requests(self) -> None:
+        if self._silent:
+            self._all_spoke.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    await self._all_spoke.wait()
 
 
 class _Handler:
@@ -163,6 +182,11 @@ class _Connection(RequestHandler):
         self._own = transport
         self._owner.came(transport)
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        super().data_received(data)
+        self._owner.spoke(self._own)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""

@@ -1,12 +1,15 @@
 """Connections: how long they are kept, what is sent on them at once, and callers that leave."""
 
 import asyncio
+import errno
 import json
 import logging
 import socket
 import struct
+from asyncio import sslproto
 from contextlib import AsyncExitStack
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 
@@ -15,6 +18,7 @@ from invoker.testing.builders import an_id, an_outcome
 from invoker.testing.intake import FakeIntake
 from invoker.testing.transport import GLANCE, a_message
 from tests.plugins.transport_http.caller import Caller, Got, calling, get, http, listening, post
+from tests.plugins.transport_http.certificates import Certificates
 
 LIMIT = LimitsSettings().message
 
@@ -249,3 +253,42 @@ async def test_an_invitation_does_not_come_between_the_parts_of_an_answer(listen
 
     assert json.loads(body)["isSystemError"] is False
     assert [invitation.status, second.status] == [HTTPStatus.CONTINUE, HTTPStatus.OK]
+
+
+async def test_who_comes_while_there_is_no_room_is_served_later(
+    listener: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusals = [OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError(errno.ECONNABORTED, "left")]
+    real = socket.socket.accept
+
+    def accept(self: socket.socket) -> tuple[socket.socket, Any]:
+        if refusals:
+            raise refusals.pop()
+        return real(self)
+
+    monkeypatch.setattr("invoker_http.accepting.RELIEF", 0.01)
+    async with listening(FakeIntake(), http(listener=listener)) as url:
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        async with calling(url) as caller:
+            got = await caller.ask(post(a_message()))
+
+    assert (got.status, refusals) == (HTTPStatus.OK, [])
+    assert "no connection can be accepted, next try in 0.01 s: Too many open files" in caplog.messages
+
+
+async def test_the_end_is_left_alone_where_tls_can_not_be_closed_again(
+    listener: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.11.2, which is Debian 12's, has lost the protocol by then."""
+    real = sslproto._SSLProtocolTransport.abort
+
+    def abort(self: Any) -> None:
+        self._ssl_protocol._transport.abort  # noqa: B018 (raises once the connection is lost)
+        real(self)
+
+    monkeypatch.setattr(sslproto._SSLProtocolTransport, "abort", abort)
+    settings = http(listener=listener, tls=certificates.settings(ask_callers=False))
+    async with listening(FakeIntake(), settings) as url, calling(url, certificates.client(certified=False)) as caller:
+        got = await caller.ask(post(a_message()))
+
+    assert got.status == HTTPStatus.OK

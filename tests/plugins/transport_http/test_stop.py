@@ -2,8 +2,10 @@
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+import socket
+from contextlib import AsyncExitStack, ExitStack
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,6 +13,7 @@ from invoker.config import Settings
 from invoker.contracts import Admitted, Answers
 from invoker.entities.activation import Ack
 from invoker.testing.builders import an_activation
+from invoker.testing.containers import PATIENCE
 from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
 from invoker.testing.transport import GLANCE, a_message
@@ -70,6 +73,42 @@ async def test_a_kept_connection_is_told_that_no_work_is_taken(listener: str) ->
     assert (late.headers["Retry-After"], late.headers["Connection"], rest) == ("1", "close", b"")
     assert answer["isSystemError"] is False
     assert [event.what for event in intake.events] == ["admitted", "accepted", "completed", "closed"]
+
+
+async def test_whoever_has_connected_is_answered(listener: str) -> None:
+    """A connection that is reset would leave its caller in doubt whether the message was taken."""
+    intake = FakeIntake()
+    opened = Opened(intake, listener)
+    where = urlsplit((await opened.addresses()).data)
+    asked = b"POST /invoke HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+
+    with ExitStack() as stack:
+        callers = [
+            stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=PATIENCE))
+            for _ in range(32)
+        ]
+        for caller in callers[:16]:  # these are in the kernel's queue; nothing has run since they came
+            caller.sendall(asked)
+        await opened.stop()
+        for caller in callers[16:]:
+            caller.sendall(asked)
+        await opened.task
+        answers = [caller.recv(1 << 16) for caller in callers]
+
+    assert [answer.split()[1] for answer in answers] == [b"503"] * 32
+
+
+async def test_what_comes_on_a_kept_connection_at_the_last_moment_is_answered(listener: str) -> None:
+    opened = Opened(FakeIntake(), listener)
+
+    async with calling((await opened.addresses()).data) as kept:
+        await kept.ask(get("/ping"))
+        await kept.send(post(a_message()))  # nobody has had time to read it
+        await opened.stop()
+        answer = await kept.rest()
+        await opened.task
+
+    assert answer.split()[1] in {b"200", b"503"}, "whichever came first"
 
 
 async def test_a_body_that_arrives_too_late_is_not_taken(listener: str) -> None:
