@@ -25,7 +25,7 @@ from invoker.config import (
     TelemetrySettings,
     node_of,
 )
-from invoker.contracts import Admission, ContainerRuntime, FunctionStore, LogExtractor, OperatorDoor
+from invoker.contracts import Admission, ContainerRuntime, FunctionStore, LogExtractor, OperatorDoor, Stocked
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError
 from invoker.functions import function_cache
@@ -182,7 +182,7 @@ async def opened(
         plugins.function_store(settings) if functions is None else _given(functions) as store,
         plugins.container_runtime(settings) as runtime,
         plugins.log_extractor(settings) as logs,
-        _given(kinds_of(settings, runtime)) as kinds,
+        _given(await kinds_of(settings, runtime)) as kinds,
         _pool(settings, runtime, logs, kinds, ahead=ahead) as pool,
         function_cache(store, kinds, settings[FunctionsSettings], exact=compat == "functions") as cache,
         _admissions(plugins, settings) as admissions,
@@ -245,16 +245,22 @@ async def _admissions(plugins: Plugins, settings: Settings) -> AsyncIterator[Seq
         yield [await stack.enter_async_context(opening) for _, opening in plugins.admissions(settings)]
 
 
-def kinds_of(settings: Settings, runtime: ContainerRuntime) -> Runtimes:
+async def kinds_of(settings: Settings, runtime: ContainerRuntime) -> Runtimes:
     """Return the kinds that can be run: the operator's manifest, or else what the runtime offers of its own accord.
 
-    Keys of the manifest that nothing asks for are logged.
+    Keys of the manifest that nothing asks for are logged, and so is what the runtime lacks for its kinds.
 
     Raises:
         SettingsError: the manifest can't be used.
+        StartFailed: the runtime can't be used.
     """
-    given = _manifest(settings, logger.warning)
-    return runtime.runtimes() if given is None else given
+    kinds = _manifest(settings, logger.warning)
+    if kinds is None:
+        return runtime.runtimes()
+    if isinstance(runtime, Stocked):
+        for lack in await runtime.lacking(kinds):
+            logger.warning("%s", lack)
+    return kinds
 
 
 def verify(settings: Settings) -> Sequence[str]:

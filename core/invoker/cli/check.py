@@ -174,7 +174,7 @@ async def _runtime(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
     async with plugins.container_runtime(settings) as runtime:
         if isinstance(runtime, Watched) and (faults := runtime.faults()):
             raise RuntimeFails(faults)
-        kinds = ", ".join(sorted(each.kind for each in kinds_of(settings, runtime)))
+        kinds = ", ".join(sorted(each.kind for each in await kinds_of(settings, runtime)))
         if kinds:
             yield f"runs {kinds}"
         elif settings[RuntimesSettings].manifest is None:

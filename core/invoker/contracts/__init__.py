@@ -12,6 +12,7 @@ from invoker.contracts.containers import (
     Networked,
     Output,
     Pausable,
+    Stocked,
     Sweeping,
     Watched,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "OperatorDoor",
     "Output",
     "Pausable",
+    "Stocked",
     "Sweeping",
     "Watched",
 ]

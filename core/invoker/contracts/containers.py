@@ -107,6 +107,19 @@ class Watched(Protocol):
 
 
 @runtime_checkable
+class Stocked(Protocol):
+    """A runtime that may lack what a kind needs, such as its image."""
+
+    async def lacking(self, kinds: Runtimes) -> Sequence[str]:
+        """Return why some of these kinds can't run until somebody sees to it: one line each, with what to do.
+
+        Raises:
+            StartFailed: none can, for the runtime can't be used.
+        """
+        ...
+
+
+@runtime_checkable
 class Sweeping(Protocol):
     """A runtime whose containers can outlive the invoker."""
 

@@ -2,20 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from invoker import Settings
-from invoker.config import RuntimesSettings
 from invoker.entities.runtimes import Runtime
-from invoker.errors import SettingsError, StartFailed
-from invoker.wire import manifest
+from invoker.errors import StartFailed
 from invoker_docker.engine import Engine, EngineDown, EngineError
 from invoker_docker.references import LATEST, ImageReference
 from invoker_docker.settings import DockerSettings
 
 _REMEDY: Final = {
-    "never": 'docker.pull = "never" forbids to fetch it: pull or load it there, or set docker.pull = "missing"',
+    "never": 'docker.pull = "never" forbids to fetch it: build, pull or load it there, or set docker.pull = "missing"',
     "missing": "it can't be pulled: load it there, or correct the runtimes manifest",
     "always": 'it can\'t be pulled, as docker.pull = "always" asks: see to its registry, or set it to "missing"',
 }
@@ -56,6 +53,32 @@ class Images:
             logger.warning("the image %s is used as it is, since it can't be pulled: %s", reference.tagged, refusal)
             return
         raise self._failed(runtime, refusal)
+
+    async def lacking(self, kinds: Iterable[Runtime]) -> Sequence[str]:
+        """Return which images aren't there and won't be fetched, and the kinds that can't run without; see `Stocked`.
+
+        Raises:
+            EngineDown: the engine doesn't answer.
+        """
+        if self._settings.pull != "never":
+            return ()
+        wanted: dict[str, list[str]] = {}
+        for runtime in kinds:
+            wanted.setdefault(runtime.image or "", []).append(runtime.kind)
+        return [
+            f"the engine lacks the image {image} for {', '.join(names)}, and {_REMEDY['never']}"
+            for image, names in wanted.items()
+            if await self._surely_missing(image)
+        ]
+
+    async def _surely_missing(self, image: str) -> bool:
+        """Whether the engine says that it has no such image; what it can't tell, whoever wants the image will learn."""
+        try:
+            return not await self._engine.image_exists(ImageReference.parse(image).tagged)
+        except EngineDown:
+            raise
+        except (EngineError, ValueError):
+            return False
 
     def _reference(self, runtime: Runtime) -> ImageReference:
         if not runtime.image:
@@ -112,45 +135,6 @@ class Images:
         except EngineError as error:
             return error
         return None
-
-
-async def tell_missing(engine: Engine, settings: Settings) -> None:
-    """Warn of images of the runtimes manifest that aren't there and won't be pulled: their kinds can't run.
-
-    Raises:
-        EngineDown: the engine doesn't answer.
-    """
-    if settings[DockerSettings].pull != "never":
-        return
-    for image, kinds in _images_of(settings).items():
-        try:
-            there = await engine.image_exists(ImageReference.parse(image).tagged)
-        except EngineDown:
-            raise
-        except (EngineError, ValueError):  # whoever wants it will be told
-            continue
-        if not there:
-            logger.warning(
-                'the engine lacks the image %s for %s, and docker.pull = "never" forbids to fetch it: build, pull or '
-                'load it there, or set docker.pull = "missing"',
-                image,
-                kinds,
-            )
-
-
-def _images_of(settings: Settings) -> Mapping[str, str]:
-    """Return the images of the operator's manifest, with their kinds. One that can't be read is told by the core."""
-    path = settings[RuntimesSettings].manifest
-    found: dict[str, str] = {}
-    try:
-        runtimes = list(manifest.read(path.read_bytes())) if path is not None else []
-    except (OSError, SettingsError):
-        return found
-    for runtime in runtimes:
-        if runtime.image:
-            before = found.get(runtime.image)
-            found[runtime.image] = runtime.kind if before is None else f"{before}, {runtime.kind}"
-    return found
 
 
 class _Pull:

@@ -23,7 +23,7 @@ from invoker_docker.disposal import Disposal
 from invoker_docker.engine import Engine, connected
 from invoker_docker.failures import start_failure
 from invoker_docker.health import Health
-from invoker_docker.images import Images, tell_missing
+from invoker_docker.images import Images
 from invoker_docker.kinds import KIND_LABEL, local_kinds
 from invoker_docker.names import Names
 from invoker_docker.network import Network, network_for
@@ -61,9 +61,8 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
                     swept=await sweep(engine, owner),
                     kinds=local_kinds(await engine.images(KIND_LABEL)),
                 )
-                await tell_missing(engine, settings)
             except EngineError as error:
-                raise StartFailed(f"the container engine at {chosen.url} can't be used: {error}") from error
+                raise _unusable(chosen, error) from error
             if found.swept.names:
                 logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(found.swept.names)))
             async with _running(engine, settings, found) as runtime:
@@ -142,6 +141,13 @@ class DockerRuntime:
         """See `Watched`."""
         return self._health.faults()
 
+    async def lacking(self, kinds: Runtimes) -> Sequence[str]:
+        """See `Stocked`: images, where `docker.pull` forbids to fetch them."""
+        try:
+            return await self._images.lacking(kinds)
+        except EngineError as error:
+            raise _unusable(self._settings, error) from error
+
     async def create(self, spec: ContainerSpec, output: Output) -> DockerContainer:
         """See `ContainerRuntime`. At most `docker.parallel_creates` are under way; images are pulled before that."""
         if self._closing:
@@ -211,6 +217,10 @@ class NetworkedDockerRuntime(DockerRuntime):
         """See `Networked`."""
         bridge = self._found.bridge(self._engine.address)
         return () if bridge is None else (bridge,)
+
+
+def _unusable(settings: DockerSettings, error: EngineError) -> StartFailed:
+    return StartFailed(f"the container engine at {settings.url} can't be used: {error}")
 
 
 def _check_oci_runtime(engine: Engine, settings: DockerSettings) -> None:

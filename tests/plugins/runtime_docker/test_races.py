@@ -1,7 +1,8 @@
 """Two things that happen at the same moment, in the order in which nobody expects them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -36,18 +37,23 @@ class RemovingEngine:
         self._busy -= 1
         self.removed.append(container)
 
+    @asynccontextmanager
+    async def disposal(self, on_gone: Callable[[str], None]) -> AsyncIterator[Disposal]:
+        """Dispose of containers here; leaving waits until all are gone."""
+        engine = cast("Engine", self)
+        async with asyncio.TaskGroup() as tasks:
+            yield Disposal(engine, Health(engine, 5.0, "network"), tasks, on_gone)
+
 
 async def test_what_is_to_go_again_at_the_moment_at_which_it_is_gone_is_removed_again() -> None:
     """The engine listed it before, and the list came after."""
     engine = RemovingEngine()
-    real = cast("Engine", engine)
-    async with asyncio.TaskGroup() as tasks:
 
-        def gone(name: str) -> None:
-            if len(engine.removed) == 1:
-                disposal.remove("its id in an older list", name)
+    def gone(name: str) -> None:
+        if len(engine.removed) == 1:
+            disposal.remove("its id in an older list", name)
 
-        disposal = Disposal(real, Health(real, 5.0, "network"), tasks, gone)
+    async with engine.disposal(gone) as disposal:
         disposal.remove("its id", "name")
 
     assert engine.removed == ["its id", "its id in an older list"]
@@ -55,11 +61,8 @@ async def test_what_is_to_go_again_at_the_moment_at_which_it_is_gone_is_removed_
 
 async def test_a_removal_that_is_under_way_is_joined() -> None:
     engine = RemovingEngine()
-    real = cast("Engine", engine)
     gone: list[str] = []
-    async with asyncio.TaskGroup() as tasks:
-        disposal = Disposal(real, Health(real, 5.0, "network"), tasks, gone.append)
-
+    async with engine.disposal(gone.append) as disposal:
         removals = {disposal.remove("its id", "name") for _ in range(2)}
 
     assert len(removals) == 1
@@ -69,10 +72,8 @@ async def test_a_removal_that_is_under_way_is_joined() -> None:
 async def test_an_engine_has_a_bounded_number_of_removals_at_the_same_time() -> None:
     """With 50 of them at once Docker takes longer for all, and its version 20.10 may stop for good."""
     engine = RemovingEngine()
-    real = cast("Engine", engine)
     gone: list[str] = []
-    async with asyncio.TaskGroup() as tasks:
-        disposal = Disposal(real, Health(real, 5.0, "network"), tasks, gone.append)
+    async with engine.disposal(gone.append) as disposal:
         for number in range(50):
             disposal.remove(f"id {number}", f"name {number}")
 
