@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Protocol
 
+from invoker_http.address import close_all
 from invoker_http.door import Door
 
 logger = logging.getLogger("invoker.http")
@@ -99,7 +100,7 @@ class _Entrance:
         for listener in self._listeners:
             self._loop.remove_reader(listener)
             self._accept(listener)
-            listener.close()
+        close_all(self._listeners)
         if self._relief is not None:
             self._relief.cancel()
 
@@ -136,6 +137,8 @@ class _Entrance:
         logger.error("no connection can be accepted, next try in %g s: %s", RELIEF, error.strerror)
         for listener in self._listeners:
             self._loop.remove_reader(listener)
+        if self._relief is not None:  # another listener's turn was due already
+            self._relief.cancel()
         self._relief = self._loop.call_later(RELIEF, self._attend)
 
     def _let_in(self, connection: socket.socket) -> None:

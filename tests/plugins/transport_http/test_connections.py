@@ -10,11 +10,13 @@ from asyncio import sslproto
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from invoker.config import LimitsSettings, Seconds
 from invoker.testing.builders import an_id, an_outcome
+from invoker.testing.containers import PATIENCE
 from invoker.testing.intake import FakeIntake
 from invoker.testing.transport import GLANCE, a_message
 from tests.plugins.transport_http.caller import Caller, Got, calling, get, http, listening, post
@@ -274,6 +276,26 @@ async def test_who_comes_while_there_is_no_room_is_served_later(
 
     assert (got.status, refusals) == (HTTPStatus.OK, [])
     assert "no connection can be accepted, next try in 0.01 s: Too many open files" in caplog.messages
+
+
+async def test_no_room_does_not_hinder_a_stop(
+    listener: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = asyncio.Event()
+
+    def accept(_: socket.socket) -> None:
+        refused.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    settings = http(listener=listener, bind=":0", allow_anonymous=True)  # on two sockets
+    async with listening(FakeIntake(), settings) as url:
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        caller = socket.create_connection(("127.0.0.1", urlsplit(url).port), timeout=PATIENCE)
+        await refused.wait()
+    with caller, pytest.raises(ConnectionError):
+        caller.recv(1)
+
+    assert "no connection can be accepted, next try in 1 s: Too many open files" in caplog.messages
 
 
 async def test_the_end_is_left_alone_where_tls_can_not_be_closed_again(
