@@ -19,8 +19,11 @@ from invoker.contracts import LogFollower, Logs
 from invoker.entities.container import ContainerSpec, Stream
 from invoker.entities.runtimes import Runtime
 from invoker.sentinel import SENTINEL_LINE
+from invoker.testing.builders import a_request
 from invoker_attached_logs.follower import AttachedLogs
 from invoker_process.output import CHUNK, OutputPipes
+
+REQUEST = a_request()
 
 _SECTION: Final = "logs"
 _PATIENCE: Final = 10.0
@@ -109,7 +112,7 @@ async def _latency(count: int, faults: list[str]) -> float:
     stdout, stderr = pipes.attach(Stream.STDOUT), pipes.attach(Stream.STDERR)
     taken = 0.0
     for _ in range(count):
-        follower.begin(10 << 20)
+        follower.begin(REQUEST, 10 << 20)
         os.write(stdout, _TEXT + SENTINEL_LINE)
         await _turns()
         begun = time.perf_counter()
@@ -158,7 +161,7 @@ async def _read(chunks: int, limit: int | None) -> _Speed:
     follower = _follower()
     counting = _Counting(length + 2 * len(SENTINEL_LINE))
     pipes = OutputPipes(counting if limit is None else follower)
-    follower.begin(limit or 0)
+    follower.begin(REQUEST, limit or 0)
     stdout, stderr = pipes.attach(Stream.STDOUT), pipes.attach(Stream.STDERR)
     with machine.pinned(machine.LOAD_CORE):
         writer = subprocess.Popen(  # noqa: ASYNC220 (it takes no time)

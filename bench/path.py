@@ -40,6 +40,7 @@ from invoker.invocation.timeline import Timeline
 from invoker.plugins import Plugins
 from invoker.sentinel import SENTINEL_LINE
 from invoker.telemetry import ActivationTelemetry, Finished, LogWriter, Metrics
+from invoker.testing.builders import a_request
 from invoker.wire import action_proxy
 from invoker.wire import request as wire
 from invoker.wire.acknowledgement import Acknowledger
@@ -47,6 +48,8 @@ from invoker_attached_logs.follower import AttachedLogs
 from invoker_http.answers import BodyAnswers
 from invoker_http.response import Response
 from invoker_sqlite.records import row_of
+
+REQUEST = a_request()
 
 _SECTION: Final = "path"
 _REPEATS: Final = 5
@@ -154,7 +157,7 @@ async def _logs(bench: _Bench, count: int) -> float:
     follower = AttachedLogs("openwhisk").follow(spec)
     begun = _now()
     for _ in range(count):
-        follower.begin(10 << 20)
+        follower.begin(REQUEST, 10 << 20)
         follower.write(Stream.STDOUT, SENTINEL_LINE)
         follower.write(Stream.STDERR, SENTINEL_LINE)
         await follower.settled(1)

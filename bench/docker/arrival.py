@@ -10,10 +10,13 @@ from typing import Final, cast
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime
 from invoker.sentinel import SENTINEL_LINE
+from invoker.testing.builders import a_request
 from invoker_attached_logs.follower import AttachedLogs
 from invoker_docker.address import DaemonAddress
 from invoker_docker.engine import Engine
 from invoker_docker.output import attached
+
+REQUEST = a_request()
 
 FLOOR: Final = "from the write into a Unix socket until a task that waits for bare bytes goes on"
 _PATIENCE: Final = 60.0
@@ -42,7 +45,7 @@ async def arrival(path: Path, count: int, faults: list[str]) -> float:
         attachment = await attaching
     taken = 0.0
     for _ in range(count):
-        follower.begin(_LIMIT)
+        follower.begin(REQUEST, _LIMIT)
         server.send(_STDOUT)
         await _turns()
         begun = time.perf_counter()

@@ -21,8 +21,11 @@ from bench.report import Report, Row, progress, row_beside
 from bench.target import echoes, folder
 from invoker.contracts import Container, ContainerRuntime, LogFollower, Logs
 from invoker.entities.function import Function, Limits
+from invoker.testing.builders import a_request
 from invoker_attached_logs.follower import AttachedLogs
 from invoker_docker import open_container_runtime
+
+REQUEST = a_request()
 
 _SECTION: Final = "logs on Docker"
 _MUCH: Final = 1 << 40
@@ -116,7 +119,7 @@ class _Ours:
         self._number += 1
         body = self._template.render(self._number).partition(b"\r\n\r\n")[2]
         begun = time.perf_counter()
-        self._follower.begin(limit)
+        self._follower.begin(REQUEST, limit)
         reply = await self._container.post("/run", body, timeout=PATIENCE, limit=1 << 20)
         replied = time.perf_counter()
         complete = await self._follower.settled(PATIENCE)

@@ -14,7 +14,7 @@ from bench.floor import ask
 from bench.messages import FIRST, invocation, is_acknowledgement
 from bench.report import Report, progress, row, row_beside
 from bench.target import Invoker, echoes, folder
-from invoker.contracts import Output, Pausable
+from invoker.contracts import Output
 from invoker.entities.container import Stream
 from invoker.entities.function import Function
 from invoker_docker import open_container_runtime
@@ -65,7 +65,6 @@ async def _calls(runtime: DockerRuntime, rounds: int) -> tuple[list[tuple[float,
     ours, bare = [], []
     async with open_container_runtime(runtime.parsed()) as plugin:
         container = await plugin.create(runtime.spec("ours"), _Ignored())
-        assert isinstance(container, Pausable)
         with bare_container(runtime, "bare") as other:
             engine.start(other)
             for _ in range(rounds):

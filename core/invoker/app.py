@@ -25,7 +25,7 @@ from invoker.config import (
     TelemetrySettings,
     node_of,
 )
-from invoker.contracts import Admission, ContainerRuntime, FunctionStore, LogExtractor, OperatorDoor, Stocked
+from invoker.contracts import Admission, ContainerRuntime, FunctionStore, LogExtractor
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError
 from invoker.functions import function_cache
@@ -86,10 +86,8 @@ async def serve(plugins: Plugins, settings: Settings, signals: Signals, writer: 
     async with opened(plugins, settings, writer) as parts, AsyncExitStack() as doors:
         operators: str | None = None
         for name, transport in plugins.transports(settings, parts.invoker, parts.overview):
-            door = await doors.enter_async_context(transport)  # from here on, work arrives
+            await doors.enter_async_context(transport)  # from here on, work arrives
             logger.debug("transport %s is open", name)
-            if operators is None and isinstance(door, OperatorDoor):
-                operators = door.operators
         node = settings[NodeSettings]
         with announced(node, str(node_of(node, settings[PoolSettings])), operators):
             _settle_memory()
@@ -257,9 +255,8 @@ async def kinds_of(settings: Settings, runtime: ContainerRuntime) -> Runtimes:
     kinds = _manifest(settings, logger.warning)
     if kinds is None:
         return runtime.runtimes()
-    if isinstance(runtime, Stocked):
-        for lack in await runtime.lacking(kinds):
-            logger.warning("%s", lack)
+    for lack in await runtime.lacking(kinds):
+        logger.warning("%s", lack)
     return kinds
 
 

@@ -10,7 +10,8 @@
     │   └── BrokenContract         what a plugin opened lacks a method
     ├── RequestError
     │   ├── MalformedRequest       not an activation message; nothing was accepted
-    │   └── Busy                   no room for the message or its record; nothing was accepted
+    │   ├── Busy                   no room for the message or its record; nothing was accepted
+    │   └── Draining               the invoker is about to stop; nothing was accepted
     ├── Undecryptable              a locked parameter can't be opened
     ├── StoreError
     │   ├── FunctionNotFound       deleted, or never there
@@ -20,6 +21,7 @@
     │   └── NotSupported           the store lacks an optional contract
     └── ContainerError
         ├── StartFailed            no container came of it
+        ├── NoRoom                 no container now: others hold what it needs
         ├── Unreachable            nothing was sent; another container may serve
         ├── Aborted                another activation's `/init` failed, which this one waited for
         ├── Lost                   gone or silent in the middle of a request; `.state` says which
@@ -137,6 +139,13 @@ class Busy(RequestError):
         super().__init__(f"{reason}; try again in {retry_after} s")
 
 
+class Draining(RequestError):
+    """The invoker takes no new work: it finishes what it has, and stops."""
+
+    def __init__(self) -> None:
+        super().__init__("this invoker is stopping and takes no new work")
+
+
 class Undecryptable(InvokerError):
     """A locked parameter can't be opened: no such key, or not an envelope of that key (spec 7)."""
 
@@ -212,6 +221,13 @@ class StartFailed(ContainerError):
         self.developer_fault = developer_fault
         self.public = public
         super().__init__(reason)
+
+
+class NoRoom(ContainerError):
+    """No container can be started for want of something that others hold, such as addresses or processes.
+
+    Nothing is left of the attempt. The activation waits until one of them has gone, or for a while.
+    """
 
 
 class Unreachable(ContainerError):

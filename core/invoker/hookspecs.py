@@ -1,11 +1,13 @@
 """Every place where a plugin joins in. Hooks build things; they never do the work.
 
 An `open_*` hook is called once, at start-up, and returns an async context manager: entering it makes the object
-ready, leaving it gives everything back. `app` says in which order. Seconds are floats, sizes are bytes.
+ready, leaving it gives everything back. `app` says in which order. Seconds are floats, sizes are bytes. A hook
+implementation names the arguments it wants and leaves the others out.
 
-To change what another plugin does, such as encrypting what a store keeps, implement its hook with
-`hookimpl(wrapper=True)`, name your plugin in `extra`, and return something that opens the other's object inside
-your own.
+Only the hook is used for whose role the settings name the plugin; `extra` names observers, judges and wrappers. To
+change what another plugin does, such as encrypting what a store keeps, implement its hook with
+`hookimpl(wrapper=True)`, name your plugin in `extra`, and return something that opens the other's object inside your
+own. `client` is the wrapped plugin's then.
 """
 
 import pluggy
@@ -18,10 +20,11 @@ from invoker.contracts import (
     FunctionStore,
     Intake,
     LogExtractor,
+    Observer,
     Opening,
     Operations,
+    Part,
 )
-from invoker.entities.activation import Activation
 
 PROJECT = "invoker"
 
@@ -38,13 +41,23 @@ def settings_section() -> SettingsSection:  # type: ignore[empty-body]
     """
 
 
-@hookspec
-def open_transport(settings: Settings, intake: Intake, operations: Operations) -> Opening[object]:  # type: ignore[empty-body]
+@hookspec(firstresult=True)
+def open_client(settings: Settings) -> Opening[object]:  # type: ignore[empty-body]
+    """Provide what the other hooks of this plugin share, such as a connection pool. For plugins with several roles.
+
+    Opened before them and left after them; each is given what this yields as `client`, `None` without this hook.
+    """
+
+
+@hookspec(firstresult=True)
+def open_transport(  # type: ignore[empty-body]
+    settings: Settings, client: object, intake: Intake, operations: Operations
+) -> Opening[Part]:
     """Bring messages in. One or more plugins, named in `transports`.
 
-    Entered last, so that work arrives when all else is ready; left first: then it takes no new message and returns
-    when those it handed to `intake` have ended. `operations` is for transports that serve operators too; what such a
-    one yields may be an `OperatorDoor`, which says where. Whatever else it yields means nothing.
+    Entered last, so that work arrives when all else is ready; left when all that was handed to `intake` has been
+    answered, all transports at the same time. Until then, while the invoker drains, `intake` refuses new messages.
+    `operations` is for transports that serve operators too.
 
     Raises:
         SettingsError: a value is well-formed but of no use, such as an unreadable key file.
@@ -53,23 +66,23 @@ def open_transport(settings: Settings, intake: Intake, operations: Operations) -
 
 
 @hookspec(firstresult=True)
-def open_container_runtime(settings: Settings) -> Opening[ContainerRuntime]:  # type: ignore[empty-body]
+def open_container_runtime(settings: Settings, client: object) -> Opening[ContainerRuntime]:  # type: ignore[empty-body]
     """Provide what starts containers. Exactly one plugin, named in `runtime`.
 
-    Entering removes what an earlier life of this invoker left behind; leaving removes every container.
+    Entering changes nothing that is there; leaving removes every container that it has started.
     """
 
 
 @hookspec(firstresult=True)
-def open_log_extractor(settings: Settings) -> Opening[LogExtractor]:  # type: ignore[empty-body]
+def open_log_extractor(settings: Settings, client: object) -> Opening[LogExtractor]:  # type: ignore[empty-body]
     """Provide what turns containers' output into activations' logs. Exactly one plugin, named in `logs`."""
 
 
 @hookspec(firstresult=True)
-def open_function_store(settings: Settings) -> Opening[FunctionStore]:  # type: ignore[empty-body]
+def open_function_store(settings: Settings, client: object) -> Opening[FunctionStore]:  # type: ignore[empty-body]
     """Provide the place where functions come from. Exactly one plugin, named in `functions`.
 
-    What it yields may also be a `FunctionCatalog`; then the command line can write it.
+    A store that has a `catalog` can be written by the command line.
 
     Raises:
         StoreUnavailable: on entering, when the store can't be used at all; a server that is merely down is no reason.
@@ -77,25 +90,22 @@ def open_function_store(settings: Settings) -> Opening[FunctionStore]:  # type: 
 
 
 @hookspec(firstresult=True)
-def open_activation_store(settings: Settings) -> Opening[ActivationStore]:  # type: ignore[empty-body]
+def open_activation_store(settings: Settings, client: object) -> Opening[ActivationStore]:  # type: ignore[empty-body]
     """Provide the place where activation records are kept. Exactly one plugin, named in `activations`.
 
-    The store is given batches of at most `recording.batch_size` records, never two at a time. What it yields may
-    also be an `ActivationReader`; then the command line can read it.
+    The store is given batches of at most `recording.batch_size` records, never two at a time. One that has a `reader`
+    can be read by the command line.
 
     Raises:
         StoreUnavailable: on entering, when the store can't be used at all; a server that is merely down is no reason.
     """
 
 
-@hookspec
-def open_admission(settings: Settings) -> Opening[Admission]:  # type: ignore[empty-body]
+@hookspec(firstresult=True)
+def open_admission(settings: Settings, client: object) -> Opening[Admission]:  # type: ignore[empty-body]
     """Provide a judge of messages, such as a list of blocked namespaces. Any number of plugins, named in `extra`."""
 
 
-@hookspec
-def activation_finished(activation: Activation) -> None:
-    """See each activation as it ends. Any number of plugins; the only hook on the hot path.
-
-    Called on the event loop: return within 100 µs, don't block. What you raise is logged and goes no further.
-    """
+@hookspec(firstresult=True)
+def open_observer(settings: Settings, client: object) -> Opening[Observer]:  # type: ignore[empty-body]
+    """Provide what sees each activation as it ends. Any number of plugins, named in `extra`."""

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from invoker.config import NodeSettings, PoolSettings, RolesSettings, Settings, node_of
-from invoker.contracts import ContainerRuntime, Watched
+from invoker.contracts import ContainerRuntime
 from invoker.functions import FunctionCache
 from invoker.invocation.door import Door
 from invoker.plugins import Plugins
@@ -38,8 +38,7 @@ class Overview:
         self._settings = settings
         self._metrics = metrics
         self._recorder = recorder
-        self._runtime = runtime if isinstance(runtime, Watched) else None
-        """`None` if it can't fail as a whole."""
+        self._runtime = runtime
         self._pool = pool
         self.phase: Literal["starting", "running", "stopping"] = "starting"
         """Set by `app`, which alone knows."""
@@ -55,8 +54,7 @@ class Overview:
             )
         elif self._recorder.failing:
             found.append(f"the activation store takes no records; {self._recorder.pending} wait")
-        if self._runtime is not None:
-            found.extend(self._runtime.faults())
+        found.extend(self._runtime.faults())
         return found
 
     def metrics(self) -> bytes:

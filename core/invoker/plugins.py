@@ -2,11 +2,12 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pluggy
 
@@ -19,16 +20,26 @@ from invoker.contracts import (
     FunctionStore,
     Intake,
     LogExtractor,
+    Observer,
     Opening,
     Operations,
+    Part,
 )
-from invoker.entities.activation import Activation
-from invoker.errors import BrokenContract, PluginBroken, PluginError, PluginNotInstalled, ProviderCount
-from invoker.missing import broken
+from invoker.errors import (
+    BrokenContract,
+    ModuleMissing,
+    PluginBroken,
+    PluginError,
+    PluginNotInstalled,
+    ProviderCount,
+)
 
 GROUP = "invoker.plugins"
 
 T = TypeVar("T")
+
+_REQUIREMENT: Final = re.compile(r"([\w.-]+)[^;]*;.*\bextra\s*==\s*['\"]([\w.-]+)['\"]")
+"""Distribution and extra, of what `Requires-Dist` says such as `aiodocker>=0.24; extra == 'docker'`."""
 
 
 def installed() -> dict[str, EntryPoint]:
@@ -53,13 +64,15 @@ def _owner(point: EntryPoint) -> str:
 
 
 class Plugins:
-    """The plugins that the roles name, and what they provide."""
+    """The plugins that the settings name, and what they provide."""
 
     def __init__(self, roles: RolesSettings, logs: LogsSettings) -> None:
         self._roles = roles
         self._logs = logs
         self._points = installed()
         self._manager = _manager()
+        self._clients: dict[str, object] = {}
+        """What the hooks of one plugin share, by plugin, while `clients` is entered."""
         for name in self.active:  # by name: an installed plugin that nobody asked for stays unloaded
             self._load(name)
 
@@ -85,11 +98,6 @@ class Plugins:
             found.setdefault(name, setting)
         return found
 
-    @property
-    def has_observers(self) -> bool:
-        """Whether anybody wants to see activations as they end."""
-        return bool(self._manager.hook.activation_finished.get_hookimpls())
-
     def hooks_of(self, name: str) -> tuple[str, ...]:
         """Return the hooks that an active plugin implements."""
         callers = self._manager.get_hookcallers(self._manager.get_plugin(name)) or []
@@ -113,68 +121,71 @@ class Plugins:
             yield section
 
     @asynccontextmanager
-    async def container_runtime(self, settings: Settings) -> AsyncIterator[ContainerRuntime]:
+    async def clients(self, settings: Settings) -> AsyncIterator[None]:
+        """Open what the hooks of each plugin share. What is opened without this has a client of its own."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self._clients.clear)
+            for name in self.active:
+                if self._provides(name, "open_client"):
+                    self._clients[name] = await stack.enter_async_context(self._own_client(name, settings))
+            yield
+
+    def container_runtime(self, settings: Settings) -> Opening[ContainerRuntime]:
         """Open what starts containers."""
-        async with self._one("runtime", self._roles.runtime, ContainerRuntime, settings) as runtime:
-            yield runtime
+        return self._opened("runtime", self._roles.runtime, ContainerRuntime, settings)
 
-    @asynccontextmanager
-    async def log_extractor(self, settings: Settings) -> AsyncIterator[LogExtractor]:
+    def log_extractor(self, settings: Settings) -> Opening[LogExtractor]:
         """Open what takes the logs."""
-        async with self._one("logs", self._logs.plugin, LogExtractor, settings) as extractor:
-            yield extractor
+        return self._opened("logs", self._logs.plugin, LogExtractor, settings)
 
-    @asynccontextmanager
-    async def function_store(self, settings: Settings) -> AsyncIterator[FunctionStore]:
+    def function_store(self, settings: Settings) -> Opening[FunctionStore]:
         """Open the place where functions come from."""
-        async with self._one("functions", self._roles.functions, FunctionStore, settings) as store:
-            yield store
+        return self._opened("functions", self._roles.functions, FunctionStore, settings)
 
-    @asynccontextmanager
-    async def activation_store(self, settings: Settings) -> AsyncIterator[ActivationStore]:
+    def activation_store(self, settings: Settings) -> Opening[ActivationStore]:
         """Open the place where records go."""
-        async with self._one("activations", self._roles.activations, ActivationStore, settings) as store:
-            yield store
+        return self._opened("activations", self._roles.activations, ActivationStore, settings)
 
     def transports(
         self, settings: Settings, intake: Intake, operations: Operations
-    ) -> Iterator[tuple[str, Opening[object]]]:
+    ) -> Iterator[tuple[str, Opening[Part]]]:
         """Yield each transport's name and opening, in the order of the settings."""
         for name in self._roles.transports:
-            call = self._hook_of(name, "open_transport", "transports")
-            with self._telling(name):
-                opening = call(settings=settings, intake=intake, operations=operations)[0]
-            yield name, self._entered(name, opening)
+            yield name, self._opened("transports", name, Part, settings, intake=intake, operations=operations)
 
     def admissions(self, settings: Settings) -> Iterator[tuple[str, Opening[Admission]]]:
-        """Yield the name and opening of every judge of messages."""
-        for implementation in self._manager.hook.open_admission.get_hookimpls():
-            name = implementation.plugin_name
-            with self._telling(name):
-                opening = self._hook_of(name, "open_admission", "extra")(settings=settings)[0]
-            yield name, self._entered(name, opening)
+        """Yield the name and opening of every judge of messages that `extra` names."""
+        for name in self._extra("open_admission"):
+            yield name, self._opened("admissions", name, Admission, settings)
 
-    def activation_finished(self, activation: Activation) -> None:
-        """Show an activation to every observer. What one raises is the caller's to log."""
-        self._manager.hook.activation_finished(activation=activation)
+    def observers(self, settings: Settings) -> Iterator[tuple[str, Opening[Observer]]]:
+        """Yield the name and opening of every observer that `extra` names."""
+        for name in self._extra("open_observer"):
+            yield name, self._opened("observers", name, Observer, settings)
 
     @asynccontextmanager
-    async def _one(self, role: str, name: str, contract: type[T], settings: Settings) -> AsyncIterator[T]:
+    async def _opened(
+        self, role: str, name: str, contract: type[T], settings: Settings, **arguments: object
+    ) -> AsyncIterator[T]:
+        """Open what plugin `name` provides for a role, and check that it is what the role's contract asks for."""
         hook = _HOOKS[role]
         call = self._hook_of(name, hook, role)
-        with self._telling(name):
-            opening = call(settings=settings)
-        async with self._entered(name, opening) as opened:
+        async with AsyncExitStack() as stack:
+            client = self._clients.get(name)
+            if client is None and self._provides(name, "open_client"):
+                client = await stack.enter_async_context(self._own_client(name, settings))
+            with self._telling(name):  # many import their client library only now
+                opened = await stack.enter_async_context(call(settings=settings, client=client, **arguments))
             check_contract(name, hook, contract, opened)
             yield opened
 
     @asynccontextmanager
-    async def _entered(self, name: str, opening: Opening[T]) -> AsyncIterator[T]:
-        """Enter what plugin `name` opens; many import their client library only now."""
+    async def _own_client(self, name: str, settings: Settings) -> AsyncIterator[object]:
         async with AsyncExitStack() as stack:
             with self._telling(name):
-                opened = await stack.enter_async_context(opening)
-            yield opened
+                opening = self._hook_of(name, "open_client", "client")(settings=settings)
+                client = await stack.enter_async_context(opening)
+            yield client
 
     @contextmanager
     def _telling(self, name: str) -> Iterator[None]:
@@ -186,15 +197,25 @@ class Plugins:
         try:
             yield
         except ImportError as error:
-            raise broken(self._points[name], error, self._settings.get(name)) from error
+            raise _broken(self._points[name], error, self._settings.get(name)) from error
+
+    def _provides(self, name: str, hook: str) -> bool:
+        return name in self._providers(hook)
+
+    def _providers(self, hook: str) -> list[str]:
+        """Return the plugins that provide a hook; who wraps it provides nothing."""
+        implementations = getattr(self._manager.hook, hook).get_hookimpls()
+        return [each.plugin_name for each in implementations if not each.wrapper and not each.hookwrapper]
+
+    def _extra(self, hook: str) -> list[str]:
+        return [name for name in self._roles.extra if self._provides(name, hook)]
 
     def _hook_of(self, name: str, hook: str, role: str) -> Any:
-        """Return the hook restricted to plugin `name` and all wrappers; exactly `name` must provide it."""
-        implementations = getattr(self._manager.hook, hook).get_hookimpls()
-        providers = [each.plugin_name for each in implementations if not each.wrapper and not each.hookwrapper]
-        if name not in providers:
+        """Return the hook of plugin `name`, within the wrappers that `extra` names; no other plugin has a say."""
+        if not self._provides(name, hook):
             raise ProviderCount(role, hook, [])
-        others = [self._manager.get_plugin(provider) for provider in providers if provider != name]
+        wrappers = set(self._roles.extra) - set(self._providers(hook))
+        others = [self._manager.get_plugin(other) for other in self.active if other != name and other not in wrappers]
         return self._manager.subset_hook_caller(hook, others)
 
     def _load(self, name: str) -> None:
@@ -206,11 +227,14 @@ class Plugins:
         _register(self._manager, point, self._settings[name])
 
 
-_HOOKS = {
+_HOOKS: Final = {
+    "transports": "open_transport",
     "runtime": "open_container_runtime",
     "logs": "open_log_extractor",
     "functions": "open_function_store",
     "activations": "open_activation_store",
+    "admissions": "open_admission",
+    "observers": "open_observer",
 }
 
 
@@ -235,7 +259,7 @@ def attempt(point: EntryPoint, setting: str | None = None) -> Any:
     try:
         return point.load()
     except Exception as error:
-        raise broken(point, error, setting) from error
+        raise _broken(point, error, setting) from error
 
 
 def hooks_in(point: EntryPoint) -> tuple[str, ...]:
@@ -268,3 +292,30 @@ def _register(manager: pluggy.PluginManager, point: EntryPoint, setting: str | N
     except pluggy.PluginValidationError as error:
         raise PluginBroken(point.name, " ".join(str(error).split())) from error
     return plugin
+
+
+def _broken(point: EntryPoint, error: Exception, setting: str | None) -> PluginBroken:
+    """Return why a plugin can't be loaded."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return PluginBroken(point.name, f"{type(error).__name__}: {error}", setting=setting)
+    return ModuleMissing(point.name, error.name, setting=setting, install=_remedy(point, error.name))
+
+
+def _remedy(point: EntryPoint, module: str) -> str | None:
+    """Return what brings a module: the plugin's distribution with the extra that asks for it, if one does.
+
+    The extra is found by the name of the module, which is mostly that of its distribution, or else by the plugin's.
+    """
+    if point.dist is None:
+        return None
+    wanted = _plain(module.partition(".")[0])
+    found = [match for match in map(_REQUIREMENT.match, point.dist.requires or ()) if match is not None]
+    extras = [match[2] for match in found if _plain(match[1]) == wanted]
+    if point.name in extras or (not extras and point.name in (match[2] for match in found)):
+        extras = [point.name]
+    return f"{point.dist.name}[{extras[0]}]" if extras else None
+
+
+def _plain(name: str) -> str:
+    """Return a name without the differences that don't count in names of distributions."""
+    return re.sub(r"[-_.]+", "-", name).lower()

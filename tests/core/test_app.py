@@ -8,7 +8,6 @@ import pytest
 
 from invoker.app import kinds_of, opened
 from invoker.config import LogsSettings, NodeSettings, PoolSettings, RolesSettings, RuntimesSettings, Settings
-from invoker.contracts import Stocked
 from invoker.entities.runtimes import Runtimes
 from invoker.plugins import Plugins
 from invoker.testing.containers import KINDS, FakeRuntime
@@ -41,7 +40,7 @@ class Shop(FakeRuntime):
     """Lacks everything that it is asked for."""
 
     async def lacking(self, kinds: Runtimes) -> Sequence[str]:
-        """See `Stocked`."""
+        """See `ContainerRuntime`."""
         return [f"no {one.kind} today: 100 % sold" for one in kinds]
 
 
@@ -51,7 +50,6 @@ async def test_what_the_runtime_lacks_for_the_manifest_is_logged(
     manifest = tmp_path / "kinds.json"
     manifest.write_text(json.dumps({"runtimes": {"python": [KIND]}}))
     runtime = Shop()
-    assert isinstance(runtime, Stocked)
 
     kinds = await kinds_of(Settings.of(RuntimesSettings(manifest=manifest)), runtime)
     own = await kinds_of(Settings.of(RuntimesSettings()), runtime)

@@ -10,12 +10,14 @@ import os
 from contextlib import asynccontextmanager
 
 from invoker import hookimpl
+from invoker.contracts import ContainerRuntime
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError, StartFailed
 
 
-class Sweeps:
-    swept = tuple(os.environ.get("LEFT", "").split())
+class Sweeps(ContainerRuntime):
+    async def sweep(self):
+        return os.environ.get("LEFT", "").split()
 
     def runtimes(self):
         return Runtimes([])

@@ -119,9 +119,9 @@ def delete(program: Program, name: str, namespace: str, *, as_json: bool) -> Non
 @asynccontextmanager
 async def _catalog(program: Program) -> AsyncIterator[FunctionCatalog]:
     async with program.plugins.function_store(program.settings) as store:
-        if not isinstance(store, FunctionCatalog):
-            raise NotSupported("functions", program.settings[RolesSettings].functions, "FunctionCatalog")
-        yield store
+        if store.catalog is None:
+            raise NotSupported("functions", program.settings[RolesSettings].functions, "catalog")
+        yield store.catalog
 
 
 async def _put(program: Program, function: Function) -> str:

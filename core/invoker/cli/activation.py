@@ -90,9 +90,9 @@ def logs(program: Program, activation_id: str | None, namespace: str, *, follow:
 @asynccontextmanager
 async def _reader(program: Program) -> AsyncIterator[ActivationReader]:
     async with program.plugins.activation_store(program.settings) as store:
-        if not isinstance(store, ActivationReader):
-            raise NotSupported("activations", program.settings[RolesSettings].activations, "ActivationReader")
-        yield store
+        if store.reader is None:
+            raise NotSupported("activations", program.settings[RolesSettings].activations, "reader")
+        yield store.reader
 
 
 async def _recent(program: Program, namespace: str, limit: int, action: str | None) -> list[Activation]:

@@ -23,7 +23,6 @@ from invoker.config import (
     Settings,
     node_of,
 )
-from invoker.contracts import Watched
 from invoker.entities.function import FunctionRef
 from invoker.errors import ContainerError, FunctionNotFound, InvokerError, Occupied, SettingsError
 from invoker.plugins import Plugins
@@ -172,7 +171,7 @@ async def _functions(plugins: Plugins, settings: Settings) -> AsyncIterator[str]
 @asynccontextmanager
 async def _runtime(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
     async with plugins.container_runtime(settings) as runtime:
-        if isinstance(runtime, Watched) and (faults := runtime.faults()):
+        if faults := runtime.faults():
             raise RuntimeFails(faults)
         kinds = ", ".join(sorted(each.kind for each in await kinds_of(settings, runtime)))
         if kinds:

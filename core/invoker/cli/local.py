@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from invoker.contracts import NO_CONTEXT, Admitted, Answers
+from invoker.contracts import NO_CONTEXT, Admitted, Answers, FunctionStore
 from invoker.entities.activation import Ack, Activation
 from invoker.entities.function import Function, FunctionRef
 from invoker.errors import Busy, FunctionNotFound
 
 
-class OneFunction:
+class OneFunction(FunctionStore):
     """A function store that holds one function, which was never stored anywhere."""
 
     def __init__(self, function: Function) -> None:
@@ -25,7 +25,7 @@ class OneFunction:
         return self._function
 
 
-class Shown:
+class Shown(Answers):
     """Answers that somebody in this program looks at."""
 
     splits = False

@@ -7,7 +7,6 @@ import click
 from invoker.cli.program import Program, run_loop
 from invoker.cli.terminal import json_option, say, show_json
 from invoker.config import RolesSettings
-from invoker.contracts import Sweeping
 
 
 @click.command()
@@ -35,6 +34,6 @@ def reap(program: Program, *, as_json: bool) -> None:
 
 
 async def _swept(program: Program) -> Sequence[str] | None:
-    """Open what starts containers, which removes those of an earlier life; return their names if it can have any."""
+    """Remove containers of an earlier life; return their names, `None` if there can be none."""
     async with program.plugins.container_runtime(program.settings) as runtime:
-        return list(runtime.swept) if isinstance(runtime, Sweeping) else None
+        return await runtime.sweep()

@@ -1,12 +1,10 @@
-"""Containers: what starts them, and what they do.
+"""Containers: what starts them, and what they do."""
 
-`Container` and `ContainerRuntime` are what every runtime has. The others are optional: the core asks with `isinstance`,
-so whoever wraps a runtime or a container passes on what the wrapped one can.
-"""
-
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
+from invoker.contracts.parts import Part
 from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
 from invoker.entities.runtimes import Runtimes
 
@@ -23,15 +21,18 @@ class Output(Protocol):
         ...
 
 
-@runtime_checkable
-class Container(Protocol):
+class Container(ABC):
     """One running container. It knows nothing about functions."""
 
+    pausable: bool = False
+    """Whether `pause` and `resume` work; the core asks for neither otherwise."""
+
     @property
+    @abstractmethod
     def name(self) -> str:
         """The name it was created under."""
-        ...
 
+    @abstractmethod
     async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109
         """Send a JSON body to the action proxy and read its reply, keeping at most `limit` bytes of it.
 
@@ -43,31 +44,27 @@ class Container(Protocol):
             Lost: no whole reply came, and none will.
             PostTimedOut: `timeout` seconds are over. The request may still be running: remove the container.
         """
-        ...
 
+    @abstractmethod
     async def inspect(self) -> ContainerState:
         """Ask how it is. Never raises: what is gone is not running; of what nobody can tell now, `known` is False."""
-        ...
 
+    @abstractmethod
     async def remove(self) -> None:
         """Stop every process of it and give everything back; returns when that is done. May be called again.
 
         It need not be resumed before. While the runtime can't do it, this waits; it raises nothing but cancellation.
         """
-        ...
-
-
-@runtime_checkable
-class Pausable(Container, Protocol):
-    """A container that can be stopped in its tracks: it keeps its memory and takes no time of the processor."""
 
     async def pause(self) -> None:
-        """Freeze it. No request may be in flight. Connections that are open now are not used again (spec T55).
+        """Stop its processes where they are: it keeps its memory and takes no time of the processor.
+
+        No request may be in flight. Connections that are open now are not used again (spec T55).
 
         Raises:
             ContainerError: it goes on running (spec 10.10.1), or is gone.
         """
-        ...
+        raise NotImplementedError
 
     async def resume(self) -> None:
         """Let it go on.
@@ -75,17 +72,17 @@ class Pausable(Container, Protocol):
         Raises:
             ContainerError: it can't, or is gone: of no more use.
         """
-        ...
+        raise NotImplementedError
 
 
-@runtime_checkable
-class ContainerRuntime(Protocol):
+class ContainerRuntime(Part, ABC):
     """Starts containers."""
 
+    @abstractmethod
     def runtimes(self) -> Runtimes:
         """Return the kinds it can run of its own accord; an operator's manifest replaces them. May be empty."""
-        ...
 
+    @abstractmethod
     async def create(self, spec: ContainerSpec, output: Output) -> Container:
         """Start a container whose output goes to `output` from the first byte on.
 
@@ -93,46 +90,30 @@ class ContainerRuntime(Protocol):
 
         Raises:
             StartFailed: no container came of it.
+            NoRoom: not now, for want of something that other containers hold; the activation waits.
         """
-        ...
 
+    async def sweep(self) -> Sequence[str] | None:
+        """Remove the containers that an earlier life of this invoker has left; return their names.
 
-@runtime_checkable
-class Watched(Protocol):
-    """A runtime that can fail as a whole, such as one that needs a daemon."""
+        Called once, before the first `create`, and only by an invoker that is about to run: who merely looks changes
+        nothing. `None`: there can be none, since containers end with their invoker.
 
-    def faults(self) -> Sequence[str]:
-        """Return why no container can be started now, one short text each; empty when all is well."""
-        ...
+        Raises:
+            StartFailed: the runtime can't be used.
+        """
+        return None
 
+    async def lacking(self, kinds: Runtimes) -> Sequence[str]:  # noqa: ARG002 (a runtime that lacks nothing)
+        """Return why some of these kinds can't run until somebody sees to it, such as a missing image.
 
-@runtime_checkable
-class Stocked(Protocol):
-    """A runtime that may lack what a kind needs, such as its image."""
-
-    async def lacking(self, kinds: Runtimes) -> Sequence[str]:
-        """Return why some of these kinds can't run until somebody sees to it: one line each, with what to do.
+        One line each, with what to do.
 
         Raises:
             StartFailed: none can, for the runtime can't be used.
         """
-        ...
-
-
-@runtime_checkable
-class Sweeping(Protocol):
-    """A runtime whose containers can outlive the invoker."""
-
-    @property
-    def swept(self) -> Sequence[str]:
-        """Names of the containers that an earlier life of this invoker had left, and that were removed on opening."""
-        ...
-
-
-@runtime_checkable
-class Networked(Protocol):
-    """A runtime whose containers have network addresses of their own on this machine."""
+        return ()
 
     def bridges(self) -> Sequence[str]:
-        """Names of the network interfaces, on this machine, behind which its containers are; not empty."""
-        ...
+        """Names of the network interfaces, on this machine, behind which its containers have addresses of their own."""
+        return ()

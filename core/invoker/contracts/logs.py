@@ -1,10 +1,12 @@
 """Logs: from the output of containers to the logs of activations."""
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
 
 import msgspec
 
+from invoker.contracts.parts import Part
 from invoker.entities.container import ContainerSpec, Stream
+from invoker.entities.request import Request
 
 
 class Logs(msgspec.Struct, frozen=True):
@@ -21,38 +23,38 @@ class Logs(msgspec.Struct, frozen=True):
     """False if the output broke the rules, such as a forged sentinel (spec T59)."""
 
 
-@runtime_checkable
-class LogFollower(Protocol):
-    """Cuts the output of one container into the logs of its activations. It is also that container's `Output`."""
+class LogFollower(ABC):
+    """Cuts the output of one container into the logs of its activations. It is that container's `Output`."""
 
+    @abstractmethod
     def write(self, stream: Stream, chunk: bytes) -> None:
         """See `Output.write`."""
-        ...
 
+    @abstractmethod
     def closed(self) -> None:
         """See `Output.closed`."""
-        ...
 
-    def begin(self, limit: int) -> None:
-        """From here on output belongs to an activation that may log `limit` bytes.
+    @abstractmethod
+    def begin(self, request: Request, limit: int) -> None:
+        """From here on output belongs to this activation, which may log `limit` bytes.
 
         The first activation also owns what came before it (spec T60); later, output in between is dropped.
         """
-        ...
 
-    def join(self) -> None:
+    @abstractmethod
+    def join(self, request: Request) -> None:
         """Another activation begins while one or more have not ended. Called once for each after the first.
 
         From here to `end` output can't be attributed (spec 9.11.12): what has come since `begin` and what comes is
         dropped with a count. `end` is called once, when the last of them has ended, and gives no lines. The sentinels
         of all of them are still on their way then; none of them ends the logs of a later activation.
         """
-        ...
 
+    @abstractmethod
     async def settled(self, timeout: float) -> bool:  # noqa: ASYNC109
         """Wait until the activation's output is complete, for at most `timeout` seconds; return whether it is."""
-        ...
 
+    @abstractmethod
     def end(self, *, expected: bool, failed: bool) -> Logs:
         """Close the activation and return its logs as they are; what is unfinished on either stream is included.
 
@@ -60,13 +62,11 @@ class LogFollower(Protocol):
         so. `failed` tells that the activation was a developer error: sentinels were not awaited, so nothing is said
         of them; the last line warns instead, where the controllers know such a warning (spec 9.11.3, 9.11.8).
         """
-        ...
 
 
-@runtime_checkable
-class LogExtractor(Protocol):
+class LogExtractor(Part, ABC):
     """Knows how the output of containers becomes the logs of activations."""
 
+    @abstractmethod
     def follow(self, spec: ContainerSpec) -> LogFollower:
         """Return the follower of a container that is about to be created."""
-        ...

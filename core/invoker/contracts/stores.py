@@ -1,76 +1,86 @@
 """Stores: where functions come from and where records go."""
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol, runtime_checkable
 
+from invoker.contracts.parts import Part
 from invoker.entities.activation import Activation
 from invoker.entities.function import Function, FunctionRef
 
 
-@runtime_checkable
-class FunctionStore(Protocol):
-    """Where functions come from. Cached by the core."""
+class FunctionCatalog(ABC):
+    """What the command line needs to list and change functions."""
 
-    async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:
-        """Return a function with its code.
-
-        The newest revision will do (spec 6.7.2) unless `exact`: then only `ref.revision`, where it is given.
-
-        Raises:
-            FunctionNotFound: there is none, or not at that revision.
-            FunctionUnreadable: there is something, but no function.
-            StoreUnavailable: the store doesn't answer.
-        """
-        ...
-
-
-@runtime_checkable
-class FunctionCatalog(Protocol):
-    """A function store that can be written: optional, for the command line."""
-
+    @abstractmethod
     async def put(self, function: Function) -> str:
         """Create or replace; return the new revision, which no earlier one equals."""
-        ...
 
+    @abstractmethod
     async def functions(self, namespace: str) -> Sequence[Function]:
         """Return the functions of a namespace and of its packages, by document id; their code may be left out."""
-        ...
 
+    @abstractmethod
     async def delete(self, ref: FunctionRef) -> None:
         """Remove one.
 
         Raises:
             FunctionNotFound: there is none.
         """
-        ...
 
 
-@runtime_checkable
-class ActivationStore(Protocol):
+class FunctionStore(Part, ABC):
+    """Where functions come from. Cached by the core."""
+
+    @property
+    def catalog(self) -> FunctionCatalog | None:
+        """The way to list and change functions, in a store that has one: it may be the store itself."""
+        return None
+
+    @abstractmethod
+    async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:
+        """Return a function with its code.
+
+        The newest revision will do (spec 6.7.2) unless `exact`: then only `ref.revision`, where it is given. Cancelled
+        after `functions.fetch_timeout` seconds, which counts as a store that doesn't answer.
+
+        Raises:
+            FunctionNotFound: there is none, or not at that revision.
+            FunctionUnreadable: there is something, but no function.
+            StoreUnavailable: the store doesn't answer.
+        """
+
+
+class ActivationReader(ABC):
+    """What the command line needs to read records."""
+
+    @abstractmethod
+    async def get(self, namespace: str, activation_id: str) -> Activation | None:
+        """Return one record, or `None`."""
+
+    @abstractmethod
+    async def recent(self, namespace: str, *, limit: int, action: str | None = None) -> Sequence[Activation]:
+        """Return the newest records of a namespace, newest first, without logs; of one `path/name` if asked."""
+
+    @abstractmethod
+    def follow(self, namespace: str) -> AsyncIterator[Activation]:
+        """Yield records with their logs as they are stored from now on, oldest first, without end."""
+
+
+class ActivationStore(Part, ABC):
     """Where activation records are kept. Batched by the core, never two batches at a time."""
 
+    @property
+    def reader(self) -> ActivationReader | None:
+        """The way to read records, in a store that has one: it may be the store itself."""
+        return None
+
+    @abstractmethod
     async def put_many(self, batch: Sequence[Activation]) -> None:
         """Keep records. One that is already there is no error: the first answer may have been lost.
+
+        Cancelled after `recording.write_timeout` seconds; the same batch will then be tried again.
 
         Raises:
             StoreUnavailable: none or some are kept; the same batch will be tried again.
             RecordsRefused: these will never be taken; all others are kept.
         """
-        ...
-
-
-@runtime_checkable
-class ActivationReader(Protocol):
-    """An activation store that can be read: optional, for the command line."""
-
-    async def get(self, namespace: str, activation_id: str) -> Activation | None:
-        """Return one record, or `None`."""
-        ...
-
-    async def recent(self, namespace: str, *, limit: int, action: str | None = None) -> Sequence[Activation]:
-        """Return the newest records of a namespace, newest first, without logs; of one `path/name` if asked."""
-        ...
-
-    def follow(self, namespace: str) -> AsyncIterator[Activation]:
-        """Yield records with their logs as they are stored from now on, oldest first, without end."""
-        ...

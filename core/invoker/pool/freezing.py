@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from invoker.config import PoolSettings
-from invoker.contracts import Pausable
+from invoker.contracts import Container
 from invoker.errors import Unreachable
 from invoker.pool.slot import Slot, State
 
@@ -41,7 +41,7 @@ class Freezer:
                 return
             if slot.frozen or slot.pause_failures >= TRIES or slot.refused_at > before:
                 continue
-            if isinstance(slot.container, Pausable):
+            if slot.container is not None and slot.container.pausable:
                 slot.frozen = True
                 slot.state = State.PAUSING
                 slot.transition = self._tasks.create_task(self._pause(slot, slot.container), name="container pause")
@@ -71,12 +71,12 @@ class Freezer:
         """Begin to resume a container, unless it runs."""
         if not slot.frozen:
             return None
-        assert isinstance(slot.container, Pausable)  # noqa: S101 (it was paused)
+        assert slot.container is not None  # noqa: S101 (it was paused)
         slot.state = State.RESUMING
         slot.transition = self._tasks.create_task(self._resume(slot, slot.container), name="container resumption")
         return slot.transition
 
-    async def _resume(self, slot: Slot, container: Pausable) -> str | None:
+    async def _resume(self, slot: Slot, container: Container) -> str | None:
         """Return why it failed, if it did."""
         failure = None
         try:
@@ -88,7 +88,7 @@ class Freezer:
         slot.transition = None
         return failure
 
-    async def _pause(self, slot: Slot, container: Pausable) -> str | None:
+    async def _pause(self, slot: Slot, container: Container) -> str | None:
         """Return why it failed, if it did."""
         failure = None
         try:

@@ -146,7 +146,7 @@ class Lease:
 
     def begin_logs(self, limit: int) -> None:
         """From here on output belongs to this activation, which may log `limit` bytes, as long as it is alone."""
-        self._slot.begin_logs(limit)
+        self._slot.begin_logs(self._request, limit)
 
     def end_logs(self, *, expected: bool, failed: bool) -> Logs:
         """Return this activation's logs (see `LogFollower.end`); none if it was not alone."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from invoker.contracts import Container, LogFollower, Logs
 from invoker.entities.activation import Outcome
 from invoker.entities.container import ContainerSpec, Stream
+from invoker.entities.request import Request
 from invoker.errors import Aborted, ContainerError, Unreachable
 from invoker.pool.view import StartReason
 
@@ -146,15 +147,15 @@ class Slot:
         self.follower.closed()
         self._on_gone(self)
 
-    def begin_logs(self, limit: int) -> None:
+    def begin_logs(self, request: Request, limit: int) -> None:
         """An activation begins. Its logs can be told from others' only if it stays alone (spec 9.11.12)."""
         self.begun += 1
         if self.begun == 1:
             self._joined = False
-            self.follower.begin(limit)
+            self.follower.begin(request, limit)
         else:
             self._joined = True
-            self.follower.join()
+            self.follower.join(request)
 
     @property
     def alone(self) -> bool:

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+from abc import ABC
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ _KEPT = (
 )
 
 
-class Records(ActivationStore, ActivationReader, Protocol):
+class Records(ActivationStore, ActivationReader, ABC):
     """An activation store that can be read."""
 
 

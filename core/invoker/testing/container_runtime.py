@@ -33,7 +33,7 @@ class ContainerRuntimeContract(ContainerRequestsContract, ContainerPauseContract
     To override, where it isn't so:
         init_body: function from a `Program` to the body of its `/init`; by default it is Python's.
         limits_memory: whether the memory limit is kept and told; by default it is.
-        pauses: whether containers are `Pausable`; by default they are not. Either is checked.
+        pauses: whether containers can be paused; by default they are not. Either is checked.
         sharing: like `spec`, for a container that runs Node.js and serves several requests at once; by default `None`:
             there is none.
     """

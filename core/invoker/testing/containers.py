@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import pytest
 
-from invoker.contracts import Output
+from invoker.contracts import Container, ContainerRuntime, Output
 from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
 from invoker.entities.runtimes import Runtime, Runtimes
 from invoker.errors import ContainerError, Lost, PostTimedOut, StartFailed, Unreachable
@@ -50,8 +50,10 @@ def answering(body: bytes = b"{}", status: int = 200, *, output: bytes = b"") ->
     return script
 
 
-class FakeContainer:
-    """A container that a test looks into. It keeps the contract, and is `Pausable`."""
+class FakeContainer(Container):
+    """A container that a test looks into. It keeps the contract, and can be paused."""
+
+    pausable = True
 
     def __init__(self, spec: ContainerSpec, output: Output, script: Script, on_gone: Callable[[str], None]) -> None:
         self.spec = spec
@@ -113,7 +115,7 @@ class FakeContainer:
         return self._state
 
     async def pause(self) -> None:
-        """See `Pausable`."""
+        """See `Container`."""
         if self.paused or self._pausing or self._limits:
             pytest.fail(f"{self.name} can't be paused: it is already, or it serves {len(self._limits)} requests")
         self._pausing = True
@@ -129,7 +131,7 @@ class FakeContainer:
         self._paused_at = asyncio.get_running_loop().time()
 
     async def resume(self) -> None:
-        """See `Pausable`."""
+        """See `Container`."""
         if not self.paused:
             pytest.fail(f"{self.name} can't be resumed: it is not paused")
         await self.resume_gate.wait()
@@ -171,15 +173,14 @@ class FakeContainer:
             raise ContainerError(f"the container {self.name} is gone")
 
 
-class RestlessContainer(FakeContainer):
-    """One that is not `Pausable`: a method that is `None` is none."""
+class UnpausableContainer(FakeContainer):
+    """One that can't be paused."""
 
-    pause = None  # type: ignore[assignment]
-    resume = None  # type: ignore[assignment]
+    pausable = False
 
 
-class FakeRuntime:
-    """Creates containers at once, unless the test has it wait or fail. They are `Pausable` unless `pausable` is False.
+class FakeRuntime(ContainerRuntime):
+    """Creates containers at once, unless the test has it wait or fail. They can be paused unless `pausable` is False.
 
     `failures` are what the first calls of `create` raise, one each: `[StartFailed("no room")] * 3`.
     """
@@ -190,7 +191,7 @@ class FakeRuntime:
         kinds: Runtimes = KINDS,
         *,
         pausable: bool = True,
-        failures: Iterable[StartFailed] = (),
+        failures: Iterable[ContainerError] = (),
     ) -> None:
         self.script = script or answering()
         """Of containers to come."""
@@ -207,7 +208,7 @@ class FakeRuntime:
         self.gate = _open_gate()
         """`create` waits while it is not set."""
         self._kinds = kinds
-        self._kind_of_container = FakeContainer if pausable else RestlessContainer
+        self._kind_of_container = FakeContainer if pausable else UnpausableContainer
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`."""

@@ -1,7 +1,7 @@
 """What every function store that can be written must do, besides what a `FunctionStore` must."""
 
 import asyncio
-from typing import Protocol
+from abc import ABC
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from invoker.testing.builders import a_function, a_ref
 from invoker.testing.function_store import contents
 
 
-class Catalog(FunctionStore, FunctionCatalog, Protocol):
+class Catalog(FunctionStore, FunctionCatalog, ABC):
     """A function store that can be written."""
 
 

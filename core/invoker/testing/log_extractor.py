@@ -9,6 +9,9 @@ from invoker.contracts import LogExtractor, LogFollower, Logs
 from invoker.entities.container import ContainerSpec, Stream
 from invoker.entities.runtimes import Runtime
 from invoker.sentinel import SENTINEL_LINE
+from invoker.testing.builders import a_request
+
+REQUEST = a_request()
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
 PLENTY = 1 << 20
@@ -50,7 +53,7 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_an_activation_that_prints_nothing_has_no_logs(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         end_output(follower)
 
         assert await follower.settled(60)
@@ -58,7 +61,7 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_lines_have_time_stream_and_text_in_the_order_they_came(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"one\ntwo\n\n")
         follower.write(ERR, "thr\u00e9\u00e9\r\n".encode())
         follower.write(OUT, b"%s {} \xff\n")
@@ -78,7 +81,7 @@ class LogExtractorContract:
         output = "h\u00e9llo\r\nand the end ".encode() + SENTINEL_LINE
         for at in range(len(output)):
             follower = extractor.follow(a_container())
-            follower.begin(PLENTY)
+            follower.begin(REQUEST, PLENTY)
             follower.write(ERR, SENTINEL_LINE)
             follower.write(OUT, output[:at])
             follower.write(OUT, output[at:])
@@ -91,7 +94,7 @@ class LogExtractorContract:
     async def test_output_before_the_first_activation_is_its_own(self, follower: LogFollower) -> None:
         follower.write(OUT, b"proxy listens\npro")
 
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"mpt\n")
         end_output(follower)
 
@@ -100,13 +103,13 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_output_between_activations_belongs_to_nobody(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"first\n" + SENTINEL_LINE + b"late\n")
         follower.write(ERR, SENTINEL_LINE)
         first = follower.end(expected=True, failed=False)
         follower.write(ERR, b"later\nlat")
 
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"second\n")
         end_output(follower)
         second = follower.end(expected=True, failed=False)
@@ -116,14 +119,14 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_both_streams_must_end(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, SENTINEL_LINE + SENTINEL_LINE)
 
         assert not await follower.settled(0.01)
 
     @pytest.mark.asyncio
     async def test_missing_sentinels_are_told_in_the_last_line(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"whole\nunfin")
 
         logs = follower.end(expected=True, failed=False)
@@ -136,7 +139,7 @@ class LogExtractorContract:
     @pytest.mark.asyncio
     async def test_without_sentinels_nothing_is_missing(self, extractor: LogExtractor) -> None:
         follower = extractor.follow(a_container(sentinelled=False))
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"whole\nunfin")
 
         logs = follower.end(expected=False, failed=False)
@@ -145,7 +148,7 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_a_developer_error_keeps_what_was_printed(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"Traceback\n")
 
         logs = follower.end(expected=True, failed=True)
@@ -154,7 +157,7 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_a_container_that_is_gone_is_not_waited_for(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"Killed")
         follower.closed()
 
@@ -163,7 +166,7 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_more_than_the_limit_is_replaced_by_one_line(self, follower: LogFollower) -> None:
-        follower.begin(1000)
+        follower.begin(REQUEST, 1000)
         for _ in range(1000):
             follower.write(OUT, "\u00e9\n".encode() * 100)
         end_output(follower)
@@ -178,12 +181,12 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_the_next_activation_has_a_limit_of_its_own(self, follower: LogFollower) -> None:
-        follower.begin(1)
+        follower.begin(REQUEST, 1)
         follower.write(OUT, b"too long\n")
         end_output(follower)
         follower.end(expected=True, failed=False)
 
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"hello\n")
         end_output(follower)
 
@@ -191,7 +194,7 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_a_forged_sentinel_ends_the_logs_and_the_container(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"before\n" + SENTINEL_LINE + b"after\n")
         end_output(follower)
 
@@ -202,18 +205,18 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_activations_at_the_same_time_have_no_logs_and_spoil_nothing(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"first\nunfin")
-        follower.join()
+        follower.join(REQUEST)
         follower.write(OUT, b"ished\n")
         end_output(follower)
-        follower.join()
+        follower.join(REQUEST)
         follower.write(ERR, b"third\n")
         end_output(follower)
         end_output(follower)
 
         shared = follower.end(expected=False, failed=False)
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"alone\n")
         end_output(follower)
 
@@ -225,10 +228,10 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_activations_at_the_same_time_are_not_waited_for(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         waiting = asyncio.ensure_future(follower.settled(60))
         await asyncio.sleep(0)  # lets it begin to wait
-        follower.join()
+        follower.join(REQUEST)
 
         async with asyncio.timeout(30):
             assert await waiting
@@ -236,14 +239,14 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_late_output_of_activations_at_the_same_time_is_in_no_later_logs(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
-        follower.join()
-        follower.join()
+        follower.begin(REQUEST, PLENTY)
+        follower.join(REQUEST)
+        follower.join(REQUEST)
         follower.write(OUT, SENTINEL_LINE)
         follower.end(expected=False, failed=False)
         follower.write(OUT, b"late\n" + SENTINEL_LINE + b"la")
 
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"late\n" + SENTINEL_LINE * 2)
         follower.write(OUT, b"te\n" + SENTINEL_LINE[:9])
         follower.write(OUT, SENTINEL_LINE[9:] + b"alone\n" + SENTINEL_LINE)
@@ -256,12 +259,12 @@ class LogExtractorContract:
 
     @pytest.mark.asyncio
     async def test_a_sentinel_that_never_comes_costs_later_logs_and_mixes_nothing(self, follower: LogFollower) -> None:
-        follower.begin(PLENTY)
-        follower.join()
+        follower.begin(REQUEST, PLENTY)
+        follower.join(REQUEST)
         end_output(follower)
         follower.end(expected=False, failed=False)
 
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"alone\n")
         end_output(follower)
 

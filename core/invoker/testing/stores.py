@@ -7,13 +7,14 @@ from typing import Self
 
 import msgspec
 
+from invoker.contracts import ActivationReader, ActivationStore, FunctionCatalog, FunctionStore
 from invoker.entities.activation import Activation
 from invoker.entities.function import Function, FunctionRef
 from invoker.errors import FunctionNotFound
 
 
-class MemoryStore:
-    """A `FunctionStore` and `FunctionCatalog` that starts with `functions`."""
+class MemoryStore(FunctionStore, FunctionCatalog):
+    """Starts with `functions`."""
 
     def __init__(self, *functions: Function) -> None:
         self._functions: dict[str, Function] = {}
@@ -22,6 +23,11 @@ class MemoryStore:
         """How often each was put; deleting it doesn't start over."""
         for function in functions:
             self._put(function)
+
+    @property
+    def catalog(self) -> FunctionCatalog:
+        """See `FunctionStore.catalog`."""
+        return self
 
     async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:
         """See `FunctionStore.fetch`; only the newest revision is kept."""
@@ -54,8 +60,8 @@ class MemoryStore:
         return revision
 
 
-class MemoryActivations:
-    """An `ActivationStore` and `ActivationReader`."""
+class MemoryActivations(ActivationStore, ActivationReader):
+    """Keeps records in a dictionary."""
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], Activation] = {}
@@ -68,6 +74,11 @@ class MemoryActivations:
             self.records.setdefault((activation.namespace, activation.activation_id), activation)
         async with self._arrived:
             self._arrived.notify_all()
+
+    @property
+    def reader(self) -> ActivationReader:
+        """See `ActivationStore.reader`."""
+        return self
 
     async def get(self, namespace: str, activation_id: str) -> Activation | None:
         """See `ActivationReader.get`."""

@@ -11,7 +11,7 @@ import msgspec
 
 from invoker import Settings
 from invoker.config import NodeSettings, PoolSettings, node_of
-from invoker.contracts import ContainerRuntime, Networked, Opening
+from invoker.contracts import ContainerRuntime, Opening
 from invoker.errors import SettingsError
 from invoker_firewall import host
 from invoker_firewall.programs import FilterFailed, in_use
@@ -59,7 +59,7 @@ class Firewall:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings[FirewallSettings]
         self._chains = Chains.of(node_of(settings[NodeSettings], settings[PoolSettings]))
-        self._runtime: Networked | None = None
+        self._runtime: ContainerRuntime | None = None
         self._sides: list[Side] = []
         """Those that could be put up."""
         self._complaint = ""
@@ -118,7 +118,7 @@ class Firewall:
 
     async def _obstacles(self, runtime: ContainerRuntime) -> Sequence[Obstacle]:
         """Put up what can be; return what can't, and what doesn't help."""
-        if not isinstance(runtime, Networked) or not runtime.bridges():
+        if not runtime.bridges():
             name = type(runtime).__name__
             return [Obstacle(f"{name} gives containers no network that could be told from the machine's own")]
         self._runtime = runtime

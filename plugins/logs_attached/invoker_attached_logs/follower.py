@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from invoker.config import Compat, LogsSettings
-from invoker.contracts import Logs
+from invoker.contracts import LogExtractor, LogFollower, Logs
 from invoker.entities.container import ContainerSpec, Stream
+from invoker.entities.request import Request
 from invoker.log_lines import LogLines
 from invoker.sentinel import StreamCutter
 from invoker.wire.messages import messages
@@ -22,7 +23,7 @@ _STDOUT: Final = Stream.STDOUT
 _NOTHING: Final = Logs(())
 
 
-class AttachedLogs:
+class AttachedLogs(LogExtractor):
     """Takes logs out of what containers print: reads all of it, keeps what belongs to an activation."""
 
     def __init__(
@@ -39,7 +40,7 @@ class AttachedLogs:
         return Follower(self._compat, self._lateness, sentinelled=sentinelled, clock=self._clock)
 
 
-class Follower:
+class Follower(LogFollower):
     """Follows one container. Output is pushed into it, so there is no queue, and nothing that could stall.
 
     Where an activation ends is seen by its sentinels. Those that run at the same time can't be told apart (spec
@@ -93,7 +94,7 @@ class Follower:
         if self._waiter is not None:
             _wake(self._waiter)
 
-    def begin(self, limit: int) -> None:
+    def begin(self, request: Request, limit: int) -> None:  # noqa: ARG002 (all are alike here)
         """Begin an activation that may log `limit` bytes, formatted, newlines excluded (spec 9.11.17)."""
         if self._clean:
             self._stdout.restart()
@@ -107,7 +108,7 @@ class Follower:
         if self._lines.full:
             self._drain()
 
-    def join(self) -> None:
+    def join(self, request: Request) -> None:  # noqa: ARG002 (all are alike here)
         """Begin another activation beside the present one; from here to `end` all output is dropped.
 
         Whoever waits is told to go on, for there is nothing to wait for.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from invoker.action_connection import ActionConnection, Disconnected
+from invoker.contracts import Container
 from invoker.entities.container import ContainerState, Reply
 from invoker.errors import Lost, StartFailed, Unreachable
 from invoker_docker.answers import EngineDown, EngineError
@@ -33,8 +34,10 @@ _NOT_FOUND: Final = 404
 logger = logging.getLogger("invoker.docker")
 
 
-class DockerContainer:
+class DockerContainer(Container):
     """A container that the engine has created: `listen`, start it, `begin`; `remove` is owed in any case."""
+
+    pausable = True
 
     def __init__(self, name: str, identifier: str, memory: int, site: Site) -> None:
         """`memory` is its limit in bytes."""
@@ -118,7 +121,7 @@ class DockerContainer:
         return state
 
     async def pause(self) -> None:
-        """See `Pausable`."""
+        """See `Container`."""
         for connection in self._free:
             connection.forget()
         try:
@@ -131,7 +134,7 @@ class DockerContainer:
                 raise
 
     async def resume(self) -> None:
-        """See `Pausable`."""
+        """See `Container`."""
         try:
             await self._site.engine.unpause(self._id)
         except EngineError as error:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from invoker import Settings
 from invoker.config import NodeSettings, PoolSettings
-from invoker.contracts import Output
+from invoker.contracts import ContainerRuntime, Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime, Runtimes
 from invoker.errors import SettingsError, StartFailed
@@ -31,7 +31,7 @@ from invoker_docker.ownership import Owner, owning
 from invoker_docker.settings import DockerSettings
 from invoker_docker.site import Site
 from invoker_docker.starting import Starter
-from invoker_docker.upkeep import Swept, Upkeep, sweep
+from invoker_docker.upkeep import Upkeep, sweep
 
 GRACE: Final = 30.0
 """Seconds that leaving may take (as upstream, spec 10.9.2); what is left then is the next life's to sweep."""
@@ -58,13 +58,10 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
                 found = Found(
                     owner=owner,
                     network=await network_for(engine, chosen),
-                    swept=await sweep(engine, owner),
                     kinds=local_kinds(await engine.images(KIND_LABEL)),
                 )
             except EngineError as error:
                 raise _unusable(chosen, error) from error
-            if found.swept.names:
-                logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(found.swept.names)))
             async with _running(engine, settings, found) as runtime:
                 yield runtime
 
@@ -73,8 +70,7 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
 async def _running(engine: Engine, settings: Settings, found: "Found") -> AsyncIterator["DockerRuntime"]:
     """Run the background: what looks after the engine may break, and containers are removed all the same."""
     async with Background() as background:
-        kind = NetworkedDockerRuntime if found.bridge(engine.address) else DockerRuntime
-        runtime = kind(engine, settings, found, background)
+        runtime = DockerRuntime(engine, settings, found, background)
         try:
             async with asyncio.TaskGroup() as care:
                 watches = [care.create_task(watch) for watch in runtime.watches()]
@@ -93,7 +89,6 @@ class Found:
 
     owner: Owner
     network: Network
-    swept: Swept
     kinds: Runtimes
 
     def bridge(self, address: DaemonAddress) -> str | None:
@@ -101,7 +96,7 @@ class Found:
         return self.network.bridge if _is_here(address) else None
 
 
-class DockerRuntime:
+class DockerRuntime(ContainerRuntime):
     """Starts containers. Owns the names of all of them."""
 
     def __init__(self, engine: Engine, settings: Settings, found: Found, background: Background) -> None:
@@ -122,27 +117,36 @@ class DockerRuntime:
             images=self._images,
             names=self._names,
         )
-        self._upkeep = Upkeep(
-            engine, found.owner, self._health, self._disposal, self._names, leftovers=found.swept.found
-        )
+        self._upkeep = Upkeep(engine, found.owner, self._health, self._disposal, self._names)
         self._used = False
         self._closing = False
 
-    @property
-    def swept(self) -> Sequence[str]:
-        """See `Sweeping`."""
-        return self._found.swept.names
+    async def sweep(self) -> Sequence[str]:
+        """See `ContainerRuntime`."""
+        try:
+            swept = await sweep(self._engine, self._found.owner)
+        except EngineError as error:
+            raise _unusable(self._settings, error) from error
+        if swept.names:
+            logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(swept.names)))
+        self._upkeep.leftovers = swept.found
+        return swept.names
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`. The images that say so by their labels, as they were on opening."""
         return self._found.kinds
 
     def faults(self) -> Sequence[str]:
-        """See `Watched`."""
+        """See `Part`."""
         return self._health.faults()
 
+    def bridges(self) -> Sequence[str]:
+        """See `ContainerRuntime`: none where the engine is on another machine."""
+        bridge = self._found.bridge(self._engine.address)
+        return () if bridge is None else (bridge,)
+
     async def lacking(self, kinds: Runtimes) -> Sequence[str]:
-        """See `Stocked`: images, where `docker.pull` forbids to fetch them."""
+        """See `ContainerRuntime`: images, where `docker.pull` forbids to fetch them."""
         try:
             return await self._images.lacking(kinds)
         except EngineError as error:
@@ -208,15 +212,6 @@ class DockerRuntime:
         except EngineError as error:
             self._health.doubt(error)
             raise start_failure(error, runtime) from error
-
-
-class NetworkedDockerRuntime(DockerRuntime):
-    """One whose containers are behind an interface of this machine."""
-
-    def bridges(self) -> Sequence[str]:
-        """See `Networked`."""
-        bridge = self._found.bridge(self._engine.address)
-        return () if bridge is None else (bridge,)
 
 
 def _unusable(settings: DockerSettings, error: EngineError) -> StartFailed:

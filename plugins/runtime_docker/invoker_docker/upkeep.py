@@ -66,15 +66,14 @@ class Upkeep:
         health: Health,
         disposal: Disposal,
         names: Names,
-        leftovers: frozenset[str],
     ) -> None:
-        """`leftovers` are the ids of what was there before: an earlier life's."""
         self._engine = engine
         self._owner = owner
         self._health = health
         self._disposal = disposal
         self._names = names
-        self._leftovers = leftovers
+        self.leftovers: frozenset[str] = frozenset()
+        """Ids of what was there before: an earlier life's."""
         self._rivals: frozenset[str] = frozenset()
         """Lives of other invokers with this identity that had containers at the last look."""
 
@@ -116,7 +115,7 @@ class Upkeep:
 
     def _alive(self, found: Sequence["_Owned"]) -> Sequence["_Owned"]:
         """Return what belongs to another invoker that lives; one container of its that was started betrays them all."""
-        others = [one for one in found if one.of_another_life and one.id not in self._leftovers]
+        others = [one for one in found if one.of_another_life and one.id not in self.leftovers]
         return others if any(one.started for one in others) else ()
 
     def _complain(self, alive: Sequence["_Owned"]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from invoker.action_connection import ActionConnection, Disconnected
-from invoker.contracts import Output
+from invoker.contracts import Container, Output
 from invoker.entities.container import ContainerState, Reply, Stream
 from invoker.errors import Lost, Unreachable
 from invoker_process.frames import Exited
@@ -24,7 +24,7 @@ _RUNNING: Final = ContainerState(running=True)
 _UNKNOWN_END: Final = ContainerState(running=False)
 
 
-class ProcessContainer:
+class ProcessContainer(Container):
     """Also the warden's charge, which is how it learns of its end. Made before the process is started."""
 
     def __init__(

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from invoker import Settings
-from invoker.contracts import Output
+from invoker.contracts import ContainerRuntime, Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError, StartFailed
@@ -43,7 +43,7 @@ async def process_runtime(settings: Settings) -> AsyncIterator["ProcessRuntime"]
             await runtime.close()
 
 
-class ProcessRuntime:
+class ProcessRuntime(ContainerRuntime):
     """Starts containers by way of the warden. Owns the warden, and its successor should it be killed."""
 
     tasks: asyncio.TaskGroup

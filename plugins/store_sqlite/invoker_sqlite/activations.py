@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from invoker.contracts import ActivationReader, ActivationStore
 from invoker.entities.activation import Activation
 from invoker.errors import RecordsRefused, StoreUnavailable
 from invoker_sqlite.database import UNFIT, Database
@@ -42,13 +43,18 @@ _BETWEEN: Final = f"""
 """  # noqa: S608 (a constant)
 
 
-class SqliteActivations:
+class SqliteActivations(ActivationStore, ActivationReader):
     """An `ActivationStore` and `ActivationReader`. `clock` gives Unix seconds."""
 
     def __init__(self, database: Database, keep: KeepSettings, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._clock = clock
         self._pruner = Pruner(database, keep, clock)
+
+    @property
+    def reader(self) -> ActivationReader:
+        """See `ActivationStore.reader`."""
+        return self
 
     async def put_many(self, batch: Sequence[Activation]) -> None:
         """See `ActivationStore.put_many`. Refused is what SQLite can't hold, above all a record beyond 1 GB."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from invoker.contracts import FunctionCatalog, FunctionStore
 from invoker.entities.function import Function, FunctionRef, Limits
 from invoker.errors import FunctionNotFound, FunctionUnreadable, StoreError
 from invoker_sqlite.database import UNFIT, Database
@@ -49,7 +50,7 @@ _LIST: Final = """
 """
 
 
-class SqliteFunctions:
+class SqliteFunctions(FunctionStore, FunctionCatalog):
     """A `FunctionStore` and `FunctionCatalog`.
 
     A revision is `<number>-<hash of the content>`. The number rises with every `put` and `delete` of a document, as
@@ -58,6 +59,11 @@ class SqliteFunctions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @property
+    def catalog(self) -> FunctionCatalog:
+        """See `FunctionStore.catalog`."""
+        return self
 
     async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:
         """See `FunctionStore.fetch`. Older revisions are gone: `exact` then finds nothing."""

@@ -7,17 +7,20 @@ import pytest
 from invoker.contracts import LogFollower, Logs
 from invoker.entities.activation import Status
 from invoker.entities.container import Stream
+from invoker.entities.request import Request
 from invoker.errors import Aborted, Unreachable
 from invoker.pool.slot import Slot
 from invoker.sentinel import SENTINEL_LINE
-from invoker.testing.builders import a_spec, an_outcome
+from invoker.testing.builders import a_request, a_spec, an_outcome
 from invoker_attached_logs.follower import AttachedLogs
 from tests.core.pool.simulation import idle, simulated
+
+REQUEST = a_request()
 
 LIMIT = 10 << 20
 
 
-class Watched:
+class WatchedFollower(LogFollower):
     """The real follower, and what it was told."""
 
     def __init__(self, follower: LogFollower) -> None:
@@ -30,13 +33,13 @@ class Watched:
     def closed(self) -> None:
         self._follower.closed()
 
-    def begin(self, limit: int) -> None:
+    def begin(self, request: Request, limit: int) -> None:
         self.told.append("begin")
-        self._follower.begin(limit)
+        self._follower.begin(request, limit)
 
-    def join(self) -> None:
+    def join(self, request: Request) -> None:
         self.told.append("join")
-        self._follower.join()
+        self._follower.join(request)
 
     async def settled(self, timeout: float) -> bool:  # noqa: ASYNC109 (a contract)
         return await self._follower.settled(timeout)
@@ -67,7 +70,7 @@ def test_one_after_the_other_each_has_its_logs() -> None:
     slot = a_slot()
     seen = []
     for text in (b"one", b"two"):
-        slot.begin_logs(LIMIT)
+        slot.begin_logs(REQUEST, LIMIT)
         finish(slot, text)
         seen.append((slot.alone, texts(slot.end_logs(expected=True, failed=False))))
 
@@ -76,13 +79,13 @@ def test_one_after_the_other_each_has_its_logs() -> None:
 
 def test_those_who_meet_have_none_and_the_next_one_alone_has_its_own() -> None:
     slot = a_slot()
-    slot.begin_logs(LIMIT)
-    slot.begin_logs(LIMIT)
+    slot.begin_logs(REQUEST, LIMIT)
+    slot.begin_logs(REQUEST, LIMIT)
     finish(slot, b"whose?")
     first = (slot.alone, slot.end_logs(expected=False, failed=False))
     finish(slot, b"and this?")
     second = (slot.alone, slot.end_logs(expected=False, failed=False))
-    slot.begin_logs(LIMIT)
+    slot.begin_logs(REQUEST, LIMIT)
     finish(slot, b"mine")
 
     assert (first, second) == ((False, Logs(())), (False, Logs(())))
@@ -91,14 +94,14 @@ def test_those_who_meet_have_none_and_the_next_one_alone_has_its_own() -> None:
 
 def test_the_follower_is_told_of_the_first_the_others_and_the_last() -> None:
     slot = a_slot()
-    slot.follower = follower = Watched(slot.follower)
+    slot.follower = follower = WatchedFollower(slot.follower)
     for _ in range(3):
-        slot.begin_logs(LIMIT)
+        slot.begin_logs(REQUEST, LIMIT)
     slot.end_logs(expected=False, failed=False)
-    slot.begin_logs(LIMIT)
+    slot.begin_logs(REQUEST, LIMIT)
     for _ in range(3):
         slot.end_logs(expected=False, failed=False)
-    slot.begin_logs(LIMIT)
+    slot.begin_logs(REQUEST, LIMIT)
     slot.end_logs(expected=False, failed=True)
 
     assert follower.told == ["begin", "join", "join", "join", "end", "begin", "end"]
@@ -107,8 +110,8 @@ def test_the_follower_is_told_of_the_first_the_others_and_the_last() -> None:
 def test_who_breaks_the_rules_among_others_costs_the_container_all_the_same() -> None:
     """T59: three sentinels of two activations."""
     slot = a_slot()
-    slot.begin_logs(LIMIT)
-    slot.begin_logs(LIMIT)
+    slot.begin_logs(REQUEST, LIMIT)
+    slot.begin_logs(REQUEST, LIMIT)
     for _ in range(3):
         finish(slot)
     first = slot.end_logs(expected=False, failed=False)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from invoker.config import ByteSize, LimitsSettings, NodeSettings, PoolSettings, Seconds
-from invoker.contracts import LogFollower, Output
+from invoker.contracts import Container, ContainerRuntime, LogFollower, Output
 from invoker.entities.container import ContainerSpec, ContainerState, Reply
 from invoker.entities.function import Executable, Limits
 from invoker.entities.request import Request
@@ -22,14 +22,18 @@ DEFAULTS: dict[str, Any] = {"patience": Seconds(10), "parallel_starts": 1000}
 """Starts are bounded where that is what is tested."""
 
 
-class Shell:
+class Shell(Container):
     """A container without content, which can't be paused."""
 
     def __init__(self, spec: ContainerSpec, output: Output, workshop: "Workshop") -> None:
-        self.name = spec.name
+        self._name = spec.name
         self.memory = spec.memory
         self.output = output
         self.workshop = workshop
+
+    @property
+    def name(self) -> str:
+        return self._name
 
     async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109
         return Reply(200, b"{}", 2)
@@ -52,6 +56,8 @@ class Shell:
 class PausableShell(Shell):
     """One that can be paused. It refuses what no container could bear."""
 
+    pausable = True
+
     paused = False
     pauses = 0
     resumes = 0
@@ -73,7 +79,7 @@ class PausableShell(Shell):
         self.paused = False
 
 
-class Workshop:
+class Workshop(ContainerRuntime):
     """A runtime that counts, and waits when told to: `creating`, `removing`, `pausing` and `resuming` are its gates."""
 
     def __init__(self, *, pausable: bool = False, start: float = 0.0) -> None:

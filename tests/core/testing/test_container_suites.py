@@ -12,7 +12,7 @@ from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec, ContainerState, Reply
 from invoker.errors import ContainerError
 from invoker.testing.container_runtime import ContainerRuntimeContract
-from invoker.testing.containers import FakeContainer, FakeRuntime, RestlessContainer
+from invoker.testing.containers import FakeContainer, FakeRuntime, UnpausableContainer
 from invoker.testing.programs import init_body
 from tests.core.testing.programmed import a_spec, programmed
 
@@ -126,7 +126,7 @@ async def notices(wrong: type[FakeContainer], test: str, *, pauses: bool = True)
         (MustBeResumed, "test_a_paused_container_can_be_removed"),
         (MustBeResumed, "test_leaving_the_runtime_removes_paused_containers"),
         (ForgetsToAnswer, "test_a_container_goes_on_after_each_pause"),
-        (RestlessContainer, "test_a_container_can_be_paused_if_and_only_if_the_suite_is_told_so"),
+        (UnpausableContainer, "test_a_container_can_be_paused_if_and_only_if_the_suite_is_told_so"),
         (ServesOne, "test_several_requests_are_in_flight_at_once"),
         (CutsReplies, "test_a_long_reply_comes_whole"),
         (HasNoEnvironment, "test_the_environment_that_was_asked_for_is_there"),
@@ -142,4 +142,4 @@ async def test_a_runtime_that_pauses_unasked_is_noticed() -> None:
     test = "test_a_container_can_be_paused_if_and_only_if_the_suite_is_told_so"
 
     assert await notices(FakeContainer, test, pauses=False)
-    assert not await notices(RestlessContainer, test, pauses=False)
+    assert not await notices(UnpausableContainer, test, pauses=False)

@@ -37,7 +37,7 @@ class BridgedRuntime(FakeRuntime):
         self.names = list(bridges)
 
     def bridges(self) -> list[str]:
-        """See `Networked`."""
+        """See `ContainerRuntime`."""
         return self.names
 
 

@@ -10,8 +10,11 @@ from invoker.config import Compat
 from invoker.contracts import LogFollower, Logs
 from invoker.entities.container import Stream
 from invoker.sentinel import LONGEST_PIECE, MARKER, SENTINEL_LINE
+from invoker.testing.builders import a_request
 from invoker.testing.log_extractor import ERR, OUT, PLENTY, a_container, end_output, texts
 from invoker_attached_logs.follower import AttachedLogs, Follower
+
+REQUEST = a_request()
 
 TRUNCATED = "Logs were truncated because the total bytes size exceeds the limit of {} bytes."
 
@@ -34,15 +37,15 @@ def test_chunks_change_nothing(writes: list[tuple[Stream, bytes]], limit: int, c
     whole, parts = a_follower(), a_follower()
     for index, (stream, output) in enumerate(writes):
         if index == begun:
-            whole.begin(limit)
-            parts.begin(limit)
+            whole.begin(REQUEST, limit)
+            parts.begin(REQUEST, limit)
         whole.write(stream, output)
         places = sorted({0, len(output), *(cut % (len(output) + 1) for cut in cuts)})
         for start, end in pairwise(places):
             parts.write(stream, output[start:end])
     if begun >= len(writes):
-        whole.begin(limit)
-        parts.begin(limit)
+        whole.begin(REQUEST, limit)
+        parts.begin(REQUEST, limit)
 
     assert ended(parts) == ended(whole)
     assert parts.dropped_bytes == whole.dropped_bytes
@@ -54,7 +57,7 @@ def test_no_line_is_ever_in_another_activation(
 ) -> None:
     follower = a_follower()
     for number, (during, late) in enumerate(activations):
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         for stream, output in during:
             tagged = b"".join(b"<%d>%b\n" % (number, line) for line in output.splitlines())
             for start in range(0, len(tagged), size):
@@ -73,7 +76,7 @@ def test_logs_never_exceed_the_limit_by_more_than_the_line_that_says_so(
     writes: list[tuple[Stream, bytes]], limit: int, compat: Compat
 ) -> None:
     follower = a_follower(compat)
-    follower.begin(limit)
+    follower.begin(REQUEST, limit)
     for stream, output in writes:
         follower.write(stream, output)
     end_output(follower)
@@ -87,7 +90,7 @@ def test_logs_never_exceed_the_limit_by_more_than_the_line_that_says_so(
 
 def test_ten_megabytes_without_line_end_take_no_more_memory_than_the_limit() -> None:
     follower = a_follower()
-    follower.begin(1 << 20)
+    follower.begin(REQUEST, 1 << 20)
 
     peak = peak_memory_of_ten_megabytes(follower)
 
@@ -99,7 +102,7 @@ def test_ten_megabytes_without_line_end_take_no_more_memory_than_the_limit() -> 
 
 def test_past_the_limit_no_output_is_held() -> None:
     follower = a_follower()
-    follower.begin(100)
+    follower.begin(REQUEST, 100)
     follower.write(OUT, b"x" * 100 + b"\n")
 
     peak = peak_memory_of_ten_megabytes(follower)

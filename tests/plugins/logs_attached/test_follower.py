@@ -5,8 +5,11 @@ import pytest
 from invoker.config import Compat
 from invoker.contracts import LogFollower, Logs
 from invoker.sentinel import MARKER, SENTINEL_LINE
+from invoker.testing.builders import a_request
 from invoker.testing.log_extractor import ERR, OUT, PLENTY, a_container, end_output, texts
 from invoker_attached_logs.follower import AttachedLogs, Follower
+
+REQUEST = a_request()
 
 FAILURE = ("stderr", "There was an issue while collecting your logs. Data might be missing.")
 WARNING = ("stderr", "The action did not initialize or run as expected. Log data might be missing.")
@@ -23,7 +26,7 @@ def ended(follower: LogFollower) -> Logs:
 
 def test_the_logs_end_with_the_text_before_the_sentinel() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
 
     follower.write(OUT, b"one\ntwo" + SENTINEL_LINE + b"three\n")
     follower.write(ERR, SENTINEL_LINE)
@@ -34,7 +37,7 @@ def test_the_logs_end_with_the_text_before_the_sentinel() -> None:
 
 def test_one_stream_may_go_on_after_the_other_has_ended() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, SENTINEL_LINE)
 
     follower.write(ERR, b"still here\n" + SENTINEL_LINE)
@@ -44,12 +47,12 @@ def test_one_stream_may_go_on_after_the_other_has_ended() -> None:
 
 def test_late_output_is_dropped_and_counted_unfinished_lines_too() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     end_output(follower)
     ended(follower)
     follower.write(OUT, b"late\nunfin")
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"ished\n")
     end_output(follower)
 
@@ -59,11 +62,11 @@ def test_late_output_is_dropped_and_counted_unfinished_lines_too() -> None:
 
 def test_each_activation_needs_sentinels_of_its_own() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     end_output(follower)
     first = ended(follower)
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     second = ended(follower)
 
     assert (first.complete, second.complete) == (True, False)
@@ -72,14 +75,14 @@ def test_each_activation_needs_sentinels_of_its_own() -> None:
 @pytest.mark.parametrize("complete", [False, True])
 def test_an_image_without_sentinels_has_late_output_too(complete: bool) -> None:  # noqa: FBT001 (a parameter)
     follower = a_follower(sentinelled=False)
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     if complete:
         end_output(follower)
     follower.write(OUT, b"first\nunfin")
     first = follower.end(expected=False, failed=False)
     follower.write(OUT, b"late\n")
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     second = follower.end(expected=False, failed=False)
 
     assert texts(first) == [("stdout", "first"), ("stdout", "unfin")]
@@ -89,7 +92,7 @@ def test_an_image_without_sentinels_has_late_output_too(complete: bool) -> None:
 
 def test_missing_sentinels_are_told_after_what_was_printed() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(ERR, SENTINEL_LINE)
     follower.write(OUT, b"whole\nunfin")
 
@@ -101,7 +104,7 @@ def test_missing_sentinels_are_told_after_what_was_printed() -> None:
 
 def test_a_sentinel_without_line_end_is_not_shown_and_completes_nothing() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(ERR, SENTINEL_LINE)
     follower.write(OUT, b"text" + MARKER)
 
@@ -114,7 +117,7 @@ def test_a_sentinel_without_line_end_is_not_shown_and_completes_nothing() -> Non
 def test_a_developer_error_gets_a_warning_where_the_controller_knows_one() -> None:
     openwhisk, functions = a_follower("openwhisk"), a_follower("functions")
     for follower in (openwhisk, functions):
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"Traceback\nValueErr")
 
     assert texts(openwhisk.end(expected=True, failed=True)) == [
@@ -127,7 +130,7 @@ def test_a_developer_error_gets_a_warning_where_the_controller_knows_one() -> No
 
 def test_a_developer_error_whose_logs_came_is_complete() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     end_output(follower)
 
     logs = follower.end(expected=True, failed=True)
@@ -138,7 +141,7 @@ def test_a_developer_error_whose_logs_came_is_complete() -> None:
 
 def test_truncation_keeps_the_container() -> None:
     follower = a_follower()
-    follower.begin(100)
+    follower.begin(REQUEST, 100)
     follower.write(OUT, b"kept\n" + b"x" * 100 + b"\nnot kept\n")
     follower.write(ERR, b"not kept\n")
     end_output(follower)
@@ -154,7 +157,7 @@ def test_truncation_keeps_the_container() -> None:
 def test_a_limit_of_zero_means_no_logs_for_openwhisk_but_sentinels_are_found() -> None:
     follower = a_follower("openwhisk")
     follower.write(OUT, b"boot\n")
-    follower.begin(0)
+    follower.begin(REQUEST, 0)
     follower.write(OUT, b"text\n")
     end_output(follower)
 
@@ -163,10 +166,10 @@ def test_a_limit_of_zero_means_no_logs_for_openwhisk_but_sentinels_are_found() -
 
 def test_a_limit_of_zero_says_nothing_even_of_missing_sentinels_and_failures() -> None:
     follower = a_follower("openwhisk")
-    follower.begin(0)
+    follower.begin(REQUEST, 0)
     follower.write(OUT, b"text\nunfin")
     silent = ended(follower)
-    follower.begin(0)
+    follower.begin(REQUEST, 0)
     failed = follower.end(expected=True, failed=True)
 
     assert silent == failed == Logs((), complete=False)
@@ -174,7 +177,7 @@ def test_a_limit_of_zero_says_nothing_even_of_missing_sentinels_and_failures() -
 
 def test_a_limit_of_zero_is_one_line_for_functions() -> None:
     follower = a_follower("functions")
-    follower.begin(0)
+    follower.begin(REQUEST, 0)
     follower.write(OUT, b"text\nmore\n")
     end_output(follower)
 
@@ -185,7 +188,7 @@ def test_boot_output_beyond_the_first_limit_is_truncated() -> None:
     follower = a_follower()
     follower.write(OUT, b"boot\n" * 10)
 
-    follower.begin(100)
+    follower.begin(REQUEST, 100)
     follower.write(OUT, b"text\n")
     end_output(follower)
 
@@ -194,7 +197,7 @@ def test_boot_output_beyond_the_first_limit_is_truncated() -> None:
 
 def test_a_forged_sentinel_ends_the_logs() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"before\n" + SENTINEL_LINE + b"after\n")
     end_output(follower)
 
@@ -207,7 +210,7 @@ def test_a_forged_sentinel_ends_the_logs() -> None:
 
 def test_a_forged_sentinel_past_the_limit_is_seen() -> None:
     follower = a_follower()
-    follower.begin(1)
+    follower.begin(REQUEST, 1)
     follower.write(OUT, b"text\n" + SENTINEL_LINE)
     end_output(follower)
 
@@ -216,12 +219,12 @@ def test_a_forged_sentinel_past_the_limit_is_seen() -> None:
 
 def test_sentinels_that_show_too_late_that_earlier_ones_were_forged_end_the_container() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     end_output(follower)
     fooled = ended(follower)
     end_output(follower)
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     end_output(follower)
 
     assert fooled.reusable
@@ -230,11 +233,11 @@ def test_sentinels_that_show_too_late_that_earlier_ones_were_forged_end_the_cont
 
 def test_an_image_that_prints_sentinels_without_being_expected_to_is_kept() -> None:
     follower = a_follower(sentinelled=False)
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"first\n")
     first = follower.end(expected=False, failed=False)
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     end_output(follower)  # the first one's, late
     follower.write(OUT, b"second\n")
     end_output(follower)
@@ -246,7 +249,7 @@ def test_an_image_that_prints_sentinels_without_being_expected_to_is_kept() -> N
 
 def test_the_last_words_of_a_container_need_no_line_end() -> None:
     follower = a_follower()
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(ERR, b"Killed")
     follower.write(OUT, b"last " + MARKER)
 

@@ -9,11 +9,14 @@ import pytest
 
 from invoker import Settings
 from invoker.config import LogsSettings, Seconds
+from invoker.testing.builders import a_request
 from invoker.testing.log_extractor import OUT, PLENTY, a_container, end_output
 from invoker_attached_logs import open_log_extractor
 from invoker_attached_logs.follower import AttachedLogs, Follower
 from invoker_attached_logs.lateness import WINDOW
 from tests.plugins.logs_attached.virtual import VirtualLoop
+
+REQUEST = a_request()
 
 TIMEOUT = 1.0
 
@@ -27,7 +30,7 @@ class Extractor:
     def answered(self, *, sentinelled: bool = True, printing_after: float | None = None) -> Follower:
         """Return the follower of a container; its sentinels come when so many seconds have passed, if ever."""
         follower = self._logs.follow(a_container(sentinelled=sentinelled))
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         if printing_after is not None:
             asyncio.get_running_loop().call_later(printing_after, end_output, follower)
         return follower

@@ -10,22 +10,25 @@ import pytest
 import uvloop
 
 from invoker.sentinel import SENTINEL_LINE
+from invoker.testing.builders import a_request
 from invoker.testing.log_extractor import ERR, OUT, PLENTY, a_container, end_output
 from invoker_attached_logs.follower import AttachedLogs, Follower
 from tests.plugins.logs_attached.virtual import VirtualLoop
+
+REQUEST = a_request()
 
 
 def virtually(scenario: Callable[[Follower], Coroutine[Any, Any, bool]]) -> tuple[bool, float]:
     """Run a scenario with a follower whose activation has begun; return its result and the virtual seconds."""
     follower = AttachedLogs("openwhisk").follow(a_container())
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(scenario(follower)), runner.get_loop().time()
 
 
 def test_complete_logs_are_not_waited_for() -> None:
     follower = AttachedLogs("openwhisk").follow(a_container())
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     end_output(follower)
 
     with pytest.raises(StopIteration) as returned:  # without even an event loop
@@ -91,7 +94,7 @@ def test_silence_after_a_backlog_is_given_up() -> None:
 def test_an_image_without_sentinels_is_heard_until_it_is_quiet(printed: tuple[float, ...], seconds: float) -> None:
     async def scenario(_: Follower) -> bool:
         follower = AttachedLogs("openwhisk").follow(a_container(sentinelled=False))
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         for when in printed:
             asyncio.get_running_loop().call_later(when, follower.write, OUT, b"text\n")
         settled = await follower.settled(1)
@@ -103,7 +106,7 @@ def test_an_image_without_sentinels_is_heard_until_it_is_quiet(printed: tuple[fl
 def test_an_image_without_sentinels_that_is_gone_is_not_waited_for() -> None:
     async def scenario(_: Follower) -> bool:
         follower = AttachedLogs("openwhisk").follow(a_container(sentinelled=False))
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         asyncio.get_running_loop().call_later(0.25, follower.closed)
         first = await follower.settled(1)
         return first or await follower.settled(1)
@@ -175,7 +178,7 @@ def test_a_busy_loop_does_not_lose_what_is_in_the_pipe(
     async def scenario() -> bool:
         loop = asyncio.get_running_loop()
         follower = AttachedLogs("openwhisk").follow(a_container())
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(ERR, SENTINEL_LINE)
         reader = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(reader) if pulled else _Pushed(follower)

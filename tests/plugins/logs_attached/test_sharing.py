@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from invoker.contracts import Logs
 from invoker.entities.container import Stream
 from invoker.sentinel import SENTINEL_LINE
+from invoker.testing.builders import a_request
 from invoker.testing.log_extractor import ERR, OUT, PLENTY, a_container, end_output, texts
 from invoker_attached_logs.follower import AttachedLogs, Follower
+
+REQUEST = a_request()
 
 STREAMS = (OUT, ERR)
 
@@ -39,9 +42,9 @@ def ended(follower: Follower) -> Logs:
 
 
 def shared_by(follower: Follower, count: int) -> None:
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     for _ in range(count - 1):
-        follower.join()
+        follower.join(REQUEST)
 
 
 class Shared:
@@ -62,10 +65,10 @@ class Shared:
 
     def begin(self) -> None:
         if self.running:
-            self.follower.join()
+            self.follower.join(REQUEST)
             self._together = True
         else:
-            self.follower.begin(PLENTY)
+            self.follower.begin(REQUEST, PLENTY)
             self._together = False
             self._printed = dict.fromkeys(STREAMS, b"")
         self.begun += 1
@@ -134,7 +137,7 @@ def test_as_many_sentinels_as_are_missing_are_passed_by() -> None:
     follower.write(OUT, SENTINEL_LINE)
     assert ended(follower) == Logs(())
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"late\n" + SENTINEL_LINE + b"late\n" + SENTINEL_LINE + b"alone\n")
     follower.write(ERR, SENTINEL_LINE * 3)
     end_output(follower)
@@ -151,7 +154,7 @@ def test_a_stale_sentinel_may_come_in_pieces_around_the_next_beginning() -> None
         follower.write(OUT, SENTINEL_LINE + b"late" + SENTINEL_LINE[:at])
         ended(follower)
 
-        follower.begin(PLENTY)
+        follower.begin(REQUEST, PLENTY)
         follower.write(OUT, SENTINEL_LINE[at:] + b"alone\n")
         end_output(follower)
 
@@ -164,7 +167,7 @@ def test_a_thousand_stale_sentinels_come_in_one_chunk() -> None:
     shared_by(follower, 1000)
     ended(follower)
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     for stream in STREAMS:
         follower.write(stream, (b"late\n" + SENTINEL_LINE) * 1000 + b"alone\n" + SENTINEL_LINE)
 
@@ -177,12 +180,12 @@ def test_activations_may_share_again_while_sentinels_are_missing() -> None:
     shared_by(follower, 2)
     ended(follower)
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, SENTINEL_LINE)
-    follower.join()
+    follower.join(REQUEST)
     assert ended(follower) == Logs(())
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, SENTINEL_LINE * 3 + b"alone\n")
     follower.write(ERR, SENTINEL_LINE * 4)
     end_output(follower)
@@ -194,9 +197,9 @@ def test_one_that_begins_and_never_ends_gives_nothing_away() -> None:
     follower = a_follower()
     shared_by(follower, 2)
     ended(follower)
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"late\n" + SENTINEL_LINE)
 
     assert ("stdout", "late") not in texts(ended(follower))
@@ -206,12 +209,12 @@ def test_what_comes_after_logs_that_were_given_up_is_dropped_with_a_count() -> N
     follower = a_follower()
     shared_by(follower, 2)
     ended(follower)
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, SENTINEL_LINE)
     ended(follower)
 
     follower.write(OUT, b"late\n" + SENTINEL_LINE + b"late too\n" + SENTINEL_LINE)
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
 
     assert follower.dropped_bytes == len(b"late\nlate too\n")
 
@@ -227,24 +230,24 @@ async def test_nobody_waits_for_output_that_nobody_gets() -> None:
 def test_what_was_printed_before_another_joined_is_dropped_with_a_count() -> None:
     follower = a_follower()
     follower.write(OUT, b"boot\n")
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"one\ntwo\n")
     follower.write(ERR, b"x" * 100 + b"unfin")
 
-    follower.join()
+    follower.join(REQUEST)
     follower.write(ERR, b"ished\n")
 
     assert ended(follower) == Logs(())
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     assert follower.dropped_bytes == len(b"boot\none\ntwo\nunfinished\n") + 100
 
 
 def test_what_was_cut_at_the_limit_is_counted_as_far_as_it_was_kept() -> None:
     follower = a_follower()
-    follower.begin(50)
+    follower.begin(REQUEST, 50)
     follower.write(OUT, b"kept\n" + b"x" * 100 + b"\n")
 
-    follower.join()
+    follower.join(REQUEST)
 
     assert follower.dropped_bytes == len(b"kept\n")
 
@@ -272,7 +275,7 @@ def test_the_limit_of_the_next_activation_holds_behind_stale_sentinels() -> None
     shared_by(follower, 2)
     ended(follower)
 
-    follower.begin(0)
+    follower.begin(REQUEST, 0)
     for stream in STREAMS:
         follower.write(stream, (b"late\n" + SENTINEL_LINE) * 2 + b"text\n" * 100 + SENTINEL_LINE)
 
@@ -281,17 +284,17 @@ def test_the_limit_of_the_next_activation_holds_behind_stale_sentinels() -> None
 
 def test_images_without_sentinels_share_too() -> None:
     follower = a_follower(sentinelled=False)
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"first\nunfin")
-    follower.join()
+    follower.join(REQUEST)
     follower.write(OUT, b"ished\n")
     shared = follower.end(expected=False, failed=False)
     follower.write(OUT, b"late\n")
 
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"alone\n")
     alone = follower.end(expected=False, failed=False)
-    follower.begin(PLENTY)
+    follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"alone again\n")
     again = follower.end(expected=False, failed=False)
 

@@ -126,7 +126,7 @@ async def test_nobody_elses_containers_are_touched(docker_place: Place) -> None:
     docker_place.make(names[2], mine, **{NAME_LABEL: "not its name"})
     try:
         async with docker_runtime(docker_place.settings) as runtime:
-            assert runtime.swept == [names[1]]
+            assert await runtime.sweep() == [names[1]]
 
         assert docker_place.containers(theirs) == [names[0]]
         assert docker_place.containers(mine) == [names[2]]
@@ -151,7 +151,7 @@ async def test_another_of_this_identity_is_told_and_its_containers_are_left_alon
     async with docker_runtime(place.but(reconcile_interval=SOON).settings) as first:
         await first.create(place.spec(), RecordedOutput())
         async with the_same_elsewhere(place, tmp_path) as second:
-            assert second.swept == [place.name]
+            assert await second.sweep() == [place.name]
             theirs = await loaded(second, place.spec(), ECHO)
             await until(lambda: caplog.text.count("there is still another invoker") > 1)
 

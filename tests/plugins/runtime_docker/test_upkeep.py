@@ -27,7 +27,7 @@ async def test_what_an_earlier_life_left_is_swept_in_whatever_state_it_is(place:
         place.ask("POST", f"/containers/{names[3]}/kill")
 
         async with docker_runtime(place.settings) as runtime:
-            assert sorted(runtime.swept) == sorted(names)
+            assert sorted(await runtime.sweep()) == sorted(names)
             assert place.containers() == []
     finally:
         for name in names:
@@ -156,7 +156,7 @@ async def test_what_could_not_be_removed_is_named_and_swept_by_the_next_life(
     assert output.closings == 1
     assert docker_place.containers() == [docker_place.name]
     async with docker_runtime(docker_place.settings) as runtime:
-        assert runtime.swept == [docker_place.name]
+        assert await runtime.sweep() == [docker_place.name]
 
 
 async def test_an_engine_that_is_not_there_is_named(docker_place: Place) -> None:

@@ -1,11 +1,13 @@
-"""The door: a transport brings messages in and takes answers out."""
+"""Transports: a message in, answers out. The core owns what becomes of a message; a transport only carries."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 import msgspec
 
+from invoker.contracts.parts import Part
 from invoker.entities.activation import Ack, Activation
 from invoker.entities.request import Request
 
@@ -24,34 +26,37 @@ class Admitted(msgspec.Struct, frozen=True):
     """What else its sender said, for the log only; untrusted."""
 
 
-@runtime_checkable
-class Answers(Protocol):
+class Answers(ABC):
     """How one caller is told. A transport makes one for each message, the core drives it.
 
-    The order is always `accepted`, then `result` at most once and only if `splits`, then `completed` exactly once.
-    An exception raised here means that the caller can't be told; it is logged and changes nothing else.
+    The order is always `accepted`, then `result` at most once and only if `splits`, then `completed` exactly once. What
+    is raised here means that the caller can't be told; it is logged and changes nothing else. An answer that takes
+    longer than `intake.answer_timeout` seconds (while stopping: `shutdown.answers`) is cancelled.
     """
 
-    @property
-    def splits(self) -> bool:
-        """Whether `result` may come before `completed`; a transport with one answer says no."""
-        ...
+    __slots__ = ()
 
+    splits: bool = False
+    """Whether `result` may come before `completed`; a transport with one answer says no."""
+
+    @abstractmethod
     async def accepted(self) -> None:
         """The receipt: from here on the invocation is ours, whatever becomes of the caller."""
-        ...
 
     async def result(self, activation: Activation) -> None:
         """Tell the result of a blocking invocation whose logs are late; `activation` has no logs."""
-        ...
+        raise NotImplementedError
 
+    @abstractmethod
     async def completed(self, activation: Activation, ack: Ack) -> None:
-        """Tell that the slot is free, as `ack` says: `COMBINED`, `SHRUNK` or `COMPLETION`."""
-        ...
+        """Tell that the slot is free, as `ack` says: `COMBINED`, `SHRUNK` or `COMPLETION`.
+
+        Called when the record is as safe as `recording.safety` asks, and never cancelled but for the time limit.
+        """
 
 
 class Intake(Protocol):
-    """The core's side of the door, given to every transport."""
+    """The core's side, given to every transport."""
 
     def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:
         """Decide about a message before its receipt; never waits.
@@ -59,21 +64,32 @@ class Intake(Protocol):
         `via` is the transport's name; `context` goes into the activation's log line as it is.
 
         Raises:
+            Draining: the invoker takes no new work any more.
             MalformedRequest: it is no activation message, or too large.
             Busy: there is no room for it now.
         """
         ...
 
-    async def invoke(self, admitted: Admitted, answers: Answers) -> None:
-        """Run it to its end: receipt, function, record, answer. Raises nothing but cancellation.
+    def invoke(self, admitted: Admitted, answers: Answers) -> None:
+        """Run it to its end: receipt, function, record, answer. Returns at once: the core owns the task that does it.
 
-        Cancelling it ends the activation as a system error that is recorded and answered all the same.
+        Stopping waits for it, so that a transport, which is left when all have ended, has nothing to keep.
+        """
+        ...
+
+    async def room(self, size: int) -> None:
+        """Wait until a message of `size` bytes would be admitted, those who wait in the order they came.
+
+        For transports that fetch: what can't be queued is better left where it is. Nothing is reserved.
+
+        Raises:
+            Draining: the invoker takes no new work any more.
         """
         ...
 
 
 class Operations(Protocol):
-    """What an operator may ask the invoker; given to transports that have a door for operators."""
+    """What an operator may ask the invoker; given to transports that serve operators too."""
 
     def faults(self) -> Sequence[str]:
         """Return why no work should be sent here now, one short text each; empty when all is well."""
@@ -92,20 +108,20 @@ class Operations(Protocol):
         ...
 
 
-@runtime_checkable
-class OperatorDoor(Protocol):
-    """What a transport may yield: where operators can ask it over HTTP, so that `invoker pool` finds it."""
-
-    @property
-    def operators(self) -> str | None:
-        """URL below which `GET /pool` answers with `Operations.pool` as JSON; `None` where operators have no door."""
-        ...
-
-
-@runtime_checkable
-class Admission(Protocol):
+class Admission(Part, ABC):
     """Turns messages away after their receipt, such as those of a blocked namespace."""
 
+    @abstractmethod
     def refusal(self, request: Request) -> str | None:
         """Return the error text the caller gets, or `None` to let it pass. Never waits."""
-        ...
+
+
+class Observer(Part, ABC):
+    """Sees activations as they end."""
+
+    @abstractmethod
+    def finished(self, request: Request, activation: Activation) -> None:
+        """See an activation that has ended, after its record was taken and before its answer leaves.
+
+        Called on the event loop: return within 100 µs, don't block. What is raised is logged and goes no further.
+        """
