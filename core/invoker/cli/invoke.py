@@ -92,14 +92,14 @@ def _local(what: str, kind: str | None, main: str | None, limits: Limits) -> One
 async def _invoke(program: Program, call: _Call) -> Status:
     """Invoke as often as asked; return how the worst of them ended."""
     worst = Status.SUCCESS
-    async with opened(program.plugins, program.settings, functions=call.local, ahead=False) as parts:
+    async with opened(program.plugins, program.settings, functions=call.local, lasting=False) as core:
         ref = call.ref
         for _ in range(call.repeat):
             shown = Shown()
             body = wire.message(new_request(ref, call.arguments, call.environment))
-            await parts.invoker.invoke(parts.invoker.admit(body, via="cli"), shown)
-            activation = shown.activation
-            _show(activation, await parts.pool.peak_memory(), as_json=call.as_json)
+            core.invoker.invoke(core.invoker.admit(body, via="cli"), shown)
+            activation = await shown.activation
+            _show(activation, await core.pool.peak_memory(), as_json=call.as_json)
             worst = max(worst, activation.outcome.status)
     return worst
 

@@ -26,28 +26,12 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     context: Mapping[str, str] = NO_CONTEXT
     container: str | None = None
     """Name of its container; `None` if it never had one."""
-    warm: bool = False
-    prewarmed: bool = False
-    """It was the first in a container that had been started ahead of any activation."""
+    start: str | None = None
+    """How it came by its container, one of `_STARTS`; `None` if it never had one."""
+    cold_start: str | None = None
+    """Why no warm container served it, if none did."""
     run_time: int | None = None
     log_time: int | None = None
-
-    @property
-    def start(self) -> str | None:
-        """How it came by its container; `None` if it never had one."""
-        if self.container is None:
-            return None
-        if self.warm:
-            return "warm"
-        return "prewarm" if self.prewarmed else "cold"
-
-    @property
-    def cold_start(self) -> str | int | None:
-        """Why no warm container served it, if none did."""
-        for key, value in self.activation.notes:
-            if key == COLD_START:
-                return value
-        return None
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,7 +49,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     status: str = msgspec.field(name="activationStatus")
     container_type: str | None = msgspec.field(name="containerType", default=None)
-    cold_start: str | int | None = msgspec.field(name=COLD_START, default=None)
+    cold_start: str | None = msgspec.field(name=COLD_START, default=None)
     """Why it was not served by a warm container: the code of a `pool.view.StartReason`."""
     container: str | None = msgspec.field(name="cid", default=None)
     wait_time: int | None = msgspec.field(name="waitTime", default=None)
