@@ -47,8 +47,6 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     """How long a request may take to arrive, and an answer to be taken."""
     keep_alive: Seconds = Seconds(120)
     """How long a connection without requests is kept; longer than callers keep theirs (90 s in Go's client)."""
-    listener: Literal["httptools", "aiohttp"] = "httptools"
-    """Which server reads the requests; what callers see is the same."""
 
     @property
     def operators_url(self) -> str | None:
