@@ -20,8 +20,8 @@ logger = logging.getLogger("invoker.invocation")
 class Delivery:
     """Takes ended invocations to everybody who must know, in the order of what must not be lost.
 
-    Runs in the invocations' own tasks, of which nobody else has any: an answer ends when its transport has taken it,
-    or when its time is over. What a transport can't deliver is logged, and changes nothing else.
+    Runs in tasks that nobody else has: an answer ends when its transport has taken it, or when its time is over. What a
+    transport can't deliver is logged, and changes nothing else.
     """
 
     def __init__(  # noqa: PLR0913 (everybody who must know)
@@ -43,8 +43,8 @@ class Delivery:
         self._compat = compat
         self._limit: float = intake.answer_timeout
         self._loop = asyncio.get_running_loop()
-        self._under_way: dict[Invocation, float] = {}
-        """Answers that a transport has not taken yet, with the loop's time at which theirs is over; that one first."""
+        self._under_way: dict[asyncio.Task[None], float] = {}
+        """Tasks whose answer no transport has taken yet, and when their time is over, by the loop's clock; in order."""
         self._alarm: asyncio.TimerHandle | None = None
         self.undelivered = 0
         """Answers that no transport took in time, or that it could not deliver."""
@@ -62,9 +62,11 @@ class Delivery:
         """Tell the result ahead of the logs, beside what goes on: no answer, however slow, holds a container."""
         activation = invocation.activation(outcome)
         invocation.early = self._loop.create_task(self._result(invocation, activation), name="early result")
+        self._expect(invocation.early)
+        invocation.early.add_done_callback(self._under_way.pop)
 
     async def deliver(self, invocation: Invocation, outcome: Outcome) -> None:
-        """Record, then answer, then count and log. The task it runs in is cancelled by `_expire` alone."""
+        """Record, then answer, then count and log. The task it runs in is cancelled when its time is over."""
         activation = invocation.activation(outcome, invocation.logs)
         if not invocation.blocked:
             self._record(invocation.admitted.request, activation)
@@ -72,10 +74,10 @@ class Delivery:
             self._show(observer, invocation.admitted.request, activation)
         size = memoryview(outcome.response).nbytes
         self._admission.waiting_bytes += size
-        self._expect(invocation)
+        if invocation.early is not None:  # never a completion before its result
+            await asyncio.wait({invocation.early})
+        self._expect(invocation.task)
         try:
-            if invocation.early is not None:  # never a completion before its result
-                await asyncio.wait({invocation.early})
             await invocation.answers.completed(activation, _ack(invocation))
         except asyncio.CancelledError:
             self.undelivered += 1
@@ -87,19 +89,22 @@ class Delivery:
             self.undelivered += 1
             logger.warning("activation %s could not be acknowledged: %s", activation.activation_id, error)
         finally:
-            del self._under_way[invocation]
+            del self._under_way[invocation.task]
             self._admission.release(size)
             self._count(invocation, activation)
 
     def give_up(self) -> None:
-        """End every answer that is still under way."""
-        for invocation in self._under_way:
-            _expire(invocation)
+        """End every answer that is still under way, and give those to come no more than a turn of the loop."""
+        self._limit = 0.0
+        self.close()
+        for task in self._under_way:
+            task.cancel()
 
     def close(self) -> None:
         """Stop the clock."""
         if self._alarm is not None:
             self._alarm.cancel()
+            self._alarm = None
 
     def _record(self, request: Request, activation: Activation) -> None:
         """Hand the record over, if the storage rule wants it kept (spec 8.5)."""
@@ -143,29 +148,30 @@ class Delivery:
     async def _result(self, invocation: Invocation, activation: Activation) -> None:
         try:
             await invocation.answers.result(activation)
+        except asyncio.CancelledError:
+            self.undelivered += 1
+            logger.error(  # noqa: TRY400 (as above)
+                "the result of activation %s is not told: its transport did not take it in time",
+                activation.activation_id,
+            )
         except Exception as error:  # noqa: BLE001 (see `accept`)
+            self.undelivered += 1
             logger.warning("the result of activation %s could not be told: %s", activation.activation_id, error)
 
-    def _expect(self, invocation: Invocation) -> None:
+    def _expect(self, task: asyncio.Task[None]) -> None:
         """Have an answer end when its time is over. One timer for all of them: it may ring early, and is set again."""
-        self._under_way[invocation] = self._loop.time() + self._limit
+        self._under_way[task] = self._loop.time() + self._limit
         if self._alarm is None:
             self._alarm = self._loop.call_later(self._limit, self._look)
 
     def _look(self) -> None:
         now = self._loop.time()
         self._alarm = None
-        for invocation, over in self._under_way.items():
+        for task, over in self._under_way.items():
             if over > now:
                 self._alarm = self._loop.call_at(over, self._look)
                 return
-            _expire(invocation)
-
-
-def _expire(invocation: Invocation) -> None:
-    if invocation.early is not None:
-        invocation.early.cancel()
-    invocation.task.cancel()
+            task.cancel()
 
 
 def _ack(invocation: Invocation) -> Ack:

@@ -63,7 +63,7 @@ class Invoker:
         self._loop = asyncio.get_running_loop()
         self._invocations: set[Invocation] = set()
         self._ended = asyncio.Event()
-        """Set at each end while the invoker drains."""
+        """Set whenever one comes to its end while the invoker drains."""
         self._breaking_off = False
         self.broken_off = 0
         """Activations that were ended because stopping took too long."""
@@ -120,13 +120,14 @@ class Invoker:
             logger.exception("activation %s broke the invoker", invocation.admitted.request.activation_id)
             outcome = self._cut_off(invocation)
         invocation.delivering = True
+        if self._admission.life is Life.DRAINING:
+            self._ended.set()
         try:
             self._stop_waiting(invocation)
             await self._delivery.deliver(invocation, outcome)
         finally:
             self._invocations.discard(invocation)
             self._admission.running -= 1
-            self._ended.set()
 
     async def _walk(self, invocation: Invocation) -> Outcome:
         request = invocation.admitted.request
