@@ -33,7 +33,7 @@ from invoker.entities.activation import Ack
 from invoker.entities.container import ContainerSpec, Reply, Stream
 from invoker.entities.function import Executable, Function
 from invoker.invocation.limits import LimitsCheck
-from invoker.invocation.outcome import Outcomes
+from invoker.wire.outcome import Outcomes
 from invoker.invocation.running import Running
 from invoker.invocation.telling import Telling
 from invoker.invocation.timeline import Timeline

@@ -13,7 +13,9 @@ from invoker.testing.builders import a_ref, a_request, an_activation, an_outcome
 ACTIVATIONS = (
     an_activation(),
     an_activation(outcome=an_outcome(b'{"error":null}', Status.WHISK_ERROR), kind="unknown", limits=None),
-    an_activation(path="guest/p\u00e4ck/n a%20me", name="n a%20me", logs=("%s {} \ud800",), init_time=0, wait_time=None),
+    an_activation(
+        path="guest/p\u00e4ck/n a%20me", name="n a%20me", logs=("%s {} \ud800",), init_time=0, wait_time=None
+    ),
 )
 
 
