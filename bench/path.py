@@ -35,7 +35,6 @@ from invoker.entities.container import ContainerSpec, Reply, Stream
 from invoker.entities.function import Executable, Function
 from invoker.functions import LimitsCheck
 from invoker.invocation.invocation import Invocation
-from invoker.invocation.outcome import Outcomes
 from invoker.plugins import Plugins
 from invoker.sentinel import SENTINEL_LINE
 from invoker.telemetry import ActivationTelemetry, Finished, LogWriter, Metrics
@@ -43,6 +42,7 @@ from invoker.testing.builders import a_request
 from invoker.wire import action_proxy
 from invoker.wire import request as wire
 from invoker.wire.acknowledgement import Acknowledger
+from invoker.wire.outcome import Outcomes
 from invoker_attached_logs.follower import AttachedLogs
 from invoker_http.connection import BodyAnswers, Connection, Connections
 from invoker_http.requests import Endpoint, HttpRequest
@@ -186,7 +186,7 @@ async def _http(bench: _Bench, count: int) -> float:
 
 async def _lease(bench: _Bench, count: int) -> float:
     request = wire.parse(bench.body)
-    executable = await bench.core.invoker._functions.fetch(request.function)  # noqa: SLF001 (the only way to it)
+    executable = await bench.core.invoker.functions.fetch(request.function)
     pool = bench.core.pool
     begun = _now()
     for _ in range(count):
@@ -248,16 +248,14 @@ class _Steps:
         """Make what an invocation begins with."""
         bench = self.bench
         answers = BodyAnswers(bench.connection, bench.acknowledger, self.request, HttpRequest())
-        epoch = time.time_ns() - time.monotonic_ns()
-        return Invocation(admitted=self.admitted, answers=answers, epoch=epoch, monotonic=time.monotonic_ns)
+        return Invocation(self.admitted, answers, time.time_ns() - time.monotonic_ns(), time.monotonic_ns)
 
     def tell(self) -> None:
         """Count and log."""
         self.telemetry.finished(
             Finished(
                 activation=self.activation,
-                transaction_id=self.request.transaction.id,
-                via="http",
+                admitted=self.admitted,
                 container="wsk0_1_guest_echo",
                 start="warm",
                 run_time=1,

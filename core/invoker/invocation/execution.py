@@ -12,10 +12,10 @@ from invoker.entities.function import Executable, Limits
 from invoker.errors import Lost, PostTimedOut, Unreachable
 from invoker.invocation.delivery import Delivery
 from invoker.invocation.invocation import Invocation
-from invoker.invocation.outcome import Outcomes
 from invoker.log_lines import LogLines
 from invoker.pool import Lease
 from invoker.wire import action_proxy
+from invoker.wire.outcome import Outcomes
 
 _UNHEALTHY: Final = 503
 """The proxy did not take the call: another container may (spec 9.8, T53)."""
@@ -65,7 +65,11 @@ class Execution:
         logs = await self._collect(invocation, executable, outcome, lease, dead=dead)
         kept = outcome.status <= Status.APPLICATION_ERROR
         lease.keep = kept and logs.reusable and (logs.complete or not executable.runtime.sentinelled_logs)
-        invocation.logs = logs.lines + _noted(invocation.remark) if invocation.remark else logs.lines
+        invocation.logs = logs.lines
+        if invocation.remark:
+            ours = LogLines(str)
+            ours.note(invocation.remark)
+            invocation.logs += ours.taken()
         return outcome
 
     async def _init(
@@ -145,22 +149,13 @@ class Execution:
         if state.memory_exhausted:
             used = "" if state.peak_memory is None else f" after using {state.peak_memory / (1 << 20):.0f} MB"
             invocation.remark = f"The memory limit is {limits.memory} MB; the action was stopped{used}."
-        start, end = (
-            (invocation.init_start, invocation.init_end) if init else (invocation.run_start, invocation.run_end)
-        )
-        if start and end - start >= limits.timeout:
+        took = invocation.init_end - invocation.init_start if init else invocation.run_end - invocation.run_start
+        if took >= limits.timeout:
             invocation.timed_out = True
             return self._outcomes.timed_out(limits, init=init)
         if state.memory_exhausted:
             invocation.peak_memory = state.peak_memory
         return self._outcomes.lost(state, init=init)
-
-
-def _noted(remark: str) -> tuple[str, ...]:
-    """Return a log line that tells the developer more than the fixed text of the response may say."""
-    lines = LogLines(str)
-    lines.note(remark)
-    return lines.taken()
 
 
 def _taken(reply: Reply, payload: int, kept: int) -> Reply:

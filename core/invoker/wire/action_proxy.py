@@ -244,10 +244,10 @@ def _unusual(body: bytes) -> RunAnswer:
     try:
         value = raw.checked(body)
         form = _FORMS.get(memoryview(value)[:1].tobytes(), Form.SCALAR)
-        error = raw.members(value).get("error") if form is _OBJECT else None
-    except NotJSON:
+        error = _REPLY.decode(raw.masked(body)).error if form is _OBJECT else msgspec.UNSET
+    except (NotJSON, RecursionError):
         return RunAnswer(Form.NOT_JSON, body)
-    return RunAnswer(form, body, error)
+    return RunAnswer(form, body, None if error is msgspec.UNSET else raw.unmasked(error))
 
 
 def error_response(error: str | msgspec.Raw) -> msgspec.Raw:

@@ -2,14 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from invoker import Settings, SettingsSection, hookimpl
-from invoker.contracts import Intake, Operations
+from invoker.contracts import Intake, Operations, Part
 from invoker_http.settings import SECTION
-
-if TYPE_CHECKING:
-    from invoker_http.transport import HttpTransport
 
 
 @hookimpl
@@ -20,7 +16,7 @@ def settings_section() -> SettingsSection:
 
 @hookimpl
 @asynccontextmanager
-async def open_transport(settings: Settings, intake: Intake, operations: Operations) -> AsyncIterator["HttpTransport"]:
+async def open_transport(settings: Settings, intake: Intake, operations: Operations) -> AsyncIterator[Part]:
     """Listen for activation messages, and for operators."""
     from invoker_http.transport import opened  # noqa: PLC0415 (aiohttp loads only when used)
 

@@ -128,9 +128,9 @@ async def one_caller(
     intake: Intake | None = None, *others: Any, operations: Operations | None = None, **changes: Any
 ) -> AsyncIterator[Caller]:
     """Open the transport with changed settings, and connect."""
-    async with listening(intake or FakeIntake(), http(**changes), *others, operations=operations) as url:
-        async with calling(url) as caller:
-            yield caller
+    intake = intake or FakeIntake()
+    async with listening(intake, http(**changes), *others, operations=operations) as url, calling(url) as caller:
+        yield caller
 
 
 class HttpMessage:

@@ -370,11 +370,15 @@ async def test_no_room_does_not_hinder_a_stop(
 
 
 async def test_connections_and_refusals_are_counted() -> None:
-    async with opened(Settings.of(http()), FakeIntake(), FakeOperations()) as transport:
-        async with calling(transport.url) as caller:
-            for request in (get("/ping"), get("/nowhere"), get("/nowhere"), post(b"{}"), post(a_message())):
-                await caller.ask(request)
-            connections, refused = transport.metrics()
+    asked = (get("/ping"), get("/nowhere"), get("/nowhere"), post(b"{}"), post(a_message()))
+
+    async with (
+        opened(Settings.of(http()), FakeIntake(), FakeOperations()) as transport,
+        calling(transport.url) as caller,
+    ):
+        for request in asked:
+            await caller.ask(request)
+        connections, refused = transport.metrics()
 
     assert (connections.name, connections.samples) == ("gauge_http_connections", [({}, 1)])
     assert refused.name == "counter_http_requests_refused"

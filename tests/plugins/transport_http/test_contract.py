@@ -12,6 +12,7 @@ from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations, OpenForOperators, OperatorsContract
 from invoker.testing.transport import OpenTransport, Send, TransportContract
 from invoker_http import open_transport
+from invoker_http.transport import HttpTransport, opened
 from tests.plugins.transport_http.caller import http, sending
 from tests.plugins.transport_http.certificates import Certificates
 
@@ -40,7 +41,7 @@ class TestOperators(OperatorsContract):
     def open_for_operators(self) -> OpenForOperators:
         @asynccontextmanager
         async def opening(operations: Operations) -> AsyncIterator[str]:
-            async with open_transport(Settings.of(http(admin="127.0.0.1:0")), FakeIntake(), operations) as transport:
+            async with opened(Settings.of(http(admin="127.0.0.1:0")), FakeIntake(), operations) as transport:
                 assert transport.operators_url is not None
                 yield transport.operators_url
 
@@ -48,7 +49,8 @@ class TestOperators(OperatorsContract):
 
 
 async def test_what_is_opened_is_a_part_and_operators_may_be_left_out() -> None:
-    async with open_transport(Settings.of(http(admin="")), FakeIntake(), FakeOperations()) as transport:
-        assert isinstance(transport, Part)
-        assert transport.operators_url is None
-        assert not transport.faults()
+    async with open_transport(Settings.of(http(admin="")), FakeIntake(), FakeOperations()) as part:
+        assert isinstance(part, HttpTransport)
+        assert isinstance(part, Part)
+        assert part.operators_url is None
+        assert not part.faults()

@@ -27,9 +27,9 @@ def read(reader: RequestReader) -> list[tuple[Any, ...]]:
     while reader.ready or reader.rest:
         if not reader.ready:
             reader.parse()
-        for each in reader.ready:
+        while reader.ready:
+            each = reader.ready.popleft()
             taken.append((each.response.status.value if each.response else bytes(each.body), each.keep_alive))
-        reader.ready.clear()
     return taken
 
 

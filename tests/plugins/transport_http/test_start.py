@@ -12,29 +12,29 @@ from invoker.config import Secret, Settings
 from invoker.errors import SettingsError
 from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
-from invoker_http import open_transport, settings_section
+from invoker_http import settings_section
 from invoker_http.address import SocketAddress
 from invoker_http.settings import HttpSettings, TlsSettings
-from invoker_http.transport import HttpTransport, exposure
+from invoker_http.transport import HttpTransport, exposure, opened
 from tests.plugins.transport_http.caller import calling, get, http
 from tests.plugins.transport_http.certificates import Certificates
 
 
-def opened(settings: HttpSettings) -> AbstractAsyncContextManager[HttpTransport]:
-    return open_transport(Settings.of(settings), FakeIntake(), FakeOperations())
+def starting(settings: HttpSettings) -> AbstractAsyncContextManager[HttpTransport]:
+    return opened(Settings.of(settings), FakeIntake(), FakeOperations())
 
 
 async def refusal(settings: HttpSettings) -> list[str]:
     """Open the transport, which must refuse; return why."""
     with pytest.raises(SettingsError) as caught:
-        async with opened(settings):
+        async with starting(settings):
             pass
     return list(caught.value.faults)
 
 
-async def test_the_plugin_opens_the_transport_and_logs_where(caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_logs_where_it_listens(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "invoker.http"):
-        async with opened(http(admin="127.0.0.1:0")) as transport:
+        async with starting(http(admin="127.0.0.1:0")) as transport:
             urls = [record.__dict__["url"] for record in caplog.records if "url" in record.__dict__]
             for url in urls:
                 async with calling(url) as caller:
@@ -75,7 +75,7 @@ def test_the_command_line_finds_operators_by_the_settings(admin: str, url: str |
 
 @pytest.mark.parametrize("bind", ["[::1]:0", "localhost:0"])
 async def test_ipv6_and_names_will_do(bind: str) -> None:
-    async with opened(http(bind=bind)) as transport, calling(transport.url) as caller:
+    async with starting(http(bind=bind)) as transport, calling(transport.url) as caller:
         got = await caller.ask(get("/ping"))
 
     assert got.body == b"pong"
@@ -85,7 +85,7 @@ async def test_ipv6_and_names_will_do(bind: str) -> None:
 async def test_an_address_of_several_places_has_one_port_on_all() -> None:
     got = []
 
-    async with opened(http(bind=":0", allow_anonymous=True)) as transport:
+    async with starting(http(bind=":0", allow_anonymous=True)) as transport:
         port = transport.url.rsplit(":", 1)[1]
         for host in ("127.0.0.1", "[::1]"):
             async with calling(f"http://{host}:{port}") as caller:
@@ -95,7 +95,7 @@ async def test_an_address_of_several_places_has_one_port_on_all() -> None:
 
 
 async def test_tls_shows_in_the_url(certificates: Certificates) -> None:
-    async with opened(http(tls=certificates.settings(ask_callers=False))) as transport:
+    async with starting(http(tls=certificates.settings(ask_callers=False))) as transport:
         assert transport.url.startswith("https://127.0.0.1:")
 
 
@@ -158,7 +158,7 @@ async def test_with_protection_others_may_reach_it(
     }
 
     with caplog.at_level(logging.WARNING, "invoker.http"):
-        async with opened(http(bind="0.0.0.0:0", **ways[protection])):
+        async with starting(http(bind="0.0.0.0:0", **ways[protection])):
             pass
 
     warnings = [record.getMessage() for record in caplog.records]
