@@ -44,7 +44,7 @@ from invoker.wire import request as wire
 from invoker.wire.acknowledgement import Acknowledger
 from invoker.wire.outcome import Outcomes
 from invoker_attached_logs.follower import AttachedLogs
-from invoker_http.connection import BodyAnswers, Connection, Connections
+from invoker_http.connection import BodyAnswers, Connections, HttpConnection
 from invoker_http.requests import Endpoint, HttpRequest
 from invoker_http.settings import HttpSettings
 from invoker_sqlite.records import row_of
@@ -74,10 +74,10 @@ class _Bench:
         """The message."""
         return self.request.partition(b"\r\n\r\n")[2]
 
-    def connected(self, intake: Intake) -> tuple[Socket, Connection]:
+    def connected(self, intake: Intake) -> tuple[Socket, HttpConnection]:
         """Return a caller's side of a connection, and ours."""
         endpoint = Endpoint(intake, lambda: False, limit=LimitsSettings().message)
-        connection = Connection(Connections(endpoint, intake, self.acknowledger, HttpSettings()))
+        connection = HttpConnection(Connections(endpoint, intake, self.acknowledger, HttpSettings()))
         socket = Socket(self.marks)
         connection.connection_made(socket)
         return socket, connection

@@ -17,7 +17,7 @@ _FORM: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:/\
 _LAST_PORT: Final = 65535
 
 
-class Address(msgspec.Struct, frozen=True):
+class BindAddress(msgspec.Struct, frozen=True):
     """Where to listen; port 0 lets the system choose. An empty host stands for all addresses."""
 
     host: str
@@ -41,7 +41,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class SocketAddress(msgspec.Struct, frozen=True):
-    """One of the socket addresses that an `Address` stands for."""
+    """One of the socket addresses that a `BindAddress` stands for."""
 
     family: int
     name: tuple[Any, ...]
@@ -61,7 +61,7 @@ async def resolved(setting: str, text: str) -> Sequence[SocketAddress]:
     Raises:
         SettingsError: its host has no address.
     """
-    address, loop = Address.parse(text), asyncio.get_running_loop()
+    address, loop = BindAddress.parse(text), asyncio.get_running_loop()
     passive = socket.AI_PASSIVE
     try:
         found = await loop.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=passive)
@@ -79,7 +79,7 @@ def bound(stack: AsyncExitStack, setting: str, text: str, addresses: Iterable[So
         SettingsError: one can't be had.
     """
     sockets: list[socket.socket] = []
-    port = Address.parse(text).port
+    port = BindAddress.parse(text).port
     try:
         for address in addresses:
             one = stack.enter_context(socket.socket(address.family, socket.SOCK_STREAM))

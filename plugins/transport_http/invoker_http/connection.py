@@ -38,7 +38,7 @@ class Connections:
         self.keep_alive = float(settings.keep_alive)
         self.encrypted = settings.tls.certificate is not None
         self.loop = asyncio.get_running_loop()
-        self.open: set[Connection] = set()
+        self.open: set[HttpConnection] = set()
         self.responses: Counter[int] = Counter()
         """Requests that were answered without running anything, by status."""
 
@@ -59,7 +59,7 @@ class Connections:
             await asyncio.wait([connection.lost for connection in self.open], timeout=seconds)
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """One caller's connection. A caller that leaves loses its answer and nothing else."""
 
     _transport: asyncio.Transport
@@ -283,7 +283,9 @@ class BodyAnswers(Answers):
 
     __slots__ = ("_acknowledger", "_connection", "_http", "_request")
 
-    def __init__(self, connection: Connection, acknowledger: Acknowledger, request: Request, http: HttpRequest) -> None:
+    def __init__(
+        self, connection: HttpConnection, acknowledger: Acknowledger, request: Request, http: HttpRequest
+    ) -> None:
         self._connection = connection
         self._acknowledger = acknowledger
         self._request = request

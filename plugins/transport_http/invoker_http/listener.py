@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from invoker_http.connection import LINGER, Connection, Connections
+from invoker_http.connection import LINGER, Connections, HttpConnection
 
 logger = logging.getLogger("invoker.http")
 
@@ -137,7 +137,7 @@ class Acceptor:
         handshake, shutdown = (HANDSHAKE, LINGER) if self._tls is not None else (None, None)
         try:
             await self._loop.connect_accepted_socket(
-                lambda: Connection(self._connections),
+                lambda: HttpConnection(self._connections),
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=handshake,

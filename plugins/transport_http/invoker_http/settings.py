@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from invoker.config import Seconds, Secret, Section, SettingsSection
-from invoker_http.address import Address
+from invoker_http.address import BindAddress
 
 
 class TlsSettings(Section, frozen=True, kw_only=True):
@@ -53,16 +53,16 @@ class HttpSettings(Section, frozen=True, kw_only=True):
         """See `Section`. A listener on all addresses is asked on the loopback one."""
         if not self.admin:
             return None
-        address = Address.parse(self.admin)
+        address = BindAddress.parse(self.admin)
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104
-        return f"http://{Address(host, address.port)}"
+        return f"http://{BindAddress(host, address.port)}"
 
     def __post_init__(self) -> None:
         """Check what one field can't know."""
         for name, address in (("bind", self.bind), ("admin", self.admin)):
             try:
                 if address or name == "bind":
-                    Address.parse(address)
+                    BindAddress.parse(address)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         if (self.username is None) != (self.password is None):

@@ -10,7 +10,7 @@ from invoker.config import LimitsSettings, NodeSettings, PoolSettings, RolesSett
 from invoker.contracts import Intake, MetricFamily, Operations, Part
 from invoker.errors import SettingsError
 from invoker.wire.acknowledgement import Acknowledger
-from invoker_http.address import Address, SocketAddress, bound, resolved
+from invoker_http.address import BindAddress, SocketAddress, bound, resolved
 from invoker_http.connection import Connections
 from invoker_http.listener import Acceptor, listening
 from invoker_http.operators import serving_operators
@@ -116,6 +116,6 @@ def _reachable(addresses: Sequence[SocketAddress]) -> bool:
 def _announced(whom: str, scheme: str, text: str, sockets: Sequence[socket.socket]) -> str:
     """Log where a listener can be reached, with the port that it really has; return the URL."""
     host, port, *_ = sockets[0].getsockname()
-    url = f"{scheme}://{Address(Address.parse(text).host or host, port)}"
+    url = f"{scheme}://{BindAddress(BindAddress.parse(text).host or host, port)}"
     logger.info("listening for %s on %s", whom, url, extra={"url": url})
     return url

@@ -23,7 +23,7 @@ from invoker.testing.containers import PATIENCE
 from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
 from invoker.testing.transport import a_message
-from invoker_http.connection import Connection
+from invoker_http.connection import HttpConnection
 from invoker_http.requests import RequestReader
 from invoker_http.transport import opened
 from tests.plugins.transport_http.caller import Caller, Got, calling, connected, get, http, listening, one_caller, post
@@ -283,7 +283,7 @@ async def test_nothing_is_left_of_a_connection_that_is_gone(
 ) -> None:
     """Cycles would be left until the collector comes, which it seldom does: an aborted upload for each."""
     left: list[weakref.ref[object]] = []
-    for kind in (Connection, RequestReader):
+    for kind in (HttpConnection, RequestReader):
         made = kind.__init__
 
         def note(self: Any, *arguments: Any, made: Any = made) -> None:
