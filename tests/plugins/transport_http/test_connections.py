@@ -10,7 +10,7 @@ import socket
 import struct
 import weakref
 from asyncio import sslproto
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Any
@@ -98,7 +98,7 @@ async def test_what_is_sent_ahead_waits_with_the_caller() -> None:
         with intake.held():
             sending = tasks.create_task(caller.send(*[post(a_message(size=LIMIT)) for _ in range(count)]))
             await intake.seen("accepted")
-            await settled(caller)
+            await settled(caller.writer.transport.get_write_buffer_size)
             sent_at_once = sending.done()
         got = [await caller.response() for _ in range(count)]
 
@@ -106,12 +106,13 @@ async def test_what_is_sent_ahead_waits_with_the_caller() -> None:
     assert [each.status for each in got] == [HTTPStatus.OK] * count
 
 
-async def settled(caller: Caller) -> None:
-    """Wait until no more of what a caller has to send leaves it."""
-    left = -1
-    while left != (left := caller.writer.transport.get_write_buffer_size()):
+async def settled(measure: Callable[[], float]) -> float:
+    """Wait until nothing changes any more that changes with the loop's turns; return it."""
+    last = -1.0
+    while last != (last := measure()):
         for _ in range(100):
             await asyncio.sleep(0)
+    return last
 
 
 async def test_an_invitation_does_not_come_between_the_parts_of_an_answer() -> None:
@@ -255,7 +256,7 @@ async def test_an_answer_is_told_when_its_caller_has_taken_it_and_the_next_reque
     async with one_caller(intake, reluctant=True) as caller:
         await caller.send(post(a_message()) * 2)
         await caller.reader.readuntil(b"\r\n\r\n")
-        await settled(caller)
+        await settled(caller.writer.transport.get_write_buffer_size)
         before = [event.what for event in intake.events]
         large = await caller.body(Got(200, {"Transfer-Encoding": "chunked"}, b"", b""))
         small = await caller.response()
@@ -272,8 +273,7 @@ async def test_replies_that_nobody_reads_do_not_pile_up() -> None:
         calling(transport.url, reluctant=True) as caller,
     ):
         sending = asyncio.create_task(caller.send(get("/nowhere") * count))
-        await settled(caller)
-        answered = refusals(transport)["404"]
+        answered = await settled(lambda: refusals(transport).get("404", -1))
         await caller.reader.readexactly(1 << 20)
         later = refusals(transport)["404"]
         sending.cancel()
@@ -287,7 +287,7 @@ async def test_an_answer_that_the_core_gives_up_is_cut() -> None:
     async with one_caller(intake, reluctant=True) as caller:
         await caller.send(post(a_message()))
         await caller.reader.readuntil(b"\r\n\r\n")
-        await settled(caller)
+        await settled(caller.writer.transport.get_write_buffer_size)
         intake.give_up()
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await caller.body(Got(200, {"Transfer-Encoding": "chunked"}, b"", b""))
@@ -471,9 +471,20 @@ async def test_the_end_is_left_alone_where_tls_can_not_be_closed_again(
         real(self)
 
     monkeypatch.setattr(sslproto._SSLProtocolTransport, "abort", abort)
-    settings = http(tls=certificates.settings(ask_callers=False))
-    async with listening(FakeIntake(), settings) as url, calling(url, certificates.client(certified=False)) as caller:
-        got = await caller.ask(post(a_message()))
+    brief = {"body_timeout": Seconds(0.05), "keep_alive": Seconds(0.05)}
+    settings = http(tls=certificates.settings(ask_callers=False), **brief)
+    intake, tls = FakeIntake(), certificates.client(certified=False)
 
-    assert got.status == HTTPStatus.OK
+    async with opened(Settings.of(settings), intake, FakeOperations()) as transport:
+        with intake.held():
+            async with calling(transport.url, tls) as caller:
+                await caller.send(post(a_message(), "Connection: close"))
+                await caller.head()
+                reset(caller)
+            await gone(transport)
+        await intake.seen("completed")
+        for _ in range(3):
+            async with calling(transport.url, tls) as idle:  # whose end shows that the time is over
+                await idle.rest()
+
     assert not complaints(caplog)

@@ -359,7 +359,7 @@ async def test_what_takes_too_long_to_arrive_is_given_up(request_: bytes) -> Non
 
 
 async def test_who_sends_on_and_on_has_no_more_time_for_it() -> None:
-    async with one_caller(body_timeout=Seconds(0.1)) as caller, asyncio.TaskGroup() as tasks:
+    async with one_caller(body_timeout=Seconds(0.5)) as caller, asyncio.TaskGroup() as tasks:
 
         async def trickle() -> None:
             await caller.send(post(a_message())[:50])
