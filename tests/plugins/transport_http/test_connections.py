@@ -5,6 +5,7 @@ import errno
 import gc
 import json
 import logging
+import math
 import re
 import socket
 import struct
@@ -108,7 +109,7 @@ async def test_what_is_sent_ahead_waits_with_the_caller() -> None:
 
 async def settled(measure: Callable[[], float]) -> float:
     """Wait until nothing changes any more that changes with the loop's turns; return it."""
-    last = -1.0
+    last = math.nan
     while last != (last := measure()):
         for _ in range(100):
             await asyncio.sleep(0)
