@@ -43,7 +43,7 @@ class Connections:
         """Requests that were answered without running anything, by status."""
 
     async def close(self) -> None:
-        """Close all; new ones once they have had an answer. Those whose callers don't take theirs in time are cut."""
+        """Close all, new ones once they have had an answer; wait for a while until callers have taken theirs."""
         for connection in tuple(self.open):
             connection.part()
         await self._gone(FLUSH)

@@ -39,7 +39,6 @@ async def listening(
                 await acceptor.close()
                 await connections.close()
             finally:
-                acceptor.abandon()
                 await connections.cut()
 
 
@@ -79,24 +78,22 @@ class Acceptor:
     async def close(self) -> None:
         """Let in those who wait outside, and nobody after them; return when what they have sent has come in."""
         self._ignore()
-        for listener in self._listeners:
-            for _ in range(BACKLOG // ACCEPTED_AT_ONCE + 1):
-                if not self._accept(listener):
-                    break
-                await asyncio.sleep(0)
-        self._ignore()
-        for listener in self._listeners:
-            listener.close()
-        if self._coming:
-            await asyncio.wait(self._coming, timeout=LINGER)
-        self.abandon()
+        try:
+            for listener in self._listeners:
+                for _ in range(BACKLOG // ACCEPTED_AT_ONCE + 1):
+                    if not self._accept(listener):
+                        break
+                    await asyncio.sleep(0)
+            self._ignore()
+            for listener in self._listeners:
+                listener.close()
+            if self._coming:
+                await asyncio.wait(self._coming, timeout=LINGER)
+        finally:
+            for task in self._coming:
+                task.cancel()
         for _ in range(TURNS):
             await asyncio.sleep(0)
-
-    def abandon(self) -> None:
-        """Wait for nobody any more."""
-        for task in self._coming:
-            task.cancel()
 
     def _attend(self) -> None:
         self.fault = ""

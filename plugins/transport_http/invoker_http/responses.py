@@ -5,9 +5,6 @@ from typing import Final
 
 import msgspec
 
-CHALLENGE: Final = 'Basic realm="invoker", charset="UTF-8"'
-"""Asks for a username and a password (RFC 7617)."""
-
 _JSON: Final = "application/json"
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -67,7 +64,9 @@ HEAD_TOO_LARGE: Final = refusal(
 )
 BROKEN: Final = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "the invoker could not answer", closes=True)
 UNAUTHORIZED: Final = refusal(
-    HTTPStatus.UNAUTHORIZED, "this needs a username and a password", f"WWW-Authenticate: {CHALLENGE}"
+    HTTPStatus.UNAUTHORIZED,
+    "this needs a username and a password",
+    'WWW-Authenticate: Basic realm="invoker", charset="UTF-8"',
 )
 NOTHING_HERE: Final = refusal(
     HTTPStatus.NOT_FOUND, "there is nothing at this path: POST /invoke takes activation messages, GET /ping answers"
