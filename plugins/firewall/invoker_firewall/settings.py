@@ -1,13 +1,13 @@
 """The section `[firewall]`."""
 
 import ipaddress
-from collections.abc import Iterator
-from typing import Annotated, Final
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from invoker import Section, SettingsSection
-from invoker.config.merging import Validator
+from invoker.config import Conflict
 from invoker.units import Seconds
 from invoker_firewall.destination import Address, Destination
 
@@ -74,12 +74,10 @@ def _is_address(text: str) -> bool:
         return False
 
 
-_OF_DOCKER: Final = Validator(
-    "firewall.resolvers",
-    must_exist=True,
-    when=Validator("docker.dns", must_exist=True, len_min=1),
-    messages={"must_exist_true": "{name}: must be given where docker.dns is, with the same addresses"},
-)
-"""Containers that ask others than the machine does would be cut off from names."""
+def _named_for_docker(sections: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Containers that ask others than the machine does would be cut off from names."""
+    if "docker" in sections and sections["docker"].dns and sections["firewall"].resolvers is None:
+        yield ("firewall.resolvers",), "must be given where docker.dns is, with the same addresses"
 
-SECTION = SettingsSection(name="firewall", into=FirewallSettings, rules=(_OF_DOCKER,))
+
+SECTION = SettingsSection(name="firewall", into=FirewallSettings, check=_named_for_docker)
