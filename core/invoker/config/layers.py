@@ -161,21 +161,19 @@ def _dynaconf() -> Any:
 
 def _placed(source: Source, top: Mapping[str, Any]) -> dict[Key, Any]:
     """Return what a source says by the names of sections and fields; where a table is asked for, text is TOML."""
+    folded = source.kind in ("environment", "loader")  # where names may be in capitals, and have no hyphens
     found: dict[Key, Any] = {}
     for written, value in source.said.items():
         key: Key = ()
         kind: Any = None
         for part in written:
-            inner, known = values_in(kind), types_in(kind) if key else top
-            name = part
-            if inner is None and source.kind in (
-                "environment",
-                "loader",
-            ):  # where names are in capitals, without hyphens
+            inner, known, name = values_in(kind), types_in(kind) if key else top, part
+            if folded and inner is None:
                 name = next((each for each in known if each.replace("-", "_") == part.lower()), part.lower())
             key, kind = (*key, name), known.get(name) if inner is None else inner
-        text = value if source.kind != "file" and isinstance(value, str) and is_a(kind, msgspec.Struct, Mapping) else ""
-        said = table if isinstance(table := toml_in(text), dict) else value
+        asked = source.kind != "file" and isinstance(value, str) and is_a(kind, msgspec.Struct, Mapping)
+        table = toml_in(value) if asked else None
+        said = table if isinstance(table, dict) else value
         if key == ("logs",) and not isinstance(said, dict | None):
             key = ("logs", "plugin")  # `logs = "attached"` is short for it
         found.update(_leaves({key[-1]: said}, *key[:-1]))
