@@ -145,7 +145,7 @@ class Firewall:
     async def _put_up(self) -> None:
         if self._table.put is None:
             await self.look()
-            if self._table.put is None and self._settings.required:
+            if self._complaint and self._settings.required:
                 raise StartFailed(f"firewall.required: {self._complaint}")
 
     def _tell(self, changes: str, before: Ruleset | None) -> None:
