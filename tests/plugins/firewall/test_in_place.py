@@ -233,11 +233,11 @@ async def test_what_somebody_changes_is_noticed_and_put_back(
 async def test_rules_of_others_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     async with up() as runtime:
         nft(STRANGER)
-        before = nft("list ruleset", "--handle")
+        before = listed(handles=True), listed("inet stranger", handles=True)
         with nothing_logged(caplog):
             await runtime.look()
 
-        assert nft("list ruleset", "--handle") == before
+        assert (listed(handles=True), listed("inet stranger", handles=True)) == before
 
 
 async def test_it_is_looked_after_from_time_to_time() -> None:
