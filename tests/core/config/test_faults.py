@@ -78,12 +78,19 @@ def test_a_fault_says_what_was_expected(override: str, fault: str) -> None:
         ("labels.a = 1", "shop.labels.a: expected a string, got 1"),
         ("labels = '{ a = 1 }'", "shop.labels: expected a table, each value a string, got '{ a = 1 }'"),
         ("folder = 5", "shop.folder: expected a path, got 5"),
+        ('folder = "a\\u0000"', "shop.folder: expected a path, got 'a\\x00'"),
     ],
 )
 def test_a_file_must_have_the_types_of_the_fields(write: Write, content: str, fault: str) -> None:
     file = write(f"[shop]\n{content}\n")
 
     assert faults(layers(file)) == (f"{fault} (from {file})",)
+
+
+def test_a_word_that_is_no_text_is_a_fault_like_any_other() -> None:
+    (fault,) = faults(layers(environ={"INVOKER_SHOP__MOOD": "\udcff"}))
+
+    assert fault == "shop.mood: expected one of 'sunny', 'rainy', got '\\udcff' (from INVOKER_SHOP__MOOD)"
 
 
 def test_the_place_is_the_one_that_counts(write: Write) -> None:
@@ -128,6 +135,7 @@ def test_what_must_be_given_is_named_with_the_ways_to_give_it() -> None:
         ("pool.memroy=1", "pool.memory"),
         ("runtme=docker", "runtime"),
         ("memory=1", "pool.memory"),
+        ("keys=1", "encryption.keys"),
         ("pool_memory=1", "pool.memory"),
     ],
 )

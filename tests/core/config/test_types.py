@@ -189,6 +189,26 @@ def test_what_is_on_the_way_to_its_type_is_not_shown() -> None:
     assert "hunter2" not in f"{source!r} {source} {[source]}"
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (float("inf"), "inf"),
+        (float("-inf"), "-inf"),
+        (1e-7, "1e-07"),
+        (True, "true"),
+        ({"a": [1, {"b c": "d"}], "none": None}, '{a = [1, {"b c" = "d"}]}'),
+        ({'x"name': 'y"name" = '}, '{"x\\"name" = "y\\"name\\" = "}'),
+        (Route(path="/a"), '{path = "/a", weight = 1}'),
+        (Size.LARGE, '"large"'),
+        ((Secret("x"), ByteSize(1024), Seconds(0.5)), '["***", "1 KB", "500 ms"]'),
+        (dt.date(2024, 2, 29), '"2024-02-29"'),
+    ],
+)
+def test_a_value_is_written_as_toml(value: Any, text: str) -> None:
+    assert toml(value) == text
+    tomllib.loads(f"x = {text}")
+
+
 def test_any_character_can_be_quoted() -> None:
     text = "".join(chr(code) for code in range(0x3000) if not 0xD800 <= code <= 0xDFFF) + "\U0001f600\U000e0001"
 
