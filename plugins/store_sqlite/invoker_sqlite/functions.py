@@ -9,6 +9,7 @@ import msgspec
 from invoker.contracts import FunctionCatalog, FunctionStore
 from invoker.entities.function import Function, FunctionRef, Limits
 from invoker.errors import FunctionNotFound, FunctionUnreadable, StoreError
+from invoker.wire.function import document
 from invoker_sqlite.database import UNFIT, Database
 
 
@@ -77,14 +78,15 @@ class SqliteFunctions(FunctionStore, FunctionCatalog):
         """See `FunctionCatalog.put`.
 
         Raises:
-            StoreError: it can't be stored: larger than what SQLite takes, or text that is no Unicode.
+            FunctionUnreadable: no action document could say it.
+            StoreError: it is larger than what SQLite takes.
             StoreUnavailable: the file can't be used now.
         """
         document_id = function.document_id
+        written = document(msgspec.structs.replace(function, revision=None), updated=0)
+        content = hashlib.blake2b(written, digest_size=16)
         try:
             head = _head(function)
-            content = hashlib.blake2b(head, digest_size=16)
-            content.update((function.code or "").encode())
             async with self._database.transaction() as transaction:
                 rows = await transaction.run(_NUMBER, (document_id,))
                 number = rows[0][0] + 1 if rows else 1

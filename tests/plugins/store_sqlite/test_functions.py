@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from invoker.entities.function import Limits
-from invoker.errors import FunctionNotFound, FunctionUnreadable, StoreError
+from invoker.errors import FunctionNotFound, FunctionUnreadable
 from invoker.testing.builders import a_function, a_ref
 from invoker_sqlite.database import Database, opened
 from invoker_sqlite.functions import SqliteFunctions
@@ -26,11 +26,12 @@ async def test_a_function_comes_back_equal_in_every_field(tmp_path: Path) -> Non
         version="1.2.3",
         kind="blackbox",
         image="example/own:1",
+        code="UEsDBBQA",
         binary=True,
         main="start",
         limits=Limits(1, 2, 3, 4),
         provide_api_key=False,
-        annotations=msgspec.Raw(b'[ {"key":"a", "value":"\\ud800"} ]'),
+        annotations=msgspec.Raw(b'[ {"key":"a", "value":"\\ud83d\\ude00"}, {"key":"provide-api-key","value":false} ]'),
         parameters=msgspec.Raw(b'[{"key":"n","value":1.50}]'),
     )
     async with functions(tmp_path / "file") as (store, _):
@@ -86,7 +87,7 @@ async def test_a_row_that_is_no_function_is_unreadable(tmp_path: Path, head: str
 @pytest.mark.parametrize("changes", [{"code": "\ud800"}, {"name": "\ud800"}, {"main": "\ud800"}])
 async def test_what_is_no_unicode_is_not_stored(tmp_path: Path, changes: dict[str, str]) -> None:
     async with functions(tmp_path / "file") as (store, _):
-        with pytest.raises(StoreError, match="can't be stored"):
+        with pytest.raises(FunctionUnreadable, match="no Unicode"):
             await store.put(a_function(**changes))
 
         assert await store.functions("guest") == []
