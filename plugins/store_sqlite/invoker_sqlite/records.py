@@ -107,30 +107,18 @@ def activation_of(row: tuple[Any, ...]) -> Activation:
         msgspec.DecodeError: it is none.
     """
     activation_id, namespace, start, path, status, blob, logs = row
-    record = _decoder.decode(blob)
-    annotations = record.caller_annotations
+    values = msgspec.structs.asdict(_decoder.decode(blob))
+    outcome = Outcome(Status(status), msgspec.Raw(values.pop("response")), values.pop("size"))
+    annotations = values.pop("caller_annotations")
     return Activation(
         activation_id=activation_id if isinstance(activation_id, str) else activation_id.hex(),
         namespace=namespace,
-        subject=record.subject,
         path=path,
-        name=record.name,
-        version=record.version,
-        kind=record.kind,
-        limits=record.limits,
-        outcome=Outcome(Status(status), msgspec.Raw(record.response), record.size),
+        outcome=outcome,
         start=start,
-        end=record.end,
-        wait_time=record.wait_time,
-        init_time=record.init_time,
-        timed_out=record.timed_out,
-        cause=record.cause,
-        binding=record.binding,
-        blocking=record.blocking,
-        main=record.main,
         caller_annotations=None if annotations is None else msgspec.Raw(annotations),
-        notes=record.notes,
         logs=() if logs is None else _logs_decoder.decode(logs),
+        **values,
     )
 
 
