@@ -24,15 +24,14 @@ from invoker.config import (
     TelemetrySettings,
     node_of,
 )
-from invoker.contracts import ContainerRuntime, FunctionStore, LogExtractor, Observer, Opening, Part
+from invoker.contracts import Admission, ContainerRuntime, FunctionStore, LogExtractor, Observer, Opening, Part
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError
-from invoker.functions import LimitsCheck, function_cache
+from invoker.functions import FunctionCache, LimitsCheck, function_cache
 from invoker.invocation.admission import AdmissionControl, Life
 from invoker.invocation.delivery import Delivery
 from invoker.invocation.execution import Execution
 from invoker.invocation.invoker import Invoker
-from invoker.invocation.outcome import Outcomes
 from invoker.operations import Overview
 from invoker.plugins import Plugins
 from invoker.pool import Pool, container_pool
@@ -40,6 +39,7 @@ from invoker.recording import Recorder, recording
 from invoker.telemetry import ActivationTelemetry, LogWriter, Metrics
 from invoker.wire import manifest
 from invoker.wire.locked import Keys
+from invoker.wire.outcome import Outcomes
 
 logger = logging.getLogger("invoker")
 
@@ -115,22 +115,11 @@ async def transports(plugins: Plugins, settings: Settings, core: Core) -> AsyncI
         try:
             for name, opening in plugins.transports(settings, core.invoker, core.overview):
                 opened = asyncio.Event()
-                running = tasks.create_task(run(name, opening, opened), name=f"transport {name}")
-                await _first(running, opened)
+                tasks.create_task(run(name, opening, opened), name=f"transport {name}")
+                await opened.wait()  # which the group interrupts if it doesn't open
             yield
         finally:
             leaving.set()
-
-
-async def _first(task: asyncio.Task[None], event: asyncio.Event) -> None:
-    """Wait until `event` is set; raise what `task` raised, should it end before that."""
-    waiting = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-    if task.done():
-        task.result()
 
 
 def _tell_ready(settings: Settings) -> None:
@@ -198,14 +187,13 @@ async def opened(
     Not `lasting`, for a call or two, it starts nothing ahead, pauses nothing, and leaves alone what an earlier life of
     this invoker may have left.
     """
-    compat, limits = settings[RolesSettings].compat, settings[LimitsSettings]
-    intake, records = settings[IntakeSettings], settings[RecordingSettings]
-    keys = _keys(settings)
+    _keys(settings)  # before anything opens
+    exact = settings[RolesSettings].compat == "functions"
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         await enter(plugins.clients(settings))
         activations = await enter(plugins.activation_store(settings))
-        recorder = await enter(recording(activations, records))
+        recorder = await enter(recording(activations, settings[RecordingSettings]))
         store = functions if functions is not None else await enter(plugins.function_store(settings))
         runtime = await enter(plugins.container_runtime(settings))
         logs = await enter(plugins.log_extractor(settings))
@@ -213,42 +201,61 @@ async def opened(
         if lasting:
             await runtime.sweep()
         pool = await enter(_pool(settings, runtime, logs, kinds, lasting=lasting))
-        cache = await enter(function_cache(store, kinds, settings[FunctionsSettings], exact=compat == "functions"))
+        cache = await enter(function_cache(store, kinds, settings[FunctionsSettings], exact=exact))
         judges = [await enter(opening) for _, opening in plugins.admissions(settings)]
-        observers: list[Observer] = [await enter(opening) for _, opening in plugins.observers(settings)]
-        metrics = Metrics()
-        outcomes = Outcomes(compat)
-        admission = AdmissionControl(recorder, intake, limits)
-        telemetry = ActivationTelemetry(metrics, writer if settings[TelemetrySettings].activations else None)
-        delivery = Delivery(recorder, observers, telemetry, admission, recording=records, intake=intake, compat=compat)
-        invoker = Invoker(
-            admission=admission,
-            judges=judges,
-            functions=cache,
-            keys=keys,
-            limits=LimitsCheck(limits, settings[PoolSettings].memory, compat),
-            pool=pool,
-            execution=Execution(outcomes, delivery, settings[LogsSettings], limits, compat),
-            outcomes=outcomes,
-            delivery=delivery,
+        observers = [await enter(opening) for _, opening in plugins.observers(settings)]
+        core = _assembled(
+            plugins, settings, writer, recorder=recorder, pool=pool, functions=cache, judges=judges, observers=observers
         )
-        overview = Overview(
-            plugins=plugins,
-            settings=settings,
-            metrics=metrics,
-            recorder=recorder,
-            pool=pool,
-            functions=cache,
-            admission=admission,
-            delivery=delivery,
-            parts=[activations, store, runtime, logs, *judges, *observers],
-        )
+        for part in (activations, store, runtime, logs, *judges, *observers):
+            core.overview.watch(part)
         try:
-            yield Core(invoker, overview, recorder, pool, admission, delivery)
+            yield core
         finally:  # what nobody waits for any more, such as after Ctrl-C
-            invoker.break_off()
-            await invoker.drain()
-            await invoker.close(settings[ShutdownSettings].answers)
+            core.invoker.break_off()
+            await core.invoker.drain()
+            await core.invoker.close(settings[ShutdownSettings].answers)
+
+
+def _assembled(  # noqa: PLR0913 (all that there is)
+    plugins: Plugins,
+    settings: Settings,
+    writer: LogWriter | None,
+    *,
+    recorder: Recorder,
+    pool: Pool,
+    functions: FunctionCache,
+    judges: Sequence[Admission],
+    observers: Sequence[Observer],
+) -> Core:
+    compat, limits, intake = settings[RolesSettings].compat, settings[LimitsSettings], settings[IntakeSettings]
+    records, timeout = settings[RecordingSettings], intake.answer_timeout
+    metrics, outcomes = Metrics(), Outcomes(compat)
+    admission = AdmissionControl(recorder, intake, limits)
+    telemetry = ActivationTelemetry(metrics, writer if settings[TelemetrySettings].activations else None)
+    delivery = Delivery(recorder, observers, telemetry, admission, records, compat=compat, timeout=timeout)
+    invoker = Invoker(
+        admission=admission,
+        judges=judges,
+        functions=functions,
+        keys=_keys(settings),
+        limits=LimitsCheck(limits, settings[PoolSettings].memory, compat),
+        pool=pool,
+        execution=Execution(outcomes, delivery, settings[LogsSettings], limits, compat),
+        outcomes=outcomes,
+        delivery=delivery,
+    )
+    overview = Overview(
+        plugins=plugins,
+        settings=settings,
+        metrics=metrics,
+        recorder=recorder,
+        pool=pool,
+        functions=functions,
+        admission=admission,
+        delivery=delivery,
+    )
+    return Core(invoker, overview, recorder, pool, admission, delivery)
 
 
 def _pool(

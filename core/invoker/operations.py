@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -34,9 +34,7 @@ class Overview:
         functions: FunctionCache,
         admission: AdmissionControl,
         delivery: Delivery,
-        parts: Iterable[Part],
     ) -> None:
-        """`parts` are what plugins have opened."""
         self._plugins = plugins
         self._settings = settings
         self._metrics = metrics
@@ -45,11 +43,9 @@ class Overview:
         self._admission = admission
         self._parts: list[Part] = []
         _register(metrics, recorder, pool, functions, admission, delivery)
-        for part in parts:
-            self.watch(part)
 
     def watch(self, part: Part) -> None:
-        """Tell what one more part says of itself."""
+        """Tell what a part that a plugin has opened says of itself, too."""
         self._parts.append(part)
         self._metrics.include(part.metrics)
 

@@ -73,9 +73,9 @@ async def an_overview(runtime: ContainerRuntime) -> AsyncIterator[tuple[Overview
             pool=pool,
             functions=cache,
             admission=admission,
-            delivery=Delivery(recorder, (), telemetry, admission, recording=records, intake=intake, compat="openwhisk"),
-            parts=[runtime],
+            delivery=Delivery(recorder, (), telemetry, admission, records, compat="openwhisk", timeout=1),
         )
+        overview.watch(runtime)
         yield overview, pool
 
 
@@ -92,7 +92,7 @@ async def test_the_faults_of_what_starts_containers_are_the_invokers_own() -> No
         before = overview.faults()
         runtime.wrong = ["the daemon does not answer"]
         during = overview.faults()
-        overview._admission.drain()
+        overview._admission.life = Life.DRAINING
         draining = overview.faults()
         runtime.wrong = []
         overview._admission.life = Life.OPEN

@@ -13,7 +13,7 @@ from rich.text import Text
 from invoker.app import kinds_of, verify
 from invoker.cli.local import Nobody
 from invoker.cli.operators import ask, operators_url
-from invoker.cli.program import Program, run_loop
+from invoker.cli.program import CommandLine, run_loop
 from invoker.cli.terminal import json_option, show_json, show_table
 from invoker.config import (
     LogsSettings,
@@ -68,7 +68,7 @@ class Warnings(logging.Handler):
 @click.command()
 @json_option
 @click.pass_obj
-def check(program: Program, *, as_json: bool) -> None:
+def check(program: CommandLine, *, as_json: bool) -> None:
     """Open each configured part in turn, as `run` would, and say what is wrong with it.
 
     What a part warns of as it opens is shown below it, and is no failure. Neither is what can't be opened a second
@@ -94,7 +94,7 @@ def _rows(finding: Finding) -> Iterator[Sequence[str | Text]]:
         yield "", "", "", Text(f"warning: {text}", style="yellow")
 
 
-async def _findings(program: Program) -> Sequence[Finding]:
+async def _findings(program: CommandLine) -> Sequence[Finding]:
     plugins, settings = program.plugins, program.settings
     roles = settings[RolesSettings]
     verify(settings)
@@ -111,7 +111,7 @@ async def _findings(program: Program) -> Sequence[Finding]:
     return findings
 
 
-def _itself(program: Program) -> int | None:
+def _itself(program: CommandLine) -> int | None:
     """Return the process that serves operators where this invoker would, if it is this very invoker."""
     settings = program.settings
     name = str(node_of(settings[NodeSettings], settings[PoolSettings]))

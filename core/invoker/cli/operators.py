@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import click
 
-from invoker.cli.program import Program
+from invoker.cli.program import CommandLine
 
 _PATIENCE: Final = 10.0
 """Seconds for an answer, which takes a running invoker a few milliseconds."""
@@ -17,7 +17,7 @@ _OK: Final = 200
 _FORM: Final = "http://127.0.0.1:8081"
 
 
-def operators_url(program: Program) -> str:
+def operators_url(program: CommandLine) -> str:
     """Return where the invoker of these settings serves operators.
 
     Raises:

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from invoker.cli.operators import ask, operators_url
-from invoker.cli.program import Program
+from invoker.cli.program import CommandLine
 from invoker.cli.terminal import json_option, out, say, show_json, show_table, span
 from invoker.pool.view import ColdStart, ContainerView, FunctionView, PoolView, StartReason, StemCellView, WaitReason
 from invoker.units import ByteSize
@@ -35,7 +35,7 @@ _NEWER = "of a newer invoker"
 @click.option("--watch", type=click.FloatRange(0.1), metavar="SECONDS", help="Show it again and again, until Ctrl-C.")
 @json_option
 @click.pass_obj
-def pool(program: Program, *, url: str | None, watch: float | None, as_json: bool) -> None:
+def pool(program: CommandLine, *, url: str | None, watch: float | None, as_json: bool) -> None:
     """Show the containers of the running invoker, its functions, and why activations started cold or waited.
 
     The invoker is asked where the settings say that it serves operators (http.admin), or at --url, such as

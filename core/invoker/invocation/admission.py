@@ -91,11 +91,6 @@ class AdmissionControl:
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
-    def drain(self) -> None:
-        """Admit nothing more, whatever the transport."""
-        self.life = Life.DRAINING
-        self.look()
-
     def _has_room(self, size: int) -> bool:
         if self._recorder.full:
             return False

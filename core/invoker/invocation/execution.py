@@ -1,5 +1,6 @@
 """The part of an invocation that happens in a container: `/init`, `/run`, logs."""
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -12,10 +13,10 @@ from invoker.entities.function import Executable, Limits
 from invoker.errors import Lost, PostTimedOut, Unreachable
 from invoker.invocation.delivery import Delivery
 from invoker.invocation.invocation import Invocation
-from invoker.invocation.outcome import Outcomes
 from invoker.log_lines import LogLines
 from invoker.pool import Lease
 from invoker.wire import action_proxy
+from invoker.wire.outcome import Outcomes
 
 _UNHEALTHY: Final = 503
 """The proxy did not take the call: another container may (spec 9.8, T53)."""
@@ -38,7 +39,7 @@ class Execution:
         self._log_unit = 1 << 20 if compat == "openwhisk" else 1 << 10  # spec T30
 
     async def run(
-        self, invocation: Invocation, executable: Executable, content: msgspec.Raw | None, lease: Lease
+        self, invocation: Invocation, executable: Executable, arguments: action_proxy.Arguments, lease: Lease
     ) -> Outcome:
         """Initialise the container unless it is warm, run the function, take its logs; say if the lease may go on.
 
@@ -48,15 +49,14 @@ class Execution:
             Unreachable: the container did not take the call; another may.
         """
         lease.begin_logs(executable.function.limits.logs * self._log_unit)
-        parameters, value = action_proxy.split(content, invocation.admitted.request.init_names)
         dead = False
         outcome = None
         try:
             if not lease.warm:
-                outcome = await self._init(invocation, executable, parameters, lease.container)
+                outcome = await self._init(invocation, executable, arguments.parameters, lease.container)
                 lease.initialised(outcome)
             if outcome is None:
-                outcome = await self._run(invocation, executable, value, lease.container)
+                outcome = await self._run(invocation, executable, arguments.value, lease.container)
         except Lost as lost:
             dead = True
             outcome = self._lost(invocation, executable.function.limits, lost)
@@ -65,7 +65,11 @@ class Execution:
         logs = await self._collect(invocation, executable, outcome, lease, dead=dead)
         kept = outcome.status <= Status.APPLICATION_ERROR
         lease.keep = kept and logs.reusable and (logs.complete or not executable.runtime.sentinelled_logs)
-        invocation.logs = logs.lines + _noted(invocation.remark) if invocation.remark else logs.lines
+        invocation.logs = logs.lines
+        if invocation.remark:
+            ours = LogLines(str)
+            ours.note(invocation.remark)
+            invocation.logs += ours.taken()
         return outcome
 
     async def _init(
@@ -116,6 +120,8 @@ class Execution:
         if reply is None or end - now >= limits.timeout:
             invocation.timed_out = True
             return self._outcomes.timed_out(limits, init=False)
+        if action_proxy.takes_long(reply.body):
+            return await asyncio.to_thread(self._outcomes.ran, reply, payload)
         return self._outcomes.ran(reply, payload)
 
     async def _collect(
@@ -145,22 +151,13 @@ class Execution:
         if state.memory_exhausted:
             used = "" if state.peak_memory is None else f" after using {state.peak_memory / (1 << 20):.0f} MB"
             invocation.remark = f"The memory limit is {limits.memory} MB; the action was stopped{used}."
-        start, end = (
-            (invocation.init_start, invocation.init_end) if init else (invocation.run_start, invocation.run_end)
-        )
-        if start and end - start >= limits.timeout:
+        took = invocation.init_end - invocation.init_start if init else invocation.run_end - invocation.run_start
+        if took >= limits.timeout:
             invocation.timed_out = True
             return self._outcomes.timed_out(limits, init=init)
         if state.memory_exhausted:
             invocation.peak_memory = state.peak_memory
         return self._outcomes.lost(state, init=init)
-
-
-def _noted(remark: str) -> tuple[str, ...]:
-    """Return a log line that tells the developer more than the fixed text of the response may say."""
-    lines = LogLines(str)
-    lines.note(remark)
-    return lines.taken()
 
 
 def _taken(reply: Reply, payload: int, kept: int) -> Reply:

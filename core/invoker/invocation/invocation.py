@@ -12,7 +12,7 @@ from invoker.pool import Lease
 from invoker.telemetry import COLD_START
 
 
-class Invocation(msgspec.Struct, eq=False, kw_only=True):
+class Invocation(msgspec.Struct, eq=False):
     """The facts of one invocation. Owned by the task that walks the line; gone when it ends.
 
     Moments are integer Unix milliseconds, 0 before they come. The wall clock is read once, at the beginning; from there

@@ -28,7 +28,6 @@ from invoker.invocation.admission import AdmissionControl
 from invoker.invocation.delivery import Delivery
 from invoker.invocation.execution import Execution
 from invoker.invocation.invoker import Invoker
-from invoker.invocation.outcome import Outcomes
 from invoker.pool import container_pool
 from invoker.recording import Recorder
 from invoker.telemetry import ActivationTelemetry, Metrics
@@ -36,6 +35,7 @@ from invoker.testing.builders import a_function
 from invoker.testing.containers import KINDS, FakeContainer, FakeRuntime, reply
 from invoker.testing.stores import MemoryActivations, MemoryStore
 from invoker.wire.locked import Keys
+from invoker.wire.outcome import Outcomes
 from invoker.wire.request import message
 from invoker_attached_logs.follower import AttachedLogs
 
@@ -105,13 +105,14 @@ class Line:
         """What has reached the recorder, which keeps all."""
         return [activation for activation, _ in self.recorder._waiting]
 
-    def begin(self, request: Request, heard: Heard | None = None) -> Heard:
+    def begin(self, request: Request | bytes, heard: Heard | None = None) -> Heard:
         """Send one message in."""
         answers = heard or Heard()
-        self.invoker.invoke(self.invoker.admit(message(request), via="test"), answers)
+        body = request if isinstance(request, bytes) else message(request)
+        self.invoker.invoke(self.invoker.admit(body, via="test"), answers)
         return answers
 
-    async def invoke(self, request: Request, heard: Heard | None = None) -> Heard:
+    async def invoke(self, request: Request | bytes, heard: Heard | None = None) -> Heard:
         """Send one message in, and wait for its end."""
         answers = self.begin(request, heard)
         await answers.ended.wait()
@@ -163,7 +164,9 @@ async def a_line(
             store or MemoryStore(*functions), KINDS, FunctionsSettings(), exact=compat == "functions", clock=clock
         ) as cache,
     ):
-        delivery = Delivery(recorder, observers, telemetry, admission, recording=records, intake=intake, compat=compat)
+        delivery = Delivery(
+            recorder, observers, telemetry, admission, records, compat=compat, timeout=intake.answer_timeout
+        )
         invoker = Invoker(
             admission=admission,
             judges=judges,

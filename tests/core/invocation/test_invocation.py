@@ -21,10 +21,10 @@ def an_invocation(*milliseconds: int, epoch: int = 0) -> Invocation:
     moments = iter(milliseconds)
     request = a_request(transaction=a_transaction(start=100))
     invocation = Invocation(
-        admitted=Admitted(request, 1, "test", {}),
-        answers=Heard(),
-        epoch=epoch * MS,
-        monotonic=cast("Callable[[], int]", lambda: next(moments) * MS),
+        Admitted(request, 1, "test", {}),
+        Heard(),
+        epoch * MS,
+        cast("Callable[[], int]", lambda: next(moments) * MS),
     )
     invocation.executable = an_executable()
     return invocation

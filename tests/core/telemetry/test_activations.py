@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from invoker.contracts import Admitted
 from invoker.entities.activation import Activation
 from invoker.telemetry import ActivationTelemetry, Finished, Metrics
 from invoker.telemetry.activations import as_json, as_text
-from invoker.testing.builders import an_activation
+from invoker.testing.builders import a_request, a_transaction, an_activation
 
 WARM = {"container": "one", "start": "warm"}
 PREWARMED = {"container": "one", "start": "prewarm", "cold_start": "busy"}
@@ -17,7 +18,8 @@ COLD = {"container": "one", "start": "cold", "cold_start": "new"}
 
 
 def finished(activation: Activation | None = None, **facts: Any) -> Finished:
-    return Finished(activation=activation or an_activation(), transaction_id="tid", via="http", **facts)
+    admitted = Admitted(a_request(transaction=a_transaction(id="tid")), 1, "http", {})
+    return Finished(activation=activation or an_activation(), admitted=admitted, **facts)
 
 
 def starts(*ends: Finished) -> dict[str, float]:
