@@ -33,9 +33,9 @@ async def open_function_store(settings: Settings) -> AsyncIterator[FunctionStore
 @asynccontextmanager
 async def open_activation_store(settings: Settings) -> AsyncIterator[ActivationStore]:
     """Provide the activation records."""
-    from invoker_sqlite.activations import SqliteActivations  # noqa: PLC0415 (SQLite loads only when used)
+    from invoker_sqlite.activations import SqliteActivations, kept_in  # noqa: PLC0415 (SQLite loads only when used)
     from invoker_sqlite.database import opened  # noqa: PLC0415 (same)
 
     section = settings[SqliteSettings]
     async with opened(path_of(settings), section.busy_timeout) as database:
-        yield SqliteActivations(database, section.keep)
+        yield SqliteActivations(database, section.keep, await database.run(kept_in))

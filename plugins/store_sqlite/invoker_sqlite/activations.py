@@ -5,7 +5,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -29,10 +29,13 @@ _COUNT: Final = """
         bytes = bytes + (SELECT coalesce(sum(size), 0) FROM activations WHERE seq > kept.counted),
         counted = (SELECT coalesce(max(seq), 0) FROM activations)
 """
+Kept: TypeAlias = tuple[int, int]
+"""The bytes of all records, and their number."""
+
 _KEPT: Final = """
     SELECT bytes, coalesce((SELECT max(seq) FROM activations) - (SELECT min(seq) FROM activations) + 1, 0) FROM kept
 """
-"""The bytes of all records and their number: none is missing between the oldest and the newest."""
+"""None is missing between the oldest and the newest: counting them would read the whole table."""
 
 _NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM activations"
 _GET: Final = f"SELECT {COLUMNS} FROM activations WHERE activation_id = ? AND namespace = ?"  # noqa: S608 (a constant)
@@ -51,16 +54,17 @@ _BETWEEN: Final = f"""
 
 
 class SqliteActivations(ActivationStore, ActivationReader):
-    """An `ActivationStore` and its reader. `clock` gives Unix seconds."""
+    """An `ActivationStore` and its reader. `kept` is what `kept_in` says of the file; `clock` gives Unix seconds."""
 
-    def __init__(self, database: Database, keep: KeepSettings, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Database, keep: KeepSettings, kept: Kept, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._database = database
+        self._kept = kept
         self._clock = clock
         self._pruner = _Pruner(database, keep, clock)
         self._fault: str | None = None
         """Why the last write failed, if it did."""
-        self._kept: tuple[int, int] | None = None
-        """Bytes and number of all records when the last batch was written."""
 
     @property
     def reader(self) -> ActivationReader:
@@ -76,14 +80,12 @@ class SqliteActivations(ActivationStore, ActivationReader):
         path = self._database.path
         files = {"database": path, "wal": path.with_name(f"{path.name}-wal")}
         sizes = [({"file": name}, float(file.stat().st_size)) for name, file in files.items() if file.exists()]
-        found = [MetricFamily("gauge_sqlite_file_bytes", "gauge", "The file, and what waits to go into it", sizes)]
-        if self._kept is not None:
-            size, number = self._kept
-            found += (
-                MetricFamily("gauge_sqlite_records", "gauge", "Activation records in the file", [({}, number)]),
-                MetricFamily("gauge_sqlite_records_bytes", "gauge", "What keep.bytes bounds", [({}, size)]),
-            )
-        return found
+        size, number = self._kept
+        return [
+            MetricFamily("gauge_sqlite_file_bytes", "gauge", "The file, and what waits to go into it", sizes),
+            MetricFamily("gauge_sqlite_records", "gauge", "Activation records in the file", [({}, number)]),
+            MetricFamily("gauge_sqlite_records_bytes", "gauge", "What keep.bytes bounds", [({}, size)]),
+        ]
 
     async def put_many(self, batch: Sequence[Activation]) -> None:
         """See `ActivationStore.put_many`. Refused is what SQLite can't hold, above all a record beyond 1 GB."""
@@ -136,14 +138,18 @@ class SqliteActivations(ActivationStore, ActivationReader):
             raise StoreUnavailable(f"{self._database.path}: a record can't be read: {error}") from error
 
 
+def kept_in(connection: sqlite3.Connection) -> Kept:
+    """Count what is in the file."""
+    size, number = connection.execute(_KEPT).fetchone()
+    return size, number
+
+
 def _newest(connection: sqlite3.Connection) -> int:
     """Return the number of the record that was stored last, of any namespace; 0 if there is none."""
     return int(connection.execute(_NEWEST).fetchone()[0])
 
 
-def _put(
-    connection: sqlite3.Connection, batch: Sequence[Activation], stored: int
-) -> tuple[dict[str, str], tuple[int, int]]:
+def _put(connection: sqlite3.Connection, batch: Sequence[Activation], stored: int) -> tuple[dict[str, str], Kept]:
     """Put a batch; return what can't be put, with what is wrong with it, and what is kept now."""
     refused: dict[str, str] = {}
     try:
@@ -158,7 +164,7 @@ def _put(
                 except UNFIT as error:
                     refused[activation.activation_id] = str(error)
             connection.execute(_COUNT)
-    return refused, connection.execute(_KEPT).fetchone()
+    return refused, kept_in(connection)
 
 
 _INTERVAL: Final = 60.0

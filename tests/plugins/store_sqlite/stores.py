@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from invoker.entities.activation import Activation
-from invoker_sqlite.activations import SqliteActivations
+from invoker_sqlite.activations import SqliteActivations, kept_in
 from invoker_sqlite.database import Database, opened
 from invoker_sqlite.settings import KeepSettings
 
@@ -28,7 +28,7 @@ async def activations(
     path: Path, *, clock: Clock | None = None, keep: KeepSettings | None = None
 ) -> AsyncIterator[SqliteActivations]:
     async with opened(path, 5) as database:
-        yield SqliteActivations(database, keep or KeepSettings(), clock=clock or Clock())
+        yield SqliteActivations(database, keep or KeepSettings(), await database.run(kept_in), clock=clock or Clock())
 
 
 def inside(store: SqliteActivations) -> Database:

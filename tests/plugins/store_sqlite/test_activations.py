@@ -22,6 +22,14 @@ from invoker_sqlite.settings import KeepSettings, SqliteSettings
 from tests.plugins.store_sqlite.stores import Clock, activations, ids, ids_of, inside, rows
 
 
+def numbers(store: SqliteActivations) -> dict[str, float]:
+    return {
+        " ".join([family.name, *labels.values()]): value
+        for family in store.metrics()
+        for labels, value in family.samples
+    }
+
+
 async def test_a_record_comes_back_equal_in_every_field(tmp_path: Path) -> None:
     full = an_activation(
         init_time=90,
@@ -95,7 +103,7 @@ async def test_a_full_disk_is_unavailable_and_keeps_nothing_of_the_batch(tmp_pat
 async def test_a_file_that_another_process_holds_is_unavailable(tmp_path: Path) -> None:
     activation = an_activation()
     async with opened(tmp_path / "file", 0.01) as database:
-        store = SqliteActivations(database, KeepSettings())
+        store = SqliteActivations(database, KeepSettings(), (0, 0))
 
         with closing(sqlite3.connect(tmp_path / "file", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -131,18 +139,19 @@ async def test_records_that_are_refused_are_no_fault(tmp_path: Path) -> None:
 async def test_the_size_of_the_file_and_what_is_in_it_are_told(tmp_path: Path) -> None:
     path, clock = tmp_path / "file", Clock()
     async with activations(path, clock=clock, keep=KeepSettings(age=SecondsOrZero(10))) as store:
-        assert [family.name for family in store.metrics()] == ["gauge_sqlite_file_bytes"]
+        told = [numbers(store)["gauge_sqlite_records"]]
         for _ in range(3):
             await store.put_many([an_activation(logs=("hello",)) for _ in range(7)])
+            told.append(numbers(store)["gauge_sqlite_records"])
             clock.now += 60
 
-        found = {family.name: family.samples for family in store.metrics()}
-
-        sizes = {labels["file"]: size for labels, size in found["gauge_sqlite_file_bytes"]}
-        assert sizes == {"database": path.stat().st_size, "wal": path.with_name("file-wal").stat().st_size}
-        assert found["gauge_sqlite_records"] == [({}, 14)]  # before the last look at what is too old
-        ((_, size),) = found["gauge_sqlite_records_bytes"]
-        assert await rows(inside(store), "SELECT bytes * 2 FROM kept") == [(size,)]
+        ((size,),) = await rows(inside(store), "SELECT bytes FROM kept")
+        assert numbers(store)["gauge_sqlite_records_bytes"] == 2 * size
+        assert numbers(store)["gauge_sqlite_file_bytes database"] == path.stat().st_size
+        assert numbers(store)["gauge_sqlite_file_bytes wal"] == path.with_name("file-wal").stat().st_size
+    assert told == [0, 7, 14, 14]  # before what is too old is deleted: that follows the batch
+    async with activations(path) as store:
+        assert numbers(store)["gauge_sqlite_records"] == 7
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "INSERT", "UPDATE", "COMMIT"])
