@@ -195,7 +195,7 @@ def test_a_plugin_that_gives_no_store_is_named_with_what_it_lacks(own_home: Home
 
     called = call_with(own_home, [place], "--set", "activations=nostore", "run")
 
-    failed(called, 1, "open_activation_store of plugin 'nostore' gave no ActivationStore: it lacks faults, metrics, put_many")
+    failed(called, 1, "plugin 'nostore' gave no ActivationStore: it lacks faults, metrics, put_many")
 
 
 def test_a_store_that_cannot_be_read_says_what_to_use_instead(own_home: Home) -> None:
