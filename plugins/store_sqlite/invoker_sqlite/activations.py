@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,13 +11,60 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from invoker.contracts import ActivationReader, ActivationStore, MetricFamily
-from invoker.entities.activation import Activation
+from invoker.entities.activation import Activation, Outcome, Status
+from invoker.entities.function import Limits
 from invoker.errors import RecordsRefused, StoreUnavailable
 from invoker_sqlite.database import UNFIT, Database, transaction
-from invoker_sqlite.records import COLUMNS, COLUMNS_WITHOUT_LOGS, INSERT, activation_of, packed, row_of
 from invoker_sqlite.settings import KeepSettings
 
 logger = logging.getLogger("invoker.sqlite")
+
+_COLUMNS: Final = "activation_id, namespace, start, path, status, record, logs"
+"""What `_activation_of` needs, in this order."""
+
+_COLUMNS_WITHOUT_LOGS: Final = "activation_id, namespace, start, path, status, record, NULL"
+
+INSERT: Final = """
+    INSERT INTO activations (activation_id, namespace, start, path, status, stored, size, record, logs)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (activation_id, namespace) DO NOTHING
+"""
+"""Takes what `row_of` returns."""
+
+_AROUND: Final = 140
+"""Bytes of the file that a record takes besides its two blobs: its other columns and the indexes, measured."""
+
+_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    r"""What a record has besides its row's columns, as the file has it. New fields go to the end, with a default.
+
+    JSON is kept as bytes: as part of other JSON it could not be read back if it has a lone surrogate (`"\ud800"`).
+    """
+
+    subject: str
+    name: str
+    version: str
+    kind: str
+    limits: Limits | None
+    response: bytes
+    size: int | None
+    end: int
+    wait_time: int | None
+    init_time: int | None
+    timed_out: bool
+    cause: str | None
+    binding: str | None
+    blocking: bool
+    main: str | None
+    caller_annotations: bytes | None
+    notes: tuple[tuple[str, str | int], ...]
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(_Record)
+_logs_decoder: Final = msgspec.msgpack.Decoder(tuple[str, ...])
 
 _POLL: Final = 0.25
 """Seconds between two looks for what other processes have stored."""
@@ -29,6 +77,7 @@ _COUNT: Final = """
         bytes = bytes + (SELECT coalesce(sum(size), 0) FROM activations WHERE seq > kept.counted),
         counted = (SELECT coalesce(max(seq), 0) FROM activations)
 """
+
 Kept: TypeAlias = tuple[int, int]
 """The bytes of all records, and their number."""
 
@@ -38,17 +87,17 @@ _KEPT: Final = """
 """None is missing between the oldest and the newest: counting them would read the whole table."""
 
 _NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM activations"
-_GET: Final = f"SELECT {COLUMNS} FROM activations WHERE activation_id = ? AND namespace = ?"  # noqa: S608 (a constant)
+_GET: Final = f"SELECT {_COLUMNS} FROM activations WHERE activation_id = ? AND namespace = ?"  # noqa: S608 (a constant)
 _RECENT: Final = f"""
-    SELECT {COLUMNS_WITHOUT_LOGS} FROM activations WHERE namespace = ?
+    SELECT {_COLUMNS_WITHOUT_LOGS} FROM activations WHERE namespace = ?
     ORDER BY start DESC, seq DESC LIMIT ?
 """  # noqa: S608 (a constant)
 _RECENT_OF: Final = f"""
-    SELECT {COLUMNS_WITHOUT_LOGS} FROM activations WHERE namespace = ? AND path = ?
+    SELECT {_COLUMNS_WITHOUT_LOGS} FROM activations WHERE namespace = ? AND path = ?
     ORDER BY start DESC, seq DESC LIMIT ?
 """  # noqa: S608 (a constant)
 _BETWEEN: Final = f"""
-    SELECT seq, {COLUMNS} FROM activations NOT INDEXED WHERE seq > ? AND seq <= ? AND namespace = ?
+    SELECT seq, {_COLUMNS} FROM activations NOT INDEXED WHERE seq > ? AND seq <= ? AND namespace = ?
     ORDER BY seq LIMIT ?
 """  # noqa: S608 (a constant)
 
@@ -104,7 +153,7 @@ class SqliteActivations(ActivationStore, ActivationReader):
 
     async def get(self, namespace: str, activation_id: str) -> Activation | None:
         """See `ActivationReader.get`."""
-        found = await self._read(_GET, (packed(activation_id), namespace))
+        found = await self._read(_GET, (_packed(activation_id), namespace))
         return found[0] if found else None
 
     async def recent(self, namespace: str, *, limit: int, action: str | None = None) -> Sequence[Activation]:
@@ -133,7 +182,7 @@ class SqliteActivations(ActivationStore, ActivationReader):
 
     def _activation(self, row: tuple[Any, ...]) -> Activation:
         try:
-            return activation_of(row)
+            return _activation_of(row)
         except msgspec.DecodeError as error:
             raise StoreUnavailable(f"{self._database.path}: a record can't be read: {error}") from error
 
@@ -165,6 +214,76 @@ def _put(connection: sqlite3.Connection, batch: Sequence[Activation], stored: in
                     refused[activation.activation_id] = str(error)
             connection.execute(_COUNT)
     return refused, kept_in(connection)
+
+
+def row_of(activation: Activation, stored: int) -> tuple[Any, ...]:
+    """Return the values of a row. `stored` is when it is stored, in Unix milliseconds.
+
+    Raises:
+        UnicodeEncodeError, OverflowError: it has a value that the file can't hold.
+    """
+    outcome = activation.outcome
+    annotations = activation.caller_annotations
+    record = _encoder.encode(
+        _Record(
+            activation.subject,
+            activation.name,
+            activation.version,
+            activation.kind,
+            activation.limits,
+            bytes(outcome.response),
+            outcome.size,
+            activation.end,
+            activation.wait_time,
+            activation.init_time,
+            activation.timed_out,
+            activation.cause,
+            activation.binding,
+            activation.blocking,
+            activation.main,
+            None if annotations is None else bytes(annotations),
+            activation.notes,
+        )
+    )
+    logs = _encoder.encode(activation.logs) if activation.logs else None
+    return (
+        _packed(activation.activation_id),
+        activation.namespace,
+        activation.start,
+        activation.path,
+        outcome.status.value,
+        stored,
+        _AROUND + len(record) + len(logs or b""),
+        record,
+        logs,
+    )
+
+
+def _activation_of(row: tuple[Any, ...]) -> Activation:
+    """Return the record of a row that was read.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    activation_id, namespace, start, path, status, blob, logs = row
+    values = msgspec.structs.asdict(_decoder.decode(blob))
+    outcome = Outcome(Status(status), msgspec.Raw(values.pop("response")), values.pop("size"))
+    annotations = values.pop("caller_annotations")
+    return Activation(
+        activation_id=activation_id if isinstance(activation_id, str) else activation_id.hex(),
+        namespace=namespace,
+        path=path,
+        outcome=outcome,
+        start=start,
+        caller_annotations=None if annotations is None else msgspec.Raw(annotations),
+        logs=() if logs is None else _logs_decoder.decode(logs),
+        **values,
+    )
+
+
+def _packed(activation_id: str) -> bytes | str:
+    """Return the id as it is stored: half as long if it is what OpenWhisk makes (spec 1.2.2)."""
+    return bytes.fromhex(activation_id) if _ID.fullmatch(activation_id) else activation_id
 
 
 _INTERVAL: Final = 60.0

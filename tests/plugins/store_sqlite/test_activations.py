@@ -15,9 +15,8 @@ from invoker.errors import RecordsRefused, StoreUnavailable
 from invoker.testing.activation_store import HARD_JSON
 from invoker.testing.builders import a_function, a_ref, an_activation, an_outcome
 from invoker_sqlite import open_activation_store, open_function_store
-from invoker_sqlite.activations import SqliteActivations
+from invoker_sqlite.activations import INSERT, SqliteActivations, row_of
 from invoker_sqlite.database import opened, transaction
-from invoker_sqlite.records import INSERT, row_of
 from invoker_sqlite.settings import KeepSettings, SqliteSettings
 from tests.plugins.store_sqlite.stores import Clock, activations, ids, ids_of, inside, rows
 
