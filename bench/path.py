@@ -47,7 +47,7 @@ from invoker.wire.outcome import Outcomes
 from invoker_attached_logs.follower import AttachedLogs
 from invoker_http.answers import BodyAnswers
 from invoker_http.response import Response
-from invoker_sqlite.records import row_of
+from invoker_sqlite.activations import row_of
 
 REQUEST = a_request()
 
