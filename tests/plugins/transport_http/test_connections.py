@@ -315,6 +315,30 @@ async def test_nothing_is_left_of_a_connection_that_is_gone(
     assert alive == [None] * 6
 
 
+async def test_an_upload_that_is_broken_off_is_let_go_though_an_earlier_request_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readers: list[RequestReader] = []
+    monkeypatch.setattr(
+        "invoker_http.connection.RequestReader", lambda each: readers.append(RequestReader(each)) or readers[0]
+    )
+    intake = FakeIntake()
+
+    async with opened(Settings.of(http()), intake, FakeOperations()) as transport:
+        with intake.held():
+            async with calling(transport.url) as caller:
+                await caller.send(post(a_message()), post(a_message(size=LIMIT))[:50_000])
+                await caller.head()
+                while not readers[0]._request.body:
+                    await asyncio.sleep(0)
+                reset(caller)
+            while open_connections(transport.metrics()):
+                await asyncio.sleep(0)
+            kept = readers[0]._request.body
+
+    assert kept == b""
+
+
 def open_connections(metrics: Any) -> float:
     ((_, value),) = next(family.samples for family in metrics if family.name == "gauge_http_connections")
     return float(value)
