@@ -12,9 +12,9 @@ from invoker.entities.runtimes import Runtime
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.builders import a_request
 from invoker_attached_logs.follower import AttachedLogs
-from invoker_docker.address import DaemonAddress
-from invoker_docker.engine import Engine
-from invoker_docker.output import attached
+from invoker_docker.settings import EngineAddress
+from invoker_docker.engine import EngineClient
+from invoker_docker.attach import attached
 
 REQUEST = a_request()
 
@@ -37,7 +37,7 @@ async def arrival(path: Path, count: int, faults: list[str]) -> float:
         listener.bind(str(path))
         listener.listen()
         listener.setblocking(False)  # noqa: FBT003 (the standard library's)
-        engine = cast("Engine", SimpleNamespace(address=DaemonAddress(path=str(path)), api="v1.41", ssl=None))
+        engine = cast("Engine", SimpleNamespace(address=EngineAddress(path=str(path)), api="v1.41", ssl=None))
         attaching = asyncio.create_task(attached(engine, "bench", follower, lambda: None, timeout=_PATIENCE))
         server, _ = await loop.sock_accept(listener)
         await loop.sock_recv(server, _CHUNK)

@@ -1,119 +1,196 @@
-"""The request that a container is created with: all of it, hardened, as one value (spec 10.7, 10.13.8)."""
+"""Containers from the call of the core until they run: created, attached, started, looked at; or nothing is left."""
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
+from invoker import Settings
+from invoker.config import PoolSettings
+from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec
-from invoker_docker.extra import merged
-from invoker_docker.references import ImageReference
-from invoker_docker.settings import DockerSettings, FileSystem
+from invoker.errors import SettingsError, StartFailed
+from invoker_docker.container import ContainersByName, DockerContainer, Removals
+from invoker_docker.create_request import create_request
+from invoker_docker.engine import EngineClient
+from invoker_docker.failures import EngineDown, EngineError, name_is_taken, something_is_missing, start_failure
+from invoker_docker.health import EngineHealth
+from invoker_docker.images import EngineImages
+from invoker_docker.network import ContainerNetwork
+from invoker_docker.ownership import Owner
+from invoker_docker.settings import DockerSettings
 
-_PAGE: Final = 4096  # what the kernel rounds a tmpfs up to
-_ALL_SHARES: Final = 1024
-_LEAST_SHARES: Final = 2  # the kernel's own least
-_LEAST_CPUS: Final = 0.01
-_NANO: Final = 10**9
-_CPU_DIGITS: Final = 5
-_SHARED_MEMORY: Final = 64 << 20  # what engines give /dev/shm
-_TMP: Final = "/tmp"  # noqa: S108 (the container's)
-_PODMANS_OWN: Final = ("/run", "/var/tmp")  # noqa: S108 (the container's)
-"""What podman makes writable in any read-only container, as large as the machine's memory if it isn't told."""
-_SMALL: Final = 1 << 20
+NAMES: Final = 4
+"""Names that are tried for one container."""
+CLEANING: Final = 5.0
+"""Seconds for which a start that failed or was cancelled waits for its container to be gone; it goes on without."""
+_SUFFIX_BYTES: Final = 3
 
-
-def create_request(
-    spec: ContainerSpec,
-    settings: DockerSettings,
-    *,
-    pool_memory: int,
-    labels: Mapping[str, str],
-    podman: bool,
-) -> dict[str, Any]:
-    """Return the body of the create call.
-
-    `pool_memory` is what all containers have together, in bytes; `labels` are the invoker's own; `podman` is what
-    `engine.kind` says. Of untrusted text only values of labels and of the environment are in it, and the image, which
-    must be well formed.
-
-    Raises:
-        ValueError: the image is malformed, as `Images.ensure` has found before.
-    """
-    image = ImageReference.parse(spec.runtime.image)
-    strict = file_system(settings, image) == "strict"
-    home = {"HOME": _TMP} if strict else {}  # the image's own can't be written (as 10.13.8)
-    request: dict[str, Any] = {
-        "Image": image.tagged,
-        "Env": [f"{name}={value}" for name, value in {**home, **spec.environment, **settings.environment}.items()],
-        "Labels": {**settings.labels, **labels},
-        "Tty": False,
-        "OpenStdin": False,
-        # An image's own check would run beside the function, every millisecond if it likes. podman (4.3) makes a check
-        # of "none" as well, with a timer in systemd every 30 s.
-        **({} if podman else {"Healthcheck": {"Test": ["NONE"]}}),
-        "HostConfig": {
-            **_shares(spec.memory, pool_memory, settings.cpus),
-            **(_strict(spec.memory, settings.writable, podman=podman) if strict else {}),
-            **_confinement(settings),
-            **_resolving(settings),
-            "LogConfig": {"Type": "none"},  # the output is attached, and would fill the disk a second time
-            **({} if settings.oci_runtime is None else {"Runtime": settings.oci_runtime}),
-        },
-    }
-    return merged(request, settings.extra)
+logger = logging.getLogger("invoker.docker")
 
 
-def file_system(settings: DockerSettings, image: ImageReference) -> FileSystem:
-    """Return the policy for an image: that of the first pattern it fits, or the general one."""
-    fitting = (policy for pattern, policy in settings.file_systems.items() if image.fits(pattern))
-    return next(fitting, settings.file_system)
+class ContainerFactory:
+    """Creates containers, and knows of all that there are. Their names are the runtime's: see `ContainersByName`."""
 
+    def __init__(
+        self,
+        settings: Settings,
+        engine: EngineClient,
+        owner: Owner,
+        network: ContainerNetwork,
+        health: EngineHealth,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._settings = settings[DockerSettings]
+        self._pool_memory = int(settings[PoolSettings].memory)
+        self._engine = engine
+        self._owner = owner
+        self._network = network
+        self._health = health
+        self._tasks = tasks
+        self._slots = asyncio.Semaphore(self._settings.parallel_creates)
+        self.names: ContainersByName = {}
+        self.images = EngineImages(engine, self._settings, tasks)
+        self.removals = Removals(engine, health, tasks, lambda name: self.names.pop(name, None))
+        self.waiting = 0
+        """Containers whose image is there and that wait until fewer others are being created."""
+        self.creating = 0
+        """Containers that are being created and started now."""
 
-def _shares(memory: int, pool_memory: int, cpus: float | None) -> dict[str, int]:
-    """Return the limits of memory, without swap, and of processors: whole containers of this size in the pool (T74)."""
-    fitting = max(pool_memory // memory, 1)
-    limits = {
-        "Memory": memory,
-        "MemorySwap": memory,
-        "CpuShares": max(_ALL_SHARES // fitting, _LEAST_SHARES),
-    }
-    if cpus is not None:  # spec 10.7.3
-        limits["NanoCpus"] = round(max(round(cpus / fitting, _CPU_DIGITS), _LEAST_CPUS) * _NANO)
-    return limits
+    async def create(self, spec: ContainerSpec, output: Output) -> DockerContainer:
+        """Start a container, under its name or, if a stranger has it, another.
 
+        At most `docker.parallel_creates` are under way, the others wait in the order in which their images were there.
 
-def _strict(memory: int, writable: tuple[str, ...], *, podman: bool) -> dict[str, Any]:
-    """Return a file system that can't be written but for some directories in memory.
+        Raises:
+            StartFailed: with whose fault it is.
+            NoRoom: what it needs is used up by others.
+        """
+        if spec.name in self.names:
+            raise StartFailed(f"there is a container {spec.name} already")
+        self.names[spec.name] = None
+        with contextlib.ExitStack() as unbegun:
+            unbegun.callback(self.names.pop, spec.name)
+            try:
+                await self.images.ensure(spec.runtime)
+                async with self._slot():
+                    self._health.check()
+                    unbegun.pop_all()  # from here on it is known how to get rid of it
+                    return await self._start(spec, output)
+            except EngineError as error:
+                raise start_failure(error, spec.runtime) from error
+            except SettingsError as error:  # another network has taken its place meanwhile
+                raise StartFailed(str(error)) from error
 
-    All of them, /dev/shm included, have half of the memory: full, they are an error for the function that it can
-    handle, and not its end.
-    """
-    shared = _pages(min(_SHARED_MEMORY, memory // 8))
-    small = {path: _SMALL for path in _PODMANS_OWN if podman and path not in writable}
-    directories = (_TMP, *writable)
-    size = _pages((memory // 2 - shared - sum(small.values())) // len(directories))
-    sizes = dict.fromkeys(directories, size) | small
-    return {
-        "ReadonlyRootfs": True,
-        "ShmSize": shared,
-        "Tmpfs": {path: f"rw,exec,nosuid,nodev,size={size}" for path, size in sizes.items()},
-    }
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+        self.creating += 1
+        try:
+            yield
+        finally:
+            self.creating -= 1
+            self._slots.release()
 
+    async def _start(self, spec: ContainerSpec, output: Output) -> DockerContainer:
+        await self._network.ensure()
+        try:
+            return await self._attempt(spec, output)
+        except EngineError as error:
+            if not something_is_missing(error):
+                raise
+            logger.warning("%s: %s: what is missing is looked for again", spec.name, error.message)
+        await self.images.ensure(spec.runtime)
+        await self._network.ensure(again=True)
+        return await self._attempt(spec, output)
 
-def _pages(size: int) -> int:
-    return size // _PAGE * _PAGE
+    async def _attempt(self, spec: ContainerSpec, output: Output) -> DockerContainer:
+        name, identifier = await self._created(spec)
+        container = DockerContainer(name, identifier, output, spec.memory, self._engine, self.removals)
+        try:  # podman does half of the start as it attaches
+            await container.start(self._settings.network, attach_timeout=self._settings.start_timeout)
+        except BaseException as error:
+            cleaning = self._tasks.create_task(container.remove(), name=f"clean-up of {name}")
+            if not isinstance(error, EngineDown):
+                await asyncio.wait({cleaning}, timeout=CLEANING)
+            raise
+        self.names[name] = container
+        return container
 
+    async def _created(self, spec: ContainerSpec) -> tuple[str, str]:
+        """Return name and id of a container that was created."""
+        name = spec.name
+        for _ in range(NAMES):
+            try:
+                return name, await self._create(name, spec)
+            except EngineError as error:
+                if not name_is_taken(error):
+                    raise
+            name = await self._next_name(name, spec)
+        raise StartFailed(f"{spec.name}: all of {NAMES} names are taken")
 
-def _confinement(settings: DockerSettings) -> dict[str, Any]:
-    """Return what is the same for every container: no privileges, so many processes and files, one network."""
-    return {
-        "PidsLimit": settings.pids,
-        "Ulimits": [{"Name": "nofile", "Soft": settings.open_files, "Hard": settings.open_files}],
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
-        "NetworkMode": settings.network,
-    }
+    async def _next_name(self, name: str, spec: ContainerSpec) -> str:
+        """Free a name that an earlier container of this life still has; from anybody else's, go elsewhere.
 
+        So from another life's: those were swept, so that another invoker of this identity may live (see `ownership`).
+        """
+        try:
+            holder = await self._engine.inspect(name)
+            labels = (holder.get("Config") or {}).get("Labels") or {}
+            if self._owner.owns(name, labels) and not self._owner.of_another_life(labels):
+                await self._engine.remove(str(holder["Id"]))
+                return name
+        except EngineDown:
+            raise
+        except EngineError:  # gone meanwhile, or half gone
+            return name
+        other = f"{spec.name}-{secrets.token_hex(_SUFFIX_BYTES)}"
+        logger.warning("the name %s is taken by a stranger's container: %s is used instead", name, other)
+        return other
 
-def _resolving(settings: DockerSettings) -> dict[str, list[str]]:
-    chosen = {"Dns": settings.dns, "DnsSearch": settings.dns_search, "DnsOptions": settings.dns_options}
-    return {key: list(values) for key, values in chosen.items() if values}
+    async def _create(self, name: str, spec: ContainerSpec) -> str:
+        """Create a container. Once it is asked for, the answer is waited for, so that nothing comes of it unseen.
+
+        Where there is no answer, a container may come of it all the same: it is ours and unknown, so that
+        reconciliation removes it.
+        """
+        request = create_request(
+            spec,
+            self._settings,
+            pool_memory=self._pool_memory,
+            labels=self._owner.labels(name, spec),
+            podman=self._engine.info.podman,
+        )
+        self.names[name] = None
+        creation = self._tasks.create_task(self._answer(name, request), name=f"creation of {name}")
+        try:
+            answer = await asyncio.shield(creation)
+        except asyncio.CancelledError:
+            cleaning = self._tasks.create_task(self._undo(name, creation), name=f"clean-up of {name}")
+            await asyncio.wait({cleaning}, timeout=CLEANING)
+            raise
+        if isinstance(answer, EngineError):
+            self.names.pop(name, None)
+            raise answer
+        return answer
+
+    async def _answer(self, name: str, request: Mapping[str, Any]) -> str | EngineError:
+        """Return an id, or why there is none: a task of a group must not fail."""
+        try:
+            return await self._engine.create(name, request)
+        except EngineError as error:
+            return error
+
+    async def _undo(self, name: str, creation: asyncio.Task[str | EngineError]) -> None:
+        await asyncio.wait({creation})
+        answer = creation.result()
+        if isinstance(answer, str):
+            await asyncio.wait({self.removals.remove(answer, name)})
+        else:
+            self.names.pop(name, None)

@@ -6,20 +6,21 @@ import logging
 from collections.abc import Sequence
 
 from invoker.errors import StartFailed
-from invoker_docker.answers import EngineDown, EngineError
-from invoker_docker.engine import Engine
+from invoker_docker.engine import EngineClient
+from invoker_docker.failures import EngineDown, EngineError
 
 logger = logging.getLogger("invoker.docker")
 
 
-class Health:
-    """What is known of the engine. `watch` finds it out; others may say that they doubt it."""
+class EngineHealth:
+    """What is known of the engine. `watch` finds it out; each call without an answer is a reason to look at once."""
 
-    def __init__(self, engine: Engine, interval: float, network: str) -> None:
+    def __init__(self, engine: EngineClient, interval: float, network: str) -> None:
         """`interval` is in seconds; `network` is that of the containers."""
         self._engine = engine
         self._interval = interval
         self._network = network
+        self._watching: asyncio.Task[None] | None = None
         self._doubtful = False
         self._wanted = asyncio.Event()
         """Somebody has reason to doubt, so that the next look is now."""
@@ -30,9 +31,10 @@ class Health:
         self.up.set()
         self._recovered = asyncio.Event()
         """Set when it is up again, until somebody was told."""
+        engine.on_down = self._doubt
 
     def faults(self) -> Sequence[str]:
-        """See `Watched`."""
+        """See `Part`."""
         if self._down is None:
             return ()
         since, reason = self._down
@@ -48,12 +50,6 @@ class Health:
         for fault in self.faults():
             raise StartFailed(fault)
 
-    def doubt(self, error: EngineError) -> None:
-        """Have the engine looked at now, for it failed somebody; an error that is an answer is no reason."""
-        if isinstance(error, EngineDown):
-            self._doubtful = True
-            self._wanted.set()
-
     async def recovery(self) -> None:
         """Wait until the engine is up again; each time is told once."""
         await self._recovered.wait()
@@ -65,6 +61,7 @@ class Health:
         In case of doubt it isn't enough that the engine is awake. Docker 20.10 was seen with a lock of its networks
         held for good: it answered pings and listed its containers; all else hung, what is asked here included.
         """
+        self._watching = asyncio.current_task()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
@@ -75,7 +72,7 @@ class Health:
     async def _look(self) -> None:
         try:
             if self._doubtful:
-                await self._engine.about()
+                await self._engine.ask_info()
                 await self._engine.network(self._network)
             else:
                 await self._engine.ping()
@@ -88,13 +85,18 @@ class Health:
         else:
             self._note_up()
 
+    def _doubt(self) -> None:
+        """Have the engine looked at now, for it failed somebody: the look itself is none."""
+        if asyncio.current_task() is not self._watching:
+            self._doubtful = True
+            self._wanted.set()
+
     def _note_down(self, reason: str) -> None:
+        since = asyncio.get_running_loop().time() if self._down is None else self._down[0]
         if self._down is None:
             logger.error("the container engine does not answer: %s", reason)
-            self._down = (asyncio.get_running_loop().time(), reason)
             self.up.clear()
-        else:
-            self._down = (self._down[0], reason)
+        self._down = (since, reason)
 
     def _note_up(self) -> None:
         self._doubtful = False

@@ -1,27 +1,31 @@
-"""All the ways in which an engine can fail to answer, and what it may answer."""
+"""All the ways in which an engine can fail to answer, what it may answer, and what is told of it."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from invoker.config import Seconds
-from invoker_docker.engine import Engine, EngineDown, EngineError, connected
+from invoker_docker.engine import EngineClient, connected
+from invoker_docker.failures import EngineDown, EngineError, answered
 from invoker_docker.settings import DockerSettings
 from tests.plugins.runtime_docker.stand_in import VERSION, cut, never, raw_stand_in, says, stand_in
 
-Call = Callable[[Engine], Awaitable[object]]
+Call = Callable[[EngineClient], Awaitable[object]]
+
 
 CALLS: dict[str, tuple[str, Call]] = {
     "ping": ("GET /_ping", lambda engine: engine.ping()),
-    "about": ("GET /version", lambda engine: engine.about()),
+    "ask_info": ("GET /version", lambda engine: engine.ask_info()),
     "image_exists": ("GET /images/a:1/json", lambda engine: engine.image_exists("a:1")),
     "network": ("GET /networks/n", lambda engine: engine.network("n")),
     "podman_interface": ("GET /v4.0.0/libpod/networks/n/json", lambda engine: engine.podman_interface("n")),
     "create_network": ("POST /networks/create", lambda engine: engine.create_network({})),
-    "remove_network": ("GET /networks/n", lambda engine: engine.remove_network("n")),
     "create": ("POST /containers/create", lambda engine: engine.create("c", {})),
     "start": ("POST /containers/c/start", lambda engine: engine.start("c")),
     "inspect": ("GET /containers/c/json", lambda engine: engine.inspect("c")),
@@ -31,8 +35,11 @@ CALLS: dict[str, tuple[str, Call]] = {
     "images": ("GET /images/json", lambda engine: engine.images("a")),
     "containers": ("GET /containers/json", lambda engine: engine.containers({"a": "b"})),
 }
-READING = ["about", "podman_interface", "create", "inspect", "containers", "images"]
+
+
+READING = ["ask_info", "image_exists", "network", "podman_interface", "create", "inspect", "containers", "images"]
 """Those that read something out of the answer."""
+
 
 HASTY: dict[str, Any] = dict.fromkeys(
     (
@@ -46,15 +53,11 @@ HASTY: dict[str, Any] = dict.fromkeys(
 async def test_podman_is_told_from_docker() -> None:
     components = [{"Name": "Podman Engine", "Version": "4.3.1"}, {"Name": "Conmon"}]
     async with stand_in() as engine_there:
-        engine_there.answers["GET /version"] = says(VERSION | {"Components": components})
-        engine_there.answers["GET /info"] = says(
-            {"CgroupVersion": "2", "SecurityOptions": ["name=rootless"], "PidsLimit": False, "SwapLimit": True}
-        )
         async with connected(DockerSettings(url=engine_there.url)) as engine:
-            about = engine.kind
-
-    assert (about.name, about.rootless, about.cgroup_version) == ("podman", True, 2)
-    assert about.lacking == ("processes",)
+            assert not engine.info.podman
+        engine_there.answers["GET /version"] = says(VERSION | {"Components": components})
+        async with connected(DockerSettings(url=engine_there.url)) as engine:
+            assert engine.info.podman
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,12 @@ async def test_an_engine_that_is_too_old_is_refused() -> None:
                 pass
 
 
+async def test_no_call_has_a_time_limit_but_its_own() -> None:
+    """aiohttp's would end a pull after five minutes."""
+    async with stand_in() as engine_there, connected(DockerSettings(url=engine_there.url)) as engine:
+        assert engine._docker.session.timeout == aiohttp.ClientTimeout()
+
+
 @pytest.mark.parametrize("call", CALLS)
 async def test_an_engine_that_hangs_is_down(call: str) -> None:
     path, ask = CALLS[call]
@@ -86,10 +95,10 @@ async def test_an_engine_that_hangs_is_down(call: str) -> None:
         with pytest.raises(EngineDown, match=r"no answer within 0\.3 s"):
             await ask(engine)
         engine_there.answers[path] = says({})
-        await engine.ping() if call != "ping" else await engine.about()
+        await engine.ping() if call != "ping" else await engine.ask_info()
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if call not in ("about", "ping")])
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in ("ask_info", "ping")])
 async def test_an_engine_that_says_no_is_not_down(call: str) -> None:
     path, ask = CALLS[call]
     async with stand_in() as engine_there, connected(DockerSettings(url=engine_there.url)) as engine:
@@ -263,3 +272,43 @@ async def test_no_image_leads_elsewhere(image: str) -> None:
             await engine.pull(image)
 
     assert engine_there.asked == before
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [
+        (errno.ENOENT, r"No such file or directory \(start the engine, or set docker\.url\)"),
+        (errno.ECONNREFUSED, r"Connection refused \(start the engine, or set docker\.url\)"),
+        (
+            errno.EACCES,
+            r"Permission denied \(let the invoker's user use it, as members of the group docker may, or set",
+        ),
+        (errno.ENETUNREACH, "Network is unreachable$"),
+    ],
+)
+async def test_an_engine_that_can_not_be_reached_is_told_with_the_way_out(number: int, way_out: str) -> None:
+    refusal = aiohttp.ClientConnectorError(cast("Any", None), OSError(number, os.strerror(number)))
+
+    with pytest.raises(EngineDown, match=f"^version: can't connect: {way_out}"):
+        async with answered("version", 1):
+            raise refusal
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "lacks"),
+    [
+        ({"runc": {}, "runsc": {}}, "kata", True),
+        ({"runc": {}, "runsc": {}}, "runsc", False),
+        ({"runc": {}}, "io.containerd.kata.v2", False),  # Docker 23 takes shims that it doesn't list
+        ({"runc": {}}, "/usr/bin/crun", False),  # podman takes a path
+        (None, "kata", False),
+        (["runc"], "kata", False),
+    ],
+)
+async def test_an_oci_runtime_is_lacking_only_where_the_engine_tells(
+    there: object, wanted: str, *, lacks: bool
+) -> None:
+    async with stand_in() as engine_there:
+        engine_there.answers["GET /info"] = says({"CgroupVersion": "2", "Runtimes": there})
+        async with connected(DockerSettings(url=engine_there.url)) as engine:
+            assert engine.info.lacks(wanted) == lacks

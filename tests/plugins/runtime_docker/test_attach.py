@@ -1,8 +1,9 @@
-"""The attach stream: on real containers, and against answers that a real engine gives too seldom to be tested."""
+"""What containers print: on real ones, and against answers that a real engine gives too seldom to be tested."""
 
 import asyncio
 import re
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,49 +11,139 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from invoker.entities.container import Stream
 from invoker.testing.containers import RecordedOutput
-from invoker_docker.address import DaemonAddress
-from invoker_docker.engine import Engine, EngineDown, EngineError, connected
-from invoker_docker.output import Attachment, attached
-from tests.plugins.runtime_docker.engines import ALONE
-from tests.plugins.runtime_docker.places import Place
+from invoker_docker.attach import LARGEST_FRAME, AttachedOutput, BadFrame, StreamDemultiplexer, attached
+from invoker_docker.engine import EngineClient, connected
+from invoker_docker.failures import EngineDown, EngineError
+from invoker_docker.settings import EngineAddress
+from tests.plugins.runtime_docker.invoker_place import ALONE, InvokerPlace
 from tests.plugins.runtime_docker.stand_in import raw_stand_in
-from tests.plugins.runtime_docker.test_frames import frame
 from tests.plugins.transport_http.certificates import Certificates, issued
 from tests.services.troubled_socket import troubled
 
+Written = list[tuple[Stream, bytes]]
+
+
+STREAMS = {0: Stream.STDOUT, 1: Stream.STDOUT, 2: Stream.STDERR}
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    return struct.pack(">BxxxI", kind, len(payload)) + payload
+
+
+def fed(*pieces: bytes) -> tuple[StreamDemultiplexer, Written]:
+    written: Written = []
+    reader = StreamDemultiplexer(lambda stream, chunk: written.append((stream, chunk)))
+    for piece in pieces:
+        buffer = bytearray(piece + b"what an earlier read left in the buffer")
+        reader.feed(memoryview(buffer), len(piece))
+    return reader, written
+
+
+def joined(written: Written) -> Written:
+    """Return what was written, with neighbours of one stream together."""
+    result: Written = []
+    for stream, chunk in written:
+        if result and result[-1][0] is stream:
+            result[-1] = (stream, result[-1][1] + chunk)
+        else:
+            result.append((stream, chunk))
+    return result
+
+
+@given(
+    frames=st.lists(st.tuples(st.sampled_from(sorted(STREAMS)), st.binary(max_size=40))),
+    sizes=st.lists(st.integers(1, 30), min_size=1),
+)
+def test_what_comes_in_any_pieces_comes_out_in_order(frames: list[tuple[int, bytes]], sizes: list[int]) -> None:
+    data = b"".join(frame(kind, payload) for kind, payload in frames)
+    pieces = []
+    while data:
+        size = sizes[len(pieces) % len(sizes)]
+        pieces.append(data[:size])
+        data = data[size:]
+
+    reader, written = fed(*pieces)
+
+    assert joined(written) == joined([(STREAMS[kind], payload) for kind, payload in frames if payload])
+    assert all(chunk for _, chunk in written)
+    assert reader.between_frames
+
+
+def test_a_payload_is_passed_on_before_it_is_whole() -> None:
+    data = frame(1, b"a long line")
+
+    reader, written = fed(data[:12])
+
+    assert written == [(Stream.STDOUT, b"a lo")]
+    assert not reader.between_frames
+
+
+def test_a_header_may_come_byte_by_byte() -> None:
+    reader, written = fed(*(bytes([byte]) for byte in frame(2, b"x")))
+
+    assert written == [(Stream.STDERR, b"x")]
+    assert reader.between_frames
+
+
+def test_half_a_header_is_no_end() -> None:
+    reader, _ = fed(frame(1, b"x") + b"\x01\x00")
+
+    assert not reader.between_frames
+
+
+@pytest.mark.parametrize("split", range(9))
+@pytest.mark.parametrize(
+    "header",
+    [
+        struct.pack(">BxxxI", 3, 1),
+        struct.pack(">BxxxI", 255, 1),
+        b"\x01\x00\x01\x00\x00\x00\x00\x01",
+        struct.pack(">BxxxI", 1, LARGEST_FRAME + 1),
+        b"HTTP/1.1",
+    ],
+)
+def test_what_is_no_header_ends_it_after_what_was_right(header: bytes, split: int) -> None:
+    written: Written = []
+    reader = StreamDemultiplexer(lambda stream, chunk: written.append((stream, chunk)))
+    data = frame(1, b"right") + header
+
+    def feed_both() -> None:
+        for piece in (data[: 13 + split], data[13 + split :]):
+            reader.feed(memoryview(piece), len(piece))
+
+    with pytest.raises(BadFrame, match="is no header of a frame") as caught:
+        feed_both()
+
+    assert caught.value.header == header
+    assert written == [(Stream.STDOUT, b"right")]
+
+
 UPGRADED = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+
+
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
+
+
 SAYING = "import sys\nprint('out', flush=True)\nprint('err', file=sys.stderr, flush=True)\nprint('end', end='')"
 
 
-class End:
-    """Learns of the end of the output."""
-
-    def __init__(self, output: RecordedOutput) -> None:
-        self.seen: list[int] = []
-        """How often the output had been told by then."""
-        self._output = output
-
-    def __call__(self) -> None:
-        self.seen.append(self._output.closings)
-
-
-def an_engine(url: str) -> Engine:
+def an_engine(url: str) -> EngineClient:
     """Return what `attached` needs of an engine."""
-    return cast("Engine", SimpleNamespace(address=DaemonAddress.parse(url), ssl=None, api="v1.41"))
+    return cast("EngineClient", SimpleNamespace(address=EngineAddress.parse(url), ssl=None, api="v1.41", on_down=None))
 
 
 async def answered(*pieces: bytes) -> RecordedOutput:
     """Return what is printed where an engine answers so, and then closes the connection."""
     output = RecordedOutput()
-    end = End(output)
     async with raw_stand_in(b"".join(pieces)) as url:
-        attachment = await attached(an_engine(url), "c", output, end, timeout=10)
+        attachment = await attached(an_engine(url), "c", output.write, output.closed, timeout=10)
         await attachment.ended.wait()
-    assert end.seen == [1]
+    assert output.closings == 1
     return output
 
 
@@ -81,7 +172,7 @@ async def test_what_is_no_stream_says_why(answer: bytes, kind: type[EngineError]
     output = RecordedOutput()
     async with raw_stand_in(answer) as url:
         with pytest.raises(EngineError, match=re.escape(text)) as caught:
-            await attached(an_engine(url), "c", output, End(output), timeout=10)
+            await attached(an_engine(url), "c", output.write, output.closed, timeout=10)
 
     assert type(caught.value) is kind
     assert output.closings == 0
@@ -91,14 +182,14 @@ async def test_an_engine_that_says_nothing_is_given_up() -> None:
     output = RecordedOutput()
     async with silent() as url:
         with pytest.raises(EngineDown, match=r"no answer within 0\.05 s"):
-            await attached(an_engine(url), "c", output, End(output), timeout=0.05)
+            await attached(an_engine(url), "c", output.write, output.closed, timeout=0.05)
 
 
 async def test_where_nobody_listens_the_engine_is_down(tmp_path: Path) -> None:
     output = RecordedOutput()
 
     with pytest.raises(EngineDown, match="No such file"):
-        await attached(an_engine(f"unix://{tmp_path}/none.sock"), "c", output, End(output), timeout=5)
+        await attached(an_engine(f"unix://{tmp_path}/none.sock"), "c", output.write, output.closed, timeout=5)
 
 
 @pytest.mark.parametrize("rest", [b"\x09\x00\x00\x00\x00\x00\x00\x01x", frame(1, b"more")[:-1], b"\x01\x00"])
@@ -115,23 +206,23 @@ async def test_a_stream_that_ends_between_two_frames_is_nothing_to_log(caplog: p
     assert not caplog.records
 
 
-async def test_all_that_a_container_prints_comes_from_its_first_byte_to_its_end(place: Place) -> None:
+async def test_all_that_a_container_prints_comes_from_its_first_byte_to_its_end(place: InvokerPlace) -> None:
     async with printing(place, SAYING) as (engine, name):
         output = RecordedOutput()
-        attachment = await attached(engine, name, output, End(output), timeout=10)
+        attachment = await attached(engine, name, output.write, output.closed, timeout=10)
         await engine.start(name)
         await attachment.ended.wait()
 
     assert output.written == {Stream.STDOUT: b"out\nend", Stream.STDERR: b"err\n"}
 
 
-async def test_an_engine_far_away_is_read_over_tls(docker_place: Place, tmp_path: Path) -> None:
+async def test_an_engine_far_away_is_read_over_tls(docker_place: InvokerPlace, tmp_path: Path) -> None:
     certificates = issued(tmp_path)
     output = RecordedOutput()
     async with encrypted(docker_place.url, certificates) as url:
         keys = {"tls_ca": certificates.authority, "tls_cert": certificates.caller, "tls_key": certificates.caller_key}
         async with printing(docker_place.but(url=url, **keys), f"{SAYING}\n" * 1_000) as (engine, name):
-            attachment = await attached(engine, name, output, End(output), timeout=10)
+            attachment = await attached(engine, name, output.write, output.closed, timeout=10)
             await engine.start(name)
             await attachment.ended.wait()
 
@@ -139,7 +230,7 @@ async def test_an_engine_far_away_is_read_over_tls(docker_place: Place, tmp_path
 
 
 async def test_what_tls_reads_in_pieces_or_at_once_has_room() -> None:
-    attachment = Attachment("c", RecordedOutput(), lambda: None)
+    attachment = AttachedOutput("c", RecordedOutput().write, lambda: None)
 
     attachment.get_buffer(-1)[5:8] = b"out"
     read = bytes(attachment.get_buffer(-1)[5:8])
@@ -149,25 +240,24 @@ async def test_what_tls_reads_in_pieces_or_at_once_has_room() -> None:
 
 
 async def test_a_stream_that_is_corrupted_on_its_way_ends(
-    docker_place: Place, caplog: pytest.LogCaptureFixture
+    docker_place: InvokerPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         troubled(docker_place.url) as trouble,
         printing(docker_place.but(url=trouble.url), f"{SAYING}\nimport time\ntime.sleep(3600)") as (engine, name),
     ):
         output = RecordedOutput()
-        end = End(output)
-        attachment = await attached(engine, name, output, end, timeout=10)
+        attachment = await attached(engine, name, output.write, output.closed, timeout=10)
         trouble.corrupt = lambda data: b"\xff" + data[1:]
         await engine.start(name)
         await attachment.ended.wait()
 
-    assert (output.written[Stream.STDOUT], end.seen) == (b"", [1])
+    assert (output.written[Stream.STDOUT], output.closings) == (b"", 1)
     assert "its output can't be read any more" in caplog.text
 
 
 @asynccontextmanager
-async def printing(place: Place, code: str) -> AsyncIterator[tuple[Engine, str]]:
+async def printing(place: InvokerPlace, code: str) -> AsyncIterator[tuple[EngineClient, str]]:
     """Create a container that runs Python code once it is started."""
     name = f"printing-{place.node.unique_name}"
     code = code.replace("'end', end=''", "'end', end='', flush=True")
