@@ -15,6 +15,10 @@ from typing import Final, cast
 
 import msgspec
 import uvloop
+from invoker.invocation.limits import LimitsCheck
+from invoker.invocation.running import Running
+from invoker.invocation.telling import Telling
+from invoker.invocation.timeline import Timeline
 
 from bench import messages
 from bench.report import Report, Row, progress, row
@@ -32,11 +36,6 @@ from invoker.config import (
 from invoker.entities.activation import Ack
 from invoker.entities.container import ContainerSpec, Reply, Stream
 from invoker.entities.function import Executable, Function
-from invoker.invocation.limits import LimitsCheck
-from invoker.invocation.outcome import Outcomes
-from invoker.invocation.running import Running
-from invoker.invocation.telling import Telling
-from invoker.invocation.timeline import Timeline
 from invoker.plugins import Plugins
 from invoker.sentinel import SENTINEL_LINE
 from invoker.telemetry import ActivationTelemetry, Finished, LogWriter, Metrics
@@ -44,6 +43,7 @@ from invoker.testing.builders import a_request
 from invoker.wire import action_proxy
 from invoker.wire import request as wire
 from invoker.wire.acknowledgement import Acknowledger
+from invoker.wire.outcome import Outcomes
 from invoker_attached_logs.follower import AttachedLogs
 from invoker_http.answers import BodyAnswers
 from invoker_http.response import Response

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from invoker.app import verify
-from invoker.cli.program import Program
+from invoker.cli.program import CommandLine
 from invoker.cli.terminal import MISUSED, json_option, note, say, show_json, show_table
 from invoker.config import as_toml, template, to_jsonable
 from invoker.errors import SettingsError
@@ -21,7 +21,7 @@ def config() -> None:
 @click.argument("file", default="invoker.toml", type=click.Path(path_type=Path))
 @json_option
 @click.pass_obj
-def init(program: Program, file: Path, *, as_json: bool) -> None:
+def init(program: CommandLine, file: Path, *, as_json: bool) -> None:
     """Write a commented settings file with every setting at its default; never over one that exists."""
     try:
         with file.open("x") as new:
@@ -39,7 +39,7 @@ def init(program: Program, file: Path, *, as_json: bool) -> None:
 @config.command()
 @json_option
 @click.pass_obj
-def show(program: Program, *, as_json: bool) -> None:
+def show(program: CommandLine, *, as_json: bool) -> None:
     """Show the settings in effect. Secrets are not shown."""
     settings = program.settings
     if as_json:
@@ -51,7 +51,7 @@ def show(program: Program, *, as_json: bool) -> None:
 @config.command()
 @json_option
 @click.pass_obj
-def validate(program: Program, *, as_json: bool) -> None:
+def validate(program: CommandLine, *, as_json: bool) -> None:
     """Check the settings; every fault is listed."""
     try:
         warnings = [*program.layers.warnings, *verify(program.settings)]
@@ -71,7 +71,7 @@ def validate(program: Program, *, as_json: bool) -> None:
 @config.command()
 @json_option
 @click.pass_obj
-def explain(program: Program, *, as_json: bool) -> None:
+def explain(program: CommandLine, *, as_json: bool) -> None:
     """Show where each value comes from."""
     explained = program.layers.explain(program.sections)
     if as_json:

@@ -14,7 +14,7 @@ from invoker.cli.invoke import invoke
 from invoker.cli.listing import plugins, version
 from invoker.cli.message import message
 from invoker.cli.pool import pool
-from invoker.cli.program import Program
+from invoker.cli.program import CommandLine
 from invoker.cli.reap import reap
 from invoker.cli.run import run
 from invoker.cli.terminal import MISUSED, complain
@@ -45,7 +45,7 @@ def cli(context: click.Context, files: tuple[str, ...], secrets: str | None, ove
 
     Exit codes: 0 all is well, 1 it did not work, 2 wrong use or settings; `invoke` and `run` have further ones.
     """
-    context.obj = Program(files, secrets, overrides)
+    context.obj = CommandLine(files, secrets, overrides)
 
 
 for command in (run, invoke, message, action, activation, pool, check, reap, plugins, config, version):

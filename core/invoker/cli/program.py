@@ -14,7 +14,7 @@ from invoker.plugins import Plugins, installed
 T = TypeVar("T")
 
 
-class Program:
+class CommandLine:
     """The settings of this call of the command line, and the plugins that they name."""
 
     def __init__(self, files: Sequence[str], secrets: str | None, overrides: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from invoker.app import Signals, Stopped, serve
-from invoker.cli.program import Program, run_loop
+from invoker.cli.program import CommandLine, run_loop
 from invoker.config import TelemetrySettings
 from invoker.telemetry import LogWriter, log_writing
 
@@ -17,7 +17,7 @@ LOST_RECORDS = 4
 
 @click.command()
 @click.pass_obj
-def run(program: Program) -> None:
+def run(program: CommandLine) -> None:
     """Take activation messages and run functions until SIGTERM or SIGINT.
 
     The first signal stops taking work and lets running functions end, within shutdown.grace; a second one means now.
@@ -33,7 +33,7 @@ def run(program: Program) -> None:
         sys.exit(BROKEN_OFF)
 
 
-async def _run(program: Program, writer: LogWriter) -> Stopped:
+async def _run(program: CommandLine, writer: LogWriter) -> Stopped:
     signals = Signals()
 
     def heard() -> None:

@@ -18,6 +18,11 @@ Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every section is: frozen, checked, and strict about its keys."""
 
+    @property
+    def operators_url(self) -> str | None:
+        """Where operators are served, if the plugin does that; `<url>/pool` answers `invoker pool`."""
+        return None
+
 
 class RolesSettings(Section, frozen=True, kw_only=True):
     """Which plugins are used; the settings' top level."""
@@ -93,7 +98,9 @@ class IntakeSettings(Section, frozen=True, kw_only=True):
     """How much may wait."""
 
     queue_bytes: ByteSize = ByteSize(64 << 20)
-    """Messages that are accepted and not yet running; beyond it new ones are turned away."""
+    """Messages that are accepted and not yet running, and answers not yet taken; beyond it new ones are turned away."""
+    answer_timeout: Seconds = Seconds(600)
+    """How long a transport may take to pass an answer on, such as while its broker is down; then it is given up."""
 
 
 class LimitsSettings(Section, frozen=True, kw_only=True):
@@ -144,6 +151,8 @@ class FunctionsSettings(Section, frozen=True, kw_only=True):
     cache_bytes: ByteSize = ByteSize(128 << 20)
     idle_timeout: Seconds = Seconds(300)
     """A function that nobody asked for in this time is dropped (spec 6.7.5)."""
+    fetch_timeout: Seconds = Seconds(30)
+    """How long the store may take to give a function; then it counts as one that doesn't answer."""
 
 
 class RecordingSettings(Section, frozen=True, kw_only=True):
@@ -161,6 +170,8 @@ class RecordingSettings(Section, frozen=True, kw_only=True):
     """How long a record waits for others to be written with it."""
     max_bytes: ByteSize = ByteSize(64 << 20)
     """Records that may wait for the store; beyond it new messages are turned away."""
+    write_timeout: Seconds = Seconds(60)
+    """How long the store may take for one write; then it is tried again."""
     first_retry: Seconds = Seconds(0.05)
     """Between the first two tries of a write that failed."""
     last_retry: Seconds = Seconds(5)
@@ -179,6 +190,8 @@ class ShutdownSettings(Section, frozen=True, kw_only=True):
 
     grace: Seconds | None = None
     """How long running activations may go on; by default as long as the longest allowed timeout."""
+    answers: Seconds = Seconds(10)
+    """How long the answers of those that have ended may take after that."""
 
 
 class EncryptionSettings(Section, frozen=True, kw_only=True):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from invoker.config import LimitsSettings
 from invoker.contracts import NO_CONTEXT, Admitted, Answers
-from invoker.entities.activation import Ack, Activation, Outcome, Status
-from invoker.errors import Busy, MalformedRequest
+from invoker.entities.activation import Ack, Activation, Outcome
+from invoker.errors import Busy, Draining, MalformedRequest
 from invoker.testing.builders import an_activation, an_outcome
 from invoker.wire.request import parse
 
@@ -24,9 +24,9 @@ class Event(NamedTuple):
 class FakeIntake:
     """See `contracts.Intake`. Keeps the core's promises: the order of answers, and an answer whatever happens.
 
-    `events` has what happened, in order: `malformed` and `busy` at the door, `admitted`, then for each invocation
-    `accepted`, `result` if it was told ahead, `completed`; `untold` in place of one of these if the transport raised,
-    `cancelled` before the `completed` of an invocation that was broken off.
+    `events` has what happened, in order: `malformed`, `busy` and `draining` for what was refused, `admitted`, then for
+    each invocation `accepted`, `result` if it was told ahead, `completed`; `untold` in place of one of these if the
+    transport raised.
     """
 
     def __init__(self, *, limit: int | None = None) -> None:
@@ -36,6 +36,8 @@ class FakeIntake:
         """What the next invocations come to, one each; then success with `{"ok":true}`."""
         self.late_logs = False
         """Results are told ahead of completions, where the transport can."""
+        self._draining = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._limit = LimitsSettings().message if limit is None else limit
         self._busy = 0
         self._retry_after = 1
@@ -49,6 +51,13 @@ class FakeIntake:
         """Have no room for the next messages."""
         self._busy = times
         self._retry_after = retry_after
+
+    async def drain(self) -> None:
+        """Admit nothing more, and wait for what was admitted."""
+        self._draining = True
+        self._news.set()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -82,6 +91,9 @@ class FakeIntake:
 
     def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:
         """See `Intake.admit`."""
+        if self._draining:
+            self.note("draining")
+            raise Draining
         try:
             request = parse(self._checked(body))
         except MalformedRequest:
@@ -101,18 +113,26 @@ class FakeIntake:
             raise MalformedRequest(f"the message has {len(body)} bytes; {self._limit} are allowed")
         return body
 
-    async def invoke(self, admitted: Admitted, answers: Answers) -> None:
+    def invoke(self, admitted: Admitted, answers: Answers) -> None:
         """See `Intake.invoke`."""
-        told = _Told(self, admitted, answers)
-        try:
-            await told.accepted()
-            await self._free.wait()
-            outcome = self.outcomes.popleft() if self.outcomes else an_outcome()
-            await told.end(outcome, ahead=self.late_logs)
-        except asyncio.CancelledError:
-            self.note("cancelled", admitted.request.activation_id)
-            await told.end(an_outcome(b'{"error":"broken off"}', Status.WHISK_ERROR), ahead=False)
-            raise
+        task = asyncio.get_running_loop().create_task(self._carry(_Told(self, admitted, answers)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def room(self, size: int) -> None:
+        """See `Intake.room`: there is as long as no message is to be turned away."""
+        assert size >= 0
+        while self._busy and not self._draining:
+            self._busy -= 1
+            await asyncio.sleep(0)
+        if self._draining:
+            raise Draining
+
+    async def _carry(self, told: "_Told") -> None:
+        await told.accepted()
+        await self._free.wait()
+        outcome = self.outcomes.popleft() if self.outcomes else an_outcome()
+        await told.end(outcome, ahead=self.late_logs)
 
 
 class _Told:
@@ -122,7 +142,6 @@ class _Told:
         self._intake = intake
         self._request = admitted.request
         self._answers = answers
-        self._completed = False
 
     async def accepted(self) -> None:
         try:
@@ -133,9 +152,6 @@ class _Told:
             self._note("accepted")
 
     async def end(self, outcome: Outcome, *, ahead: bool) -> None:
-        if self._completed:
-            return
-        self._completed = True
         activation = self._activation(outcome)
         split = ahead and self._request.blocking and self._answers.splits
         try:

@@ -20,7 +20,7 @@ class Namespace(msgspec.Struct, gc=False):
     annotations: msgspec.Raw = msgspec.Raw()
 
 
-class Limits(
+class NamespaceLimits(
     msgspec.Struct,
     gc=False,
     omit_defaults=True,
@@ -59,10 +59,10 @@ class User(msgspec.Struct, gc=False):
     subject: str
     namespace: Namespace
     authkey: msgspec.Raw = msgspec.Raw(b"{}")
-    limits: Limits | None = None
+    limits: NamespaceLimits | None = None
 
 
-_NO_LIMITS: Final = Limits()
+_NO_LIMITS: Final = NamespaceLimits()
 _SHORTEST_SUBJECT: Final = 5
 _RIGHTS: Final = ("READ", "PUT", "DELETE", "ACTIVATE")
 
@@ -114,7 +114,7 @@ def write(caller: Caller) -> dict[str, object]:
     }
 
 
-def _limits(given: Limits | None) -> CallerLimits:
+def _limits(given: NamespaceLimits | None) -> CallerLimits:
     if given is None or given == _NO_LIMITS:
         return NARROWS_NOTHING
     return CallerLimits(
@@ -142,9 +142,9 @@ def _size(text: str | None, place: str) -> int | None:
         raise names.Misfit(f"{place} is no size such as '1 MB'") from None
 
 
-def _limits_of(limits: CallerLimits) -> Limits:
+def _limits_of(limits: CallerLimits) -> NamespaceLimits:
     sizes = {"max_payload": limits.max_payload, "truncation": limits.truncation}
-    return Limits(
+    return NamespaceLimits(
         store_activations=None if limits.store_activations else False,
         min_timeout=limits.min_timeout,
         max_timeout=limits.max_timeout,

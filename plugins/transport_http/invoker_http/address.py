@@ -92,7 +92,7 @@ def bound(setting: str, address: Address, places: Sequence[Place]) -> list[socke
         close_all(sockets)
         fault = f"{setting}: can't listen on {address}: {_remedy(setting, error)}"
         if error.errno == errno.EADDRINUSE:
-            raise Occupied(fault, port=port) from error
+            raise Occupied(fault) from error
         raise SettingsError([fault]) from error
     return sockets
 

@@ -50,6 +50,15 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     listener: Literal["httptools", "aiohttp"] = "httptools"
     """Which server reads the requests; what callers see is the same."""
 
+    @property
+    def operators_url(self) -> str | None:
+        """See `Section`. A listener on all addresses is asked on the loopback one."""
+        if not self.admin:
+            return None
+        address = Address.parse(self.admin)
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104
+        return f"http://{Address(host, address.port)}"
+
     def __post_init__(self) -> None:
         """Check what one field can't know."""
         for name, address in (("bind", self.bind), ("admin", self.admin)):

@@ -5,7 +5,7 @@ import pytest
 from invoker.config import LimitsSettings
 from invoker.entities.function import Limits
 from invoker.entities.request import CallerLimits
-from invoker.invocation.limits import LimitsCheck
+from invoker.functions import LimitsCheck
 
 ANY = CallerLimits()
 POOL = 2 << 30

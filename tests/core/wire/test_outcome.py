@@ -16,7 +16,7 @@ from invoker.errors import (
     StoreUnavailable,
     Undecryptable,
 )
-from invoker.invocation.outcome import Outcomes
+from invoker.wire.outcome import Outcomes
 
 ALLOWED = 1 << 20
 OPENWHISK = Outcomes("openwhisk")
