@@ -1,6 +1,7 @@
 """The engine's API: each call with its own time limit, and two kinds of error."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -19,7 +20,7 @@ from invoker.wire import names
 from invoker_docker.failures import CONFLICT, NOT_FOUND, EngineError, answered
 from invoker_docker.settings import DockerSettings, EngineAddress
 
-API: Final = (1, 41)
+API: Final = "1.41"
 """The version of the API that is spoken, unless the engine wants a newer one at least."""
 
 _REFUSED: Final = 400
@@ -34,22 +35,6 @@ Answer: TypeAlias = dict[str, Any]
 """What the engine says about one thing."""
 
 logger = logging.getLogger("invoker.docker")
-
-
-class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine says of itself."""
-
-    podman: bool
-    """It takes some things otherwise than Docker."""
-    oci_runtimes: tuple[str, ...] = ()
-    """Names of those in its configuration; empty if it doesn't tell."""
-
-    def lacks(self, oci_runtime: str) -> bool:
-        """Whether an OCI runtime is certainly none of its own.
-
-        It may have one that it doesn't list: podman takes a path, Docker from 23 on the name of any containerd shim.
-        """
-        return bool(self.oci_runtimes) and not set(oci_runtime) & {"/", "."} and oci_runtime not in self.oci_runtimes
 
 
 @asynccontextmanager
@@ -76,10 +61,10 @@ async def connected(settings: DockerSettings) -> AsyncIterator["EngineClient"]:
     async with (
         # No limit but those of the calls themselves: aiohttp's own would end a pull after five minutes.
         aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout()) as session,
-        aiodocker.Docker(url, connector=connector, session=session, api_version=_spelled(API)) as docker,
+        aiodocker.Docker(url, connector=connector, session=session, api_version=f"v{API}") as docker,
     ):
         engine = EngineClient(docker, settings, context)
-        engine.info = await engine.ask_info()
+        await engine.negotiate()
         yield engine
 
 
@@ -89,8 +74,8 @@ class EngineClient:
     All raise `EngineError` or `EngineDown`. `container` is an id or a name.
     """
 
-    info: EngineInfo
-    """What it was when the connection was opened."""
+    podman = False
+    """Whether it is podman, which takes some things otherwise than Docker."""
     on_down: Callable[[], None] | None = None
     """Called each time a call gets no answer; set by `EngineHealth`."""
 
@@ -111,21 +96,22 @@ class EngineClient:
         async with self._answered("ping", self._settings.ping_timeout):
             await self._get("_ping")
 
-    async def ask_info(self) -> EngineInfo:
+    async def negotiate(self) -> None:
         """Ask what it is, and from now on speak a version of the API that it understands.
 
         Raises:
             EngineError: it is too old.
         """
         version = await self._read("version", "version", _Version)
-        if _numbers(version.newest) < API:
-            raise EngineError(None, f"its API is v{version.newest}, and must be {_spelled(API)} or newer")
-        self._docker.api_version = _spelled(max(API, _numbers(version.oldest or "0.0")))
-        runtimes = (await self._read("version", f"{self.api}/info", Answer)).get("Runtimes")
-        return EngineInfo(
-            podman="podman" in str(version.components).lower(),
-            oci_runtimes=tuple(sorted(map(str, runtimes))) if isinstance(runtimes, Mapping) else (),
-        )
+        if _numbers(version.newest) < _numbers(API):
+            raise EngineError(None, f"its API is v{version.newest}, and must be v{API} or newer")
+        self._docker.api_version = f"v{max(API, version.oldest or API, key=_numbers)}"
+        self.podman = "podman" in str(version.components).lower()
+
+    async def oci_runtimes(self) -> Sequence[str]:
+        """Return the names of the OCI runtimes in its configuration; none if it doesn't tell."""
+        runtimes = (await self._read("info", f"{self.api}/info", Answer)).get("Runtimes")
+        return sorted(runtimes) if isinstance(runtimes, dict) else ()
 
     async def image_exists(self, image: str) -> bool:
         """Return whether the engine has an image of this name."""
@@ -286,11 +272,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-def _spelled(version: tuple[int, ...]) -> str:
-    """Return a version as paths have it: `v1.41`."""
-    return "v" + ".".join(map(str, version))
-
-
 def _check_name(name: str) -> None:
     """Let nothing into a path that would lead elsewhere."""
     if not _NAME.fullmatch(name):
@@ -298,12 +279,10 @@ def _check_name(name: str) -> None:
 
 
 def _check_image(image: str) -> None:
-    try:
-        well_formed = names.image_name(image, "image") == image
-    except names.Misfit:
-        well_formed = False
-    if not well_formed:
-        raise EngineError(_REFUSED, f"{image!r} is no name of an image")
+    with contextlib.suppress(names.Misfit):
+        if names.image_name(image, "image") == image:
+            return
+    raise EngineError(_REFUSED, f"{image!r} is no name of an image")
 
 
 def _tls(settings: DockerSettings) -> ssl.SSLContext | None:
@@ -314,8 +293,13 @@ def _tls(settings: DockerSettings) -> ssl.SSLContext | None:
     """
     if not settings.tls:
         return None
-    for name in _TLS_FILES:
-        _check_readable(name, getattr(settings, name))
+    for name in _TLS_FILES:  # one by one: the ssl module doesn't say which of its files it can't read
+        path: Path | None = getattr(settings, name)
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as error:
+            raise SettingsError([f"docker.{name}: can't read {path}: {error.strerror}"]) from error
     try:
         context = ssl.create_default_context(cafile=settings.tls_ca)
     except ssl.SSLError as error:
@@ -330,15 +314,6 @@ def _tls(settings: DockerSettings) -> ssl.SSLContext | None:
                 [f"docker: {settings.tls_cert} and {settings.tls_key} are no certificate with its key: {reason}"]
             ) from error
     return context
-
-
-def _check_readable(setting: str, path: Path | None) -> None:
-    """Open a file: the ssl module doesn't say which of its files it can't read."""
-    try:
-        if path is not None:
-            path.open("rb").close()
-    except OSError as error:
-        raise SettingsError([f"docker.{setting}: can't read {path}: {error.strerror}"]) from error
 
 
 def _no_password() -> str:

@@ -21,9 +21,8 @@ class EngineHealth:
         self._interval = interval
         self._network = network
         self._watching: asyncio.Task[None] | None = None
-        self._doubtful = False
-        self._wanted = asyncio.Event()
-        """Somebody has reason to doubt, so that the next look is now."""
+        self._doubted = asyncio.Event()
+        """The engine has failed somebody, so that the next look is now, and thorough."""
         self._down: tuple[float, str] | None = None
         """Since when, and why."""
         self.up = asyncio.Event()
@@ -65,44 +64,42 @@ class EngineHealth:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
-                    await self._wanted.wait()
-            self._wanted.clear()
-            await self._look()
+                    await self._doubted.wait()
+            thorough = self._doubted.is_set() or self._down is not None
+            self._doubted.clear()
+            await self._look(thorough=thorough)
 
-    async def _look(self) -> None:
+    async def _look(self, *, thorough: bool) -> None:
         try:
-            if self._doubtful:
-                await self._engine.ask_info()
+            if thorough:
+                await self._engine.negotiate()
                 await self._engine.network(self._network)
             else:
                 await self._engine.ping()
         except EngineDown as error:
-            self._doubtful = True
             self._note_down(error.message)
+            return
         except EngineError as error:  # it answers; what it doesn't like about this question is no fault of ours
             logger.warning("the container engine answers oddly: %s", error)
-            self._note_up()
-        else:
-            self._note_up()
+        self._note_up()
 
     def _doubt(self) -> None:
-        """Have the engine looked at now, for it failed somebody: the look itself is none."""
-        if asyncio.current_task() is not self._watching:
-            self._doubtful = True
-            self._wanted.set()
+        if asyncio.current_task() is not self._watching:  # the look itself is no reason for another
+            self._doubted.set()
 
     def _note_down(self, reason: str) -> None:
-        since = asyncio.get_running_loop().time() if self._down is None else self._down[0]
+        since = asyncio.get_running_loop().time()
         if self._down is None:
             logger.error("the container engine does not answer: %s", reason)
             self.up.clear()
+        else:
+            since, _ = self._down
         self._down = (since, reason)
 
     def _note_up(self) -> None:
-        self._doubtful = False
         if self._down is not None:
-            since, _ = self._down
+            seconds = asyncio.get_running_loop().time() - self._down[0]
             self._down = None
-            logger.info("the container engine answers again, after %.0f s", asyncio.get_running_loop().time() - since)
+            logger.info("the container engine answers again, after %.0f s", seconds)
             self.up.set()
             self._recovered.set()

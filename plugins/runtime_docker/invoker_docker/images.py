@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Self
 
@@ -24,7 +25,7 @@ DEFAULT_LABEL: Final = f"{LABEL_PREFIX}default"
 SENTINELS_LABEL: Final = f"{LABEL_PREFIX}sentinels"
 """`true`: the proxy ends each activation's output with sentinels (spec 9.11.1)."""
 HOMES: Final = ("functions-invoker", "localhost/functions-invoker")
-"""Where an image with such labels must be: `functions-invoker/python` for the family `python`; the other is podman's."""
+"""Where an image with these labels must be: `functions-invoker/python` for kinds of `python`. The other is podman's."""
 
 _REMEDY: Final = {
     "never": 'docker.pull = "never" forbids to fetch it: build, pull or load it there, or set docker.pull = "missing"',
@@ -94,17 +95,12 @@ class EngineImages:
         self._engine = engine
         self._settings = settings
         self._tasks = tasks
-        self._pulls: dict[str, asyncio.Task[EngineError | None]] = {}
+        self.pulls: dict[str, asyncio.Task[EngineError | None]] = {}
         """Those that somebody waits for, by image."""
-        self._waiting: dict[asyncio.Task[EngineError | None], int] = {}
+        self._waiting: Counter[str] = Counter()
         """How many wait for each."""
         self.failed = 0
         """Pulls that failed so far."""
-
-    @property
-    def pulling(self) -> int:
-        """How many images are being pulled."""
-        return len(self._pulls)
 
     async def ensure(self, runtime: Runtime) -> None:
         """Return when the engine has the image, as new as the settings ask for (spec 10.8).
@@ -187,16 +183,16 @@ class EngineImages:
         Raises:
             EngineDown: the engine doesn't answer.
         """
-        pull = self._pulls.get(image)
+        pull = self.pulls.get(image)
         if pull is None:
-            pull = self._pulls[image] = self._tasks.create_task(self._pull(image), name=f"pull {image}")
-        self._waiting[pull] = self._waiting.get(pull, 0) + 1
+            pull = self.pulls[image] = self._tasks.create_task(self._pull(image), name=f"pull {image}")
+        self._waiting[image] += 1
         try:
             await asyncio.wait({pull})
         finally:
-            self._waiting[pull] -= 1
-            if not self._waiting[pull]:  # nobody joins one that is over, or that nobody wants any more
-                del self._waiting[pull], self._pulls[image]
+            self._waiting[image] -= 1
+            if not self._waiting[image]:  # nobody joins one that is over, or that nobody wants any more
+                del self._waiting[image], self.pulls[image]
                 pull.cancel()
         if pull.cancelled():
             raise StartFailed(f"the image {image} was being pulled when the invoker stopped")

@@ -57,22 +57,23 @@ class ContainerNetwork:
         self._there = found is not None
         if found is None:
             self.bridge = self._settings.bridge
-            isolated = not self._engine.info.podman
+            isolated = not self._engine.podman
         else:
-            options = found.get("Options") or {}
-            self.bridge = await self._bridge_of(found, options)
-            isolated = options.get(_ICC) == "false"
+            self.bridge = await self._bridge_of(found)
+            isolated = (found.get("Options") or {}).get(_ICC) == "false"
         if self._isolated and not isolated:
             name = self._settings.network
             logger.warning("containers on the network %s can reach each other, as far as the engine goes", name)
         self._isolated = isolated
 
-    async def _bridge_of(self, found: Mapping[str, Any], options: Mapping[str, str]) -> str | None:
+    async def _bridge_of(self, found: Mapping[str, Any]) -> str | None:
         if found.get("Driver") != "bridge":
             return None
-        if self._engine.info.podman:
+        if self._engine.podman:
             return await self._engine.podman_interface(found["Id"])  # its name for the default network is another there
-        return options.get(_BRIDGE) or f"br-{found['Id'][:12]}"  # docker's own choice, where nobody made one
+        return (found.get("Options") or {}).get(
+            _BRIDGE
+        ) or f"br-{found['Id'][:12]}"  # docker's own choice, where nobody made one
 
     async def _created(self) -> Mapping[str, Any]:
         """Create it and say so; if that fails, another invoker may have been first: its network is as good."""

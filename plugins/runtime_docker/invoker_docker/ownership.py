@@ -66,19 +66,13 @@ class Owner(msgspec.Struct, frozen=True):
         }
         return {label: value for label, value in labels.items() if value}
 
-    @property
-    def mark(self) -> Mapping[str, str]:
-        """What all containers have that are its own, in any of its lives."""
-        return {OWNER_LABEL: self.identity}
-
-    def owns(self, name: str, labels: Mapping[str, Any] | None) -> bool:
+    def owns(self, name: str, labels: Mapping[str, Any]) -> bool:
         """Whether a container is its own.
 
         An image may have labels, too, which its containers inherit: a stranger's container can have got our owner label
         so, but not its own name.
         """
-        given = labels or {}
-        return given.get(OWNER_LABEL) == self.identity and given.get(NAME_LABEL) == name
+        return labels.get(OWNER_LABEL) == self.identity and labels.get(NAME_LABEL) == name
 
     def of_another_life(self, labels: Mapping[str, Any]) -> bool:
         """Whether a container of its own comes from another life: it doesn't say that it comes from this one."""
@@ -231,7 +225,7 @@ class Reconciler:
                 of_another_life=self._owner.of_another_life(labels),
                 started=summary.get("State") not in _UNBORN,
             )
-            for summary in await self._engine.containers(self._owner.mark)
+            for summary in await self._engine.containers({OWNER_LABEL: self._owner.identity})
             for labels in (summary.get("Labels") or {},)
             for name in (str(each).removeprefix("/") for each in summary.get("Names") or ())
             if self._owner.owns(name, labels)

@@ -1,25 +1,25 @@
-"""The runtime: opening, closing, and what the core sees."""
+"""The runtime: containers from the call of the core until they run, or nothing is left of them."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator, Sequence
+import secrets
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from contextvars import Context
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from invoker import Settings
-from invoker.config import NodeSettings
+from invoker.config import NodeSettings, PoolSettings
 from invoker.contracts import ContainerRuntime, MetricFamily, Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError, StartFailed
-from invoker_docker.container import DockerContainer
-from invoker_docker.creation import ContainerFactory
+from invoker_docker.container import ContainersByName, DockerContainer, Removals
+from invoker_docker.create_request import create_request
 from invoker_docker.engine import EngineClient, connected
-from invoker_docker.failures import EngineError
+from invoker_docker.failures import EngineDown, EngineError, name_is_taken, something_is_missing, start_failure
 from invoker_docker.health import EngineHealth
-from invoker_docker.images import KIND_LABEL, local_kinds
+from invoker_docker.images import KIND_LABEL, EngineImages, local_kinds
 from invoker_docker.network import ContainerNetwork
 from invoker_docker.ownership import Owner, Reconciler, owning
 from invoker_docker.settings import DockerSettings
@@ -29,7 +29,12 @@ GRACE: Final = 30.0
 DOWN_GRACE: Final = 3.0
 """The same while the engine is known to be down; and for a last look at what is left."""
 
-T = TypeVar("T")
+NAMES: Final = 4
+"""Names that are tried for one container."""
+CLEANING: Final = 5.0
+"""Seconds for which a start that failed or was cancelled waits for its container to be gone; it goes on without."""
+
+_SUFFIX_BYTES: Final = 3
 
 logger = logging.getLogger("invoker.docker")
 
@@ -47,7 +52,7 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
         async with contextlib.AsyncExitStack() as opened:
             with _unusable(chosen):
                 engine = await opened.enter_async_context(connected(chosen))
-                _check_oci_runtime(engine, chosen)
+                await check_oci_runtime(engine, chosen)
                 network = ContainerNetwork(engine, chosen)
                 await network.look()
                 kinds = local_kinds(await engine.images(KIND_LABEL))
@@ -76,25 +81,29 @@ class DockerRuntime(ContainerRuntime):
         kinds: Runtimes,
         tasks: "ClosableTaskGroup",
     ) -> None:
-        self._settings = settings[DockerSettings]
+        chosen = self._settings = settings[DockerSettings]
+        self._pool_memory = int(settings[PoolSettings].memory)
         self._engine = engine
+        self._owner = owner
         self._network = network
         self._kinds = kinds
         self._tasks = tasks
-        self._health = EngineHealth(engine, self._settings.ping_interval, self._settings.network)
-        self._factory = ContainerFactory(settings, engine, owner, network, self._health, tasks)
-        self._names = self._factory.names
-        self._removals = self._factory.removals
+        self._names: ContainersByName = {}
+        self._images = EngineImages(engine, chosen, tasks)
+        self._health = EngineHealth(engine, chosen.ping_interval, chosen.network)
+        self._removals = Removals(engine, self._health, tasks, lambda name: self._names.pop(name, None))
         self._reconciler = Reconciler(engine, owner, self._health, self._removals, self._names)
+        self._create_slots = asyncio.Semaphore(chosen.parallel_creates)
+        self._creates = self._creates_waiting = 0
         self._closing = False
 
     async def sweep(self) -> Sequence[str]:
         """See `ContainerRuntime`. Makes the network as well, so that one that can't be made is told at once."""
         with _unusable(self._settings):
-            await self._network.ensure()
             swept = await self._reconciler.sweep()
-        if swept:
-            logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(swept)))
+            if swept:
+                logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(swept)))
+            await self._network.ensure()
         return swept
 
     def runtimes(self) -> Runtimes:
@@ -107,17 +116,16 @@ class DockerRuntime(ContainerRuntime):
 
     def metrics(self) -> Sequence[MetricFamily]:
         """See `Part`."""
-        factory, images, removals = self._factory, self._factory.images, self._removals
         return [
             MetricFamily(name, "counter" if name.startswith("counter") else "gauge", text, [({}, value)])
             for name, text, value in (
                 ("gauge_docker_engine_up", "Whether the engine answers: 1, or 0", self._health.up.is_set()),
-                ("gauge_docker_creates", "Containers that are being created", factory.creating),
-                ("gauge_docker_creates_waiting", "Containers that wait to be created", factory.waiting),
-                ("gauge_docker_pulls", "Images that are being pulled", images.pulling),
-                ("gauge_docker_removals", "Containers that are being removed", len(removals)),
-                ("counter_docker_pulls_failed", "Images that could not be pulled", images.failed),
-                ("counter_docker_removals_failed", "Tries to remove a container that failed", removals.failed),
+                ("gauge_docker_creates", "Containers that are being created", self._creates),
+                ("gauge_docker_creates_waiting", "Containers that wait to be created", self._creates_waiting),
+                ("gauge_docker_pulls", "Images that are being pulled", len(self._images.pulls)),
+                ("gauge_docker_removals", "Containers that are being removed", len(self._removals)),
+                ("counter_docker_pulls_failed", "Images that could not be pulled", self._images.failed),
+                ("counter_docker_removals_failed", "Tries to remove a container that failed", self._removals.failed),
             )
         ]
 
@@ -129,14 +137,32 @@ class DockerRuntime(ContainerRuntime):
     async def lacking(self, kinds: Runtimes) -> Sequence[str]:
         """See `ContainerRuntime`: images, where `docker.pull` forbids to fetch them."""
         with _unusable(self._settings):
-            return await self._factory.images.lacking(kinds)
+            return await self._images.lacking(kinds)
 
     async def create(self, spec: ContainerSpec, output: Output) -> DockerContainer:
-        """See `ContainerRuntime`."""
+        """See `ContainerRuntime`. Under its name or, if a stranger has it, another.
+
+        At most `docker.parallel_creates` are under way; the others wait in the order in which their images were there.
+        """
         if self._closing:
             raise StartFailed("the runtime is closing")
         self._health.check()
-        return await self._factory.create(spec, output)
+        if spec.name in self._names:
+            raise StartFailed(f"there is a container {spec.name} already")
+        self._names[spec.name] = None
+        with contextlib.ExitStack() as unbegun:
+            unbegun.callback(self._names.pop, spec.name)
+            try:
+                await self._images.ensure(spec.runtime)
+                await self._network.ensure()
+                async with self._slot():
+                    self._health.check()
+                    unbegun.pop_all()  # from here on it is known how to get rid of it
+                    return await self._start(spec, output)
+            except EngineError as error:
+                raise start_failure(error, spec.runtime) from error
+            except SettingsError as error:  # another network has taken its place meanwhile
+                raise StartFailed(str(error)) from error
 
     async def close(self) -> None:
         """Remove every container; what can't be is named in the log, and swept by the next life."""
@@ -147,14 +173,8 @@ class DockerRuntime(ContainerRuntime):
         await self._tasks.close(GRACE if self._health.up.is_set() else DOWN_GRACE)
         if self._names:
             logger.error("containers that could not be removed: %s", ", ".join(sorted(self._names)))
-        if self._health.up.is_set():
-            await self._remove_strays()
-
-    def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Return what must go on while the runtime is open."""
-        return self._health.watch(), self._reconciler.watch(self._settings.reconcile_interval)
-
-    async def _remove_strays(self) -> None:
+        if not self._health.up.is_set():
+            return
         try:
             async with asyncio.timeout(DOWN_GRACE):
                 strays = await self._reconciler.remove_strays()
@@ -162,6 +182,122 @@ class DockerRuntime(ContainerRuntime):
                 logger.warning("removed containers that came of creations without an answer: %s", ", ".join(strays))
         except (TimeoutError, EngineError) as error:
             logger.warning("whether containers are left can't be told: %r", error)
+
+    def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """Return what must go on while the runtime is open."""
+        return self._health.watch(), self._reconciler.watch(self._settings.reconcile_interval)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        self._creates_waiting += 1
+        try:
+            await self._create_slots.acquire()
+        finally:
+            self._creates_waiting -= 1
+        self._creates += 1
+        try:
+            yield
+        finally:
+            self._creates -= 1
+            self._create_slots.release()
+
+    async def _start(self, spec: ContainerSpec, output: Output) -> DockerContainer:
+        try:
+            return await self._attempt(spec, output)
+        except EngineError as error:
+            if not something_is_missing(error):
+                raise
+            logger.warning("%s: %s: what is missing is looked for again", spec.name, error.message)
+        await self._images.ensure(spec.runtime)
+        await self._network.ensure(again=True)
+        return await self._attempt(spec, output)
+
+    async def _attempt(self, spec: ContainerSpec, output: Output) -> DockerContainer:
+        name, identifier = await self._created(spec)
+        container = DockerContainer(name, identifier, output, spec.memory, self._engine, self._removals)
+        try:  # podman does half of the start as it attaches
+            await container.start(self._settings.network, attach_timeout=self._settings.start_timeout)
+        except BaseException as error:
+            cleaning = self._tasks.create_task(container.remove(), name=f"clean-up of {name}")
+            if not isinstance(error, EngineDown):
+                await asyncio.wait({cleaning}, timeout=CLEANING)
+            raise
+        self._names[name] = container
+        return container
+
+    async def _created(self, spec: ContainerSpec) -> tuple[str, str]:
+        """Return name and id of a container that was created."""
+        name = spec.name
+        for _ in range(NAMES):
+            try:
+                return name, await self._create(name, spec)
+            except EngineError as error:
+                if not name_is_taken(error):
+                    raise
+            name = await self._next_name(name, spec)
+        raise StartFailed(f"{spec.name}: all of {NAMES} names are taken")
+
+    async def _next_name(self, name: str, spec: ContainerSpec) -> str:
+        """Free a name that an earlier container of this life still has; from anybody else's, go elsewhere.
+
+        So from another life's: those were swept, so that another invoker of this identity may live (see `ownership`).
+        """
+        try:
+            holder = await self._engine.inspect(name)
+            labels = (holder.get("Config") or {}).get("Labels") or {}
+            if self._owner.owns(name, labels) and not self._owner.of_another_life(labels):
+                await self._engine.remove(str(holder["Id"]))
+                return name
+        except EngineDown:
+            raise
+        except EngineError:  # gone meanwhile, or half gone
+            return name
+        other = f"{spec.name}-{secrets.token_hex(_SUFFIX_BYTES)}"
+        logger.warning("the name %s is taken by a stranger's container: %s is used instead", name, other)
+        return other
+
+    async def _create(self, name: str, spec: ContainerSpec) -> str:
+        """Create a container. Once it is asked for, the answer is waited for, so that nothing comes of it unseen.
+
+        Where there is no answer, a container may come of it all the same: it is ours and unknown, so that
+        reconciliation removes it.
+        """
+        request = create_request(
+            spec,
+            self._settings,
+            pool_memory=self._pool_memory,
+            labels=self._owner.labels(name, spec),
+            podman=self._engine.podman,
+        )
+        self._names[name] = None
+        creation: asyncio.Task[str | EngineError] = self._tasks.create_task(
+            self._answer(name, request), name=f"creation of {name}"
+        )
+        try:
+            answer = await asyncio.shield(creation)
+        except asyncio.CancelledError:
+            cleaning = self._tasks.create_task(self._undo(name, creation), name=f"clean-up of {name}")
+            await asyncio.wait({cleaning}, timeout=CLEANING)
+            raise
+        if isinstance(answer, EngineError):
+            self._names.pop(name, None)
+            raise answer
+        return answer
+
+    async def _answer(self, name: str, request: Mapping[str, Any]) -> str | EngineError:
+        """Return an id, or why there is none: a task of a group must not fail."""
+        try:
+            return await self._engine.create(name, request)
+        except EngineError as error:
+            return error
+
+    async def _undo(self, name: str, creation: asyncio.Task[str | EngineError]) -> None:
+        await asyncio.wait({creation})
+        answer = creation.result()
+        if isinstance(answer, str):
+            await asyncio.wait({self._removals.remove(answer, name)})
+        else:
+            self._names.pop(name, None)
 
 
 class ClosableTaskGroup(asyncio.TaskGroup):
@@ -171,15 +307,9 @@ class ClosableTaskGroup(asyncio.TaskGroup):
         super().__init__()
         self._running: set[asyncio.Task[Any]] = set()
 
-    def create_task(
-        self,
-        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
-        *,
-        name: str | None = None,
-        context: Context | None = None,
-    ) -> asyncio.Task[T]:
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         """See `asyncio.TaskGroup`."""
-        task = super().create_task(coro, name=name, context=context)
+        task = super().create_task(coro, **options)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
@@ -203,9 +333,16 @@ def _unusable(settings: DockerSettings) -> Iterator[None]:
         raise StartFailed(f"the container engine at {settings.url} can't be used: {error}") from error
 
 
-def _check_oci_runtime(engine: EngineClient, settings: DockerSettings) -> None:
-    """Refuse an OCI runtime that the engine lacks: everything would seem well, and no container would start."""
+async def check_oci_runtime(engine: EngineClient, settings: DockerSettings) -> None:
+    """Refuse an OCI runtime that the engine surely lacks: everything would seem well, and no container would start.
+
+    It may have one that it doesn't list: podman takes a path, Docker from 23 on the name of any containerd shim.
+    """
     wanted = settings.oci_runtime
-    if wanted is not None and engine.info.lacks(wanted):
-        there = ", ".join(engine.info.oci_runtimes)
-        raise SettingsError([f"docker.oci_runtime: the engine has no OCI runtime {wanted!r}; it has: {there}"])
+    if wanted is None or set(wanted) & {"/", "."}:
+        return
+    there = await engine.oci_runtimes()
+    if there and wanted not in there:
+        raise SettingsError(
+            [f"docker.oci_runtime: the engine has no OCI runtime {wanted!r}; it has: {', '.join(there)}"]
+        )

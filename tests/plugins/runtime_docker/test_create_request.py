@@ -252,8 +252,8 @@ async def code_of(url: str, image: str, script: str, **more: Any) -> int:
     environment = {"__OW_API_HOST": 'https://a b"c$d'}
     spec = ContainerSpec(name=a_name(), runtime=runtime, memory=MEMORY, environment=environment)
     async with connected(settings) as engine:
-        request = create_request(spec, settings, pool_memory=1 << 30, labels={}, podman=engine.info.podman)
-        if engine.info.podman:
+        request = create_request(spec, settings, pool_memory=1 << 30, labels={}, podman=engine.podman)
+        if engine.podman:
             request["HostConfig"]["Ulimits"].append(PROCESSES)
         request["HostConfig"]["NetworkMode"] = "none"
         try:

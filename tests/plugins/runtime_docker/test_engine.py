@@ -108,11 +108,8 @@ async def test_images_are_there_or_not(engine_url: str, image: str) -> None:
 async def test_an_engine_says_what_it_is(docker_url: str) -> None:
     async with connected(settings_for(docker_url)) as engine:
         await engine.ping()
-        info = await engine.ask_info()
-
-    assert info == engine.info
-    assert not info.podman
-    assert "runc" in info.oci_runtimes
+        assert not engine.podman
+        assert "runc" in await engine.oci_runtimes()
 
 
 async def test_images_are_listed_by_a_label(engine_url: str, image: str) -> None:

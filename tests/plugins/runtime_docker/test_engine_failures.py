@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any, cast
 
 import aiohttp
@@ -11,8 +12,10 @@ import pytest
 from aiohttp import web
 
 from invoker.config import Seconds
+from invoker.errors import SettingsError
 from invoker_docker.engine import EngineClient, connected
 from invoker_docker.failures import EngineDown, EngineError, answered
+from invoker_docker.runtime import check_oci_runtime
 from invoker_docker.settings import DockerSettings
 from tests.plugins.runtime_docker.stand_in import VERSION, cut, never, raw_stand_in, says, stand_in
 
@@ -21,7 +24,8 @@ Call = Callable[[EngineClient], Awaitable[object]]
 
 CALLS: dict[str, tuple[str, Call]] = {
     "ping": ("GET /_ping", lambda engine: engine.ping()),
-    "ask_info": ("GET /version", lambda engine: engine.ask_info()),
+    "negotiate": ("GET /version", lambda engine: engine.negotiate()),
+    "oci_runtimes": ("GET /info", lambda engine: engine.oci_runtimes()),
     "image_exists": ("GET /images/a:1/json", lambda engine: engine.image_exists("a:1")),
     "network": ("GET /networks/n", lambda engine: engine.network("n")),
     "podman_interface": ("GET /v4.0.0/libpod/networks/n/json", lambda engine: engine.podman_interface("n")),
@@ -37,7 +41,17 @@ CALLS: dict[str, tuple[str, Call]] = {
 }
 
 
-READING = ["ask_info", "image_exists", "network", "podman_interface", "create", "inspect", "containers", "images"]
+READING = [
+    "negotiate",
+    "oci_runtimes",
+    "image_exists",
+    "network",
+    "podman_interface",
+    "create",
+    "inspect",
+    "containers",
+    "images",
+]
 """Those that read something out of the answer."""
 
 
@@ -54,10 +68,10 @@ async def test_podman_is_told_from_docker() -> None:
     components = [{"Name": "Podman Engine", "Version": "4.3.1"}, {"Name": "Conmon"}]
     async with stand_in() as engine_there:
         async with connected(DockerSettings(url=engine_there.url)) as engine:
-            assert not engine.info.podman
+            assert not engine.podman
         engine_there.answers["GET /version"] = says(VERSION | {"Components": components})
         async with connected(DockerSettings(url=engine_there.url)) as engine:
-            assert engine.info.podman
+            assert engine.podman
 
 
 @pytest.mark.parametrize(
@@ -70,7 +84,7 @@ async def test_the_oldest_api_that_both_know_is_spoken(newest: str, oldest: str 
             await engine.remove("c")
 
     assert engine.api == spoken
-    assert engine_there.asked == ["GET /version", f"GET /{spoken}/info", f"DELETE /{spoken}/containers/c?force=1&v=1"]
+    assert engine_there.asked == ["GET /version", f"DELETE /{spoken}/containers/c?force=1&v=1"]
 
 
 async def test_an_engine_that_is_too_old_is_refused() -> None:
@@ -95,10 +109,10 @@ async def test_an_engine_that_hangs_is_down(call: str) -> None:
         with pytest.raises(EngineDown, match=r"no answer within 0\.3 s"):
             await ask(engine)
         engine_there.answers[path] = says({})
-        await engine.ping() if call != "ping" else await engine.ask_info()
+        await engine.ping() if call != "ping" else await engine.negotiate()
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if call not in ("ask_info", "ping")])
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in ("negotiate", "ping")])
 async def test_an_engine_that_says_no_is_not_down(call: str) -> None:
     path, ask = CALLS[call]
     async with stand_in() as engine_there, connected(DockerSettings(url=engine_there.url)) as engine:
@@ -303,12 +317,16 @@ async def test_an_engine_that_can_not_be_reached_is_told_with_the_way_out(number
         ({"runc": {}}, "/usr/bin/crun", False),  # podman takes a path
         (None, "kata", False),
         (["runc"], "kata", False),
+        ({"runc": {}}, None, False),
     ],
 )
 async def test_an_oci_runtime_is_lacking_only_where_the_engine_tells(
-    there: object, wanted: str, *, lacks: bool
+    there: object, wanted: str | None, *, lacks: bool
 ) -> None:
     async with stand_in() as engine_there:
-        engine_there.answers["GET /info"] = says({"CgroupVersion": "2", "Runtimes": there})
-        async with connected(DockerSettings(url=engine_there.url)) as engine:
-            assert engine.info.lacks(wanted) == lacks
+        engine_there.answers["GET /info"] = says({"Runtimes": there})
+        settings = DockerSettings(url=engine_there.url, oci_runtime=wanted)
+        async with connected(settings) as engine:
+            refusal = pytest.raises(SettingsError, match=r"docker\.oci_runtime: the engine has no") if lacks else None
+            with refusal or nullcontext():
+                await check_oci_runtime(engine, settings)

@@ -76,7 +76,7 @@ async def test_a_network_that_is_there_is_taken_as_it_is(engine_url: str, caplog
                 network = ContainerNetwork(engine, settings)
                 await network.look()
                 await network.ensure()
-            podman = engine.info.podman
+            podman = engine.podman
         after = shown(settings)
 
     assert after == before

@@ -78,8 +78,8 @@ def test_other_identities_have_other_locks_and_other_marks(
     tmp_path: Path, one: tuple[str | None, int], other: tuple[str | None, int]
 ) -> None:
     with owning(node(tmp_path, *one)) as first, owning(node(tmp_path, *other)) as second:
-        assert first.mark != second.mark
-        assert not second.owns("wsk_1", {**first.mark, NAME_LABEL: "wsk_1"})
+        assert first.identity != second.identity
+        assert not second.owns("wsk_1", {OWNER_LABEL: first.identity, NAME_LABEL: "wsk_1"})
 
 
 def test_a_state_directory_that_is_none_is_named(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_labels_that_a_container_has_from_its_image_make_it_nobodys() -> None:
     assert owner.owns("wsk_1", {OWNER_LABEL: "0/zoe", NAME_LABEL: "wsk_1"})
     assert not owner.owns("wsk_1", {OWNER_LABEL: "0/zoe"})
     assert not owner.owns("wsk_1", {OWNER_LABEL: "0/zoe", NAME_LABEL: "another"})
-    assert not owner.owns("wsk_1", None)
+    assert not owner.owns("wsk_1", {})
 
 
 async def test_containers_say_whose_they_are_and_what_they_run(place: InvokerPlace) -> None:
