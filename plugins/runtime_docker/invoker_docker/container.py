@@ -10,7 +10,7 @@ from invoker.action_connection import ActionConnection, Disconnected
 from invoker.contracts import Container, Output
 from invoker.entities.container import ContainerState, Reply
 from invoker.errors import Lost, StartFailed, Unreachable
-from invoker_docker.attach import AttachedOutput, attached
+from invoker_docker.attach import AttachedOutput
 from invoker_docker.engine import EngineClient
 from invoker_docker.failures import NOT_FOUND, EngineDown, EngineError
 from invoker_docker.health import EngineHealth
@@ -61,7 +61,7 @@ class DockerContainer(Container):
         self._removals = removals
         self._tasks = removals.tasks
         self._memory = CgroupMemory()
-        self._attached: AttachedOutput | None = None
+        self._attached = AttachedOutput(identifier, output.write, self._output_ended)
         self._host = ""
         """Its address; empty if it was dead when it was looked for."""
         self._born = 0.0
@@ -81,7 +81,7 @@ class DockerContainer(Container):
         self._post_mortem: asyncio.Task[None] | None = None
         self._removal: asyncio.Task[None] | None = None
 
-    async def start(self, network: str, *, attach_timeout: float) -> None:
+    async def start(self, network: str) -> None:
         """Start it with its output read from the first byte, and learn where it is.
 
         Only then is `output` told of its end: if it fails, another container may have the same output.
@@ -90,8 +90,7 @@ class DockerContainer(Container):
             EngineError: the engine doesn't do it.
             StartFailed: it runs and has no address.
         """
-        write, ended = self._output.write, self._output_ended
-        self._attached = await attached(self._engine, self._id, write, ended, timeout=attach_timeout)
+        await self._attached.attach(self._engine)
         await self._engine.start(self._id)
         inspected = await self._engine.inspect(self._id)
         self._born = asyncio.get_running_loop().time()
@@ -174,8 +173,7 @@ class DockerContainer(Container):
     def vanished(self) -> None:
         """Learn that the engine doesn't have it any more."""
         self._end(REMOVED)
-        if self._attached is not None:
-            self._attached.close()
+        self._attached.close()
 
     def _output_ended(self) -> None:
         """Learn that no more output comes: as a rule, because the container has ended.
@@ -192,18 +190,15 @@ class DockerContainer(Container):
             self._post_mortem = self._tasks.create_task(self._examine(), name=f"post-mortem of {self._name}")
 
     async def _remove(self) -> None:
-        output = self._attached
         try:
             if self._post_mortem is not None:
                 if self._untold:  # whoever saw its output end removes it at once, before the engine knows how it ended
                     await asyncio.wait({self._post_mortem}, timeout=2 * LATE_FLAG)
                 self._post_mortem.cancel()
             await asyncio.wait({self._removals.remove(self._id, self._name)})
-            if output is not None:
-                await output.finish(OUTPUT_TAIL)
+            await self._attached.finish(OUTPUT_TAIL)
         finally:
-            if output is not None:
-                output.close()
+            self._attached.close()
 
     def _connection(self) -> ActionConnection:
         connection = ActionConnection(self._host, PORT)

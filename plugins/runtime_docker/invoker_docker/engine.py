@@ -5,11 +5,12 @@ import contextlib
 import json
 import logging
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Protocol, TypeAlias, TypeVar
 
 import aiodocker
 import aiohttp
@@ -18,7 +19,7 @@ import msgspec
 from invoker.errors import SettingsError
 from invoker.wire import names
 from invoker_docker.failures import CONFLICT, NOT_FOUND, EngineError, answered
-from invoker_docker.settings import DockerSettings, EngineAddress
+from invoker_docker.settings import DockerSettings
 
 API: Final = "1.41"
 """The version of the API that is spoken, unless the engine wants a newer one at least."""
@@ -27,6 +28,8 @@ _REFUSED: Final = 400
 _FIRST_LOOK: Final = 0.01
 _LAST_LOOK: Final = 0.5
 """Seconds between two looks at a removal that somebody else has begun: doubled from the first until the last."""
+_SILENCE: Final = 30
+"""Seconds without output after which the kernel asks."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _TLS_FILES: Final = ("tls_ca", "tls_cert", "tls_key")
 
@@ -63,7 +66,7 @@ async def connected(settings: DockerSettings) -> AsyncIterator["EngineClient"]:
         aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout()) as session,
         aiodocker.Docker(url, connector=connector, session=session, api_version=f"v{API}") as docker,
     ):
-        engine = EngineClient(docker, settings, context)
+        engine = EngineClient(docker, settings)
         await engine.negotiate()
         yield engine
 
@@ -79,22 +82,14 @@ class EngineClient:
     on_down: Callable[[], None] | None = None
     """Called each time a call gets no answer; set by `EngineHealth`."""
 
-    def __init__(self, docker: aiodocker.Docker, settings: DockerSettings, context: ssl.SSLContext | None) -> None:
+    def __init__(self, docker: aiodocker.Docker, settings: DockerSettings) -> None:
         self._docker = docker
         self._settings = settings
-        self.address: Final[EngineAddress] = settings.address
-        self.ssl: Final[ssl.SSLContext | None] = context
-        """What connections to the address are wrapped in; `None` for nothing."""
-
-    @property
-    def api(self) -> str:
-        """First part of every path: `v1.41`."""
-        return self._docker.api_version
 
     async def ping(self) -> None:
         """Return if the engine is alive."""
         async with self._answered("ping", self._settings.ping_timeout):
-            await self._get("_ping")
+            await self._get("/_ping")
 
     async def negotiate(self) -> None:
         """Ask what it is, and from now on speak a version of the API that it understands.
@@ -102,7 +97,7 @@ class EngineClient:
         Raises:
             EngineError: it is too old.
         """
-        version = await self._read("version", "version", _Version)
+        version = await self._read("version", "/version", _Version)
         if _numbers(version.newest) < _numbers(API):
             raise EngineError(None, f"its API is v{version.newest}, and must be v{API} or newer")
         self._docker.api_version = f"v{max(API, version.oldest or API, key=_numbers)}"
@@ -110,18 +105,18 @@ class EngineClient:
 
     async def oci_runtimes(self) -> Sequence[str]:
         """Return the names of the OCI runtimes in its configuration; none if it doesn't tell."""
-        runtimes = (await self._read("info", f"{self.api}/info", Answer)).get("Runtimes")
+        runtimes = (await self._read("info", "info", Answer)).get("Runtimes")
         return sorted(runtimes) if isinstance(runtimes, dict) else ()
 
     async def image_exists(self, image: str) -> bool:
         """Return whether the engine has an image of this name."""
         _check_image(image)
-        return await _found(self._read("inspect image", f"{self.api}/images/{image}/json", Answer)) is not None
+        return await _found(self._read("inspect image", f"images/{image}/json", Answer)) is not None
 
     async def images(self, label: str) -> Sequence[Answer]:
         """Return summaries of the images that have this label, whatever its value."""
         filters = json.dumps({"label": [label]})
-        return await self._read("list images", f"{self.api}/images/json", list[Answer], filters=filters)
+        return await self._read("list images", "images/json", list[Answer], filters=filters)
 
     async def pull(self, image: str) -> None:
         """Fetch an image, named with its tag, from its registry.
@@ -133,7 +128,7 @@ class EngineClient:
         limit = self._settings.pull_timeout
         async with self._answered("pull", limit, late=EngineError(None, f"the registry sent no image within {limit}")):
             # Not by aiodocker's pull: cancelled, it leaves the response open and the engine pulling.
-            url = f"{self._docker.docker_host}/{self.api}/images/create"
+            url = self._url("images/create")
             async with self._docker.session.post(url, params={"fromImage": image}) as response:
                 await _accept(response)
                 async for line in response.content:
@@ -142,12 +137,12 @@ class EngineClient:
     async def network(self, name: str) -> Answer | None:
         """Return what the engine says about a network; `None` if there is none of that name."""
         _check_name(name)
-        return await _found(self._read("inspect network", f"{self.api}/networks/{name}", Answer))
+        return await _found(self._read("inspect network", f"networks/{name}", Answer))
 
     async def podman_interface(self, network: str) -> str | None:
         """Ask podman which interface a network has on its machine; its Docker-compatible answers don't say."""
         _check_name(network)
-        found = await _found(self._read("inspect network", f"v4.0.0/libpod/networks/{network}/json", _PodmanNetwork))
+        found = await _found(self._read("inspect network", f"/v4.0.0/libpod/networks/{network}/json", _PodmanNetwork))
         return None if found is None else found.network_interface or None
 
     async def create_network(self, config: Mapping[str, Any]) -> None:
@@ -164,6 +159,32 @@ class EngineClient:
         async with self._answered("create", self._settings.create_timeout):
             return (await self._docker.containers.create(request, name=name)).id
 
+    async def attach(self, container: str, output: "OutputParser") -> aiohttp.ClientResponse:
+        """Have all that a container prints fed to `output` from now on, until the response is closed or it ends.
+
+        aiohttp, which has parsers of its own for connections that were taken over, calls it as bytes arrive.
+        """
+        _check_name(container)
+        query = dict.fromkeys(("stream", "stdout", "stderr"), "1")
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        with contextlib.ExitStack() as failed:
+            async with self._answered("attach", self._settings.start_timeout):  # podman does half of a start here
+                url = self._url(f"containers/{container}/attach")
+                response = await self._docker.session.post(url, params=query, headers=headers)
+                failed.callback(response.close)
+                await _accept(response)
+                if response.headers.get("Transfer-Encoding", "identity").lower() != "identity":
+                    raise EngineError(None, "attach: what is between here and the engine changes the stream")
+                output.feed_data(response.content.read_nowait())  # came with the head: 200 is an answer as well
+                protocol = None if response.connection is None else response.connection.protocol
+                if protocol is not None:
+                    _keep_alive(protocol.transport)
+                    protocol.set_parser(output, None)
+            failed.pop_all()
+        if protocol is None or protocol.transport is None:  # it has ended already
+            output.feed_eof()
+        return response
+
     async def start(self, container: str) -> None:
         """Start a container; one that runs already is left alone."""
         async with self._answered("start", self._settings.start_timeout):
@@ -172,7 +193,7 @@ class EngineClient:
     async def inspect(self, container: str) -> Answer:
         """Return all that the engine says about a container."""
         _check_name(container)
-        return await self._read("inspect", f"{self.api}/containers/{container}/json", Answer)
+        return await self._read("inspect", f"containers/{container}/json", Answer)
 
     async def pause(self, container: str) -> None:
         """Freeze a container's processes."""
@@ -195,8 +216,7 @@ class EngineClient:
     async def containers(self, labels: Mapping[str, str]) -> Sequence[Answer]:
         """Return summaries of the containers that have all these labels, in whatever state they are."""
         filters = json.dumps({"label": [f"{name}={value}" for name, value in labels.items()]})
-        path = f"{self.api}/containers/json"
-        return await self._read("list containers", path, list[Answer], filters=filters, all="1")
+        return await self._read("list containers", "containers/json", list[Answer], filters=filters, all="1")
 
     def _answered(
         self, what: str, seconds: float, late: EngineError | None = None
@@ -213,9 +233,26 @@ class EngineClient:
             return msgspec.json.decode(await self._get(path, **query), type=shape)
 
     async def _get(self, path: str, **query: str) -> bytes:
-        async with self._docker.session.get(f"{self._docker.docker_host}/{path}", params=query) as response:
+        async with self._docker.session.get(self._url(path), params=query) as response:
             await _accept(response)
             return await response.read()
+
+    def _url(self, path: str) -> str:
+        """Return the URL of a path of the API, or of one that is beside it and begins with a slash."""
+        beside = path.startswith("/")
+        return f"{self._docker.docker_host}{path if beside else f'/{self._docker.api_version}/{path}'}"
+
+
+class OutputParser(Protocol):
+    """What takes a connection over."""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take what came; return that it goes on, and that nothing of it is left."""
+        ...
+
+    def feed_eof(self) -> None:
+        """Learn that the connection has ended."""
+        ...
 
 
 class _Version(msgspec.Struct, rename={"newest": "ApiVersion", "oldest": "MinAPIVersion", "components": "Components"}):
@@ -228,6 +265,14 @@ class _Version(msgspec.Struct, rename={"newest": "ApiVersion", "oldest": "MinAPI
 
 class _PodmanNetwork(msgspec.Struct):
     network_interface: str
+
+
+def _keep_alive(transport: asyncio.BaseTransport | None) -> None:
+    """Have the kernel ask an engine across a network whether it is still there, for it may say nothing for hours."""
+    connection = None if transport is None else transport.get_extra_info("socket")
+    if connection is not None and connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE)
 
 
 async def _gone(container: aiodocker.containers.DockerContainer) -> bool:

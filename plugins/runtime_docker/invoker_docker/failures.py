@@ -137,7 +137,7 @@ def _message(error: aiodocker.DockerError) -> str:
     """Return the engine's words; aiodocker doesn't see that they are JSON where the type has a charset."""
     with contextlib.suppress(*_RUBBISH):
         return str(json.loads(error.message)["message"])
-    return str(error.message)
+    return str(error.message).strip() or "refused"
 
 
 def name_is_taken(error: EngineError) -> bool:

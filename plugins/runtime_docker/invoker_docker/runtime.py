@@ -132,7 +132,7 @@ class DockerRuntime(ContainerRuntime):
     def bridges(self) -> Sequence[str]:
         """See `ContainerRuntime`: none where the engine is on another machine."""
         bridge = self._network.bridge
-        return (bridge,) if bridge is not None and self._engine.address.local else ()
+        return (bridge,) if bridge is not None and self._settings.address.local else ()
 
     async def lacking(self, kinds: Runtimes) -> Sequence[str]:
         """See `ContainerRuntime`: images, where `docker.pull` forbids to fetch them."""
@@ -215,8 +215,8 @@ class DockerRuntime(ContainerRuntime):
     async def _attempt(self, spec: ContainerSpec, output: Output) -> DockerContainer:
         name, identifier = await self._created(spec)
         container = DockerContainer(name, identifier, output, spec.memory, self._engine, self._removals)
-        try:  # podman does half of the start as it attaches
-            await container.start(self._settings.network, attach_timeout=self._settings.start_timeout)
+        try:
+            await container.start(self._settings.network)
         except BaseException as error:
             cleaning = self._tasks.create_task(container.remove(), name=f"clean-up of {name}")
             if not isinstance(error, EngineDown):

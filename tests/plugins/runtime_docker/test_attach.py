@@ -7,19 +7,18 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from invoker.config import Seconds
 from invoker.entities.container import Stream
 from invoker.testing.containers import RecordedOutput
-from invoker_docker.attach import LARGEST_FRAME, AttachedOutput, BadFrame, StreamDemultiplexer, attached
+from invoker_docker.attach import LARGEST_FRAME, AttachedOutput, BadFrame, StreamDemultiplexer
 from invoker_docker.engine import EngineClient, connected
 from invoker_docker.failures import EngineDown, EngineError
-from invoker_docker.settings import EngineAddress
+from invoker_docker.settings import DockerSettings
 from tests.plugins.runtime_docker.invoker_place import ALONE, InvokerPlace
 from tests.plugins.runtime_docker.stand_in import raw_stand_in
 from tests.plugins.transport_http.certificates import Certificates, issued
@@ -39,8 +38,7 @@ def fed(*pieces: bytes) -> tuple[StreamDemultiplexer, Written]:
     written: Written = []
     reader = StreamDemultiplexer(lambda stream, chunk: written.append((stream, chunk)))
     for piece in pieces:
-        buffer = bytearray(piece + b"what an earlier read left in the buffer")
-        reader.feed(memoryview(buffer), len(piece))
+        reader.feed(piece)
     return reader, written
 
 
@@ -114,7 +112,7 @@ def test_what_is_no_header_ends_it_after_what_was_right(header: bytes, split: in
 
     def feed_both() -> None:
         for piece in (data[: 13 + split], data[13 + split :]):
-            reader.feed(memoryview(piece), len(piece))
+            reader.feed(piece)
 
     with pytest.raises(BadFrame, match="is no header of a frame") as caught:
         feed_both()
@@ -132,17 +130,20 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n
 SAYING = "import sys\nprint('out', flush=True)\nprint('err', file=sys.stderr, flush=True)\nprint('end', end='')"
 
 
-def an_engine(url: str) -> EngineClient:
-    """Return what `attached` needs of an engine."""
-    return cast("EngineClient", SimpleNamespace(address=EngineAddress.parse(url), ssl=None, api="v1.41", on_down=None))
+async def attached(engine: EngineClient, container: str, output: RecordedOutput) -> AttachedOutput:
+    attachment = AttachedOutput(container, output.write, output.closed)
+    await attachment.attach(engine)
+    return attachment
 
 
 async def answered(*pieces: bytes) -> RecordedOutput:
     """Return what is printed where an engine answers so, and then closes the connection."""
     output = RecordedOutput()
-    async with raw_stand_in(b"".join(pieces)) as url:
-        attachment = await attached(an_engine(url), "c", output.write, output.closed, timeout=10)
-        await attachment.ended.wait()
+    async with (
+        raw_stand_in(b"".join(pieces), to=b"/attach") as url,
+        connected(DockerSettings(url=url)) as engine,
+    ):
+        await (await attached(engine, "c", output)).ended.wait()
     assert output.closings == 1
     return output
 
@@ -163,33 +164,28 @@ async def test_either_answer_is_followed_by_the_stream(head: bytes) -> None:
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno", EngineDown, "attach: no"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", EngineError, "changes the stream"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", EngineDown, "no answer that makes sense"),
-        (b"HTTP/1.1 101 UPGR", EngineDown, "the connection ended without an answer"),
-        (b"", EngineDown, "the connection ended without an answer"),
-        (b"HTTP/1.1 101 UPGRADED\r\n" + b"X: y\r\n" * 20_000, EngineDown, "no answer within 65536 bytes"),
+        (b"HTTP/1.1 101 UPGR", EngineDown, "attach: the connection broke: "),
+        (b"", EngineDown, "attach: the connection broke: "),
+        (b"HTTP/1.1 101 UPGRADED\r\n" + b"X: y\r\n" * 20_000, EngineDown, "no answer that makes sense"),
     ],
 )
 async def test_what_is_no_stream_says_why(answer: bytes, kind: type[EngineError], text: str) -> None:
     output = RecordedOutput()
-    async with raw_stand_in(answer) as url:
+    async with raw_stand_in(answer, to=b"/attach") as url, connected(DockerSettings(url=url)) as engine:
         with pytest.raises(EngineError, match=re.escape(text)) as caught:
-            await attached(an_engine(url), "c", output.write, output.closed, timeout=10)
+            await attached(engine, "c", output)
 
     assert type(caught.value) is kind
     assert output.closings == 0
 
 
 async def test_an_engine_that_says_nothing_is_given_up() -> None:
-    output = RecordedOutput()
-    async with silent() as url:
-        with pytest.raises(EngineDown, match=r"no answer within 0\.05 s"):
-            await attached(an_engine(url), "c", output.write, output.closed, timeout=0.05)
-
-
-async def test_where_nobody_listens_the_engine_is_down(tmp_path: Path) -> None:
-    output = RecordedOutput()
-
-    with pytest.raises(EngineDown, match="No such file"):
-        await attached(an_engine(f"unix://{tmp_path}/none.sock"), "c", output.write, output.closed, timeout=5)
+    async with raw_stand_in(b"", to=b"/attach") as url, troubled(url) as trouble:
+        settings = DockerSettings(url=trouble.url, start_timeout=Seconds(0.05))
+        async with connected(settings) as engine:
+            trouble.stop()
+            with pytest.raises(EngineDown, match=r"no answer within 0\.05 s"):
+                await attached(engine, "c", RecordedOutput())
 
 
 @pytest.mark.parametrize("rest", [b"\x09\x00\x00\x00\x00\x00\x00\x01x", frame(1, b"more")[:-1], b"\x01\x00"])
@@ -209,7 +205,7 @@ async def test_a_stream_that_ends_between_two_frames_is_nothing_to_log(caplog: p
 async def test_all_that_a_container_prints_comes_from_its_first_byte_to_its_end(place: InvokerPlace) -> None:
     async with printing(place, SAYING) as (engine, name):
         output = RecordedOutput()
-        attachment = await attached(engine, name, output.write, output.closed, timeout=10)
+        attachment = await attached(engine, name, output)
         await engine.start(name)
         await attachment.ended.wait()
 
@@ -222,21 +218,11 @@ async def test_an_engine_far_away_is_read_over_tls(docker_place: InvokerPlace, t
     async with encrypted(docker_place.url, certificates) as url:
         keys = {"tls_ca": certificates.authority, "tls_cert": certificates.caller, "tls_key": certificates.caller_key}
         async with printing(docker_place.but(url=url, **keys), f"{SAYING}\n" * 1_000) as (engine, name):
-            attachment = await attached(engine, name, output.write, output.closed, timeout=10)
+            attachment = await attached(engine, name, output)
             await engine.start(name)
             await attachment.ended.wait()
 
     assert output.written[Stream.STDOUT] == b"out\nend" * 1_000
-
-
-async def test_what_tls_reads_in_pieces_or_at_once_has_room() -> None:
-    attachment = AttachedOutput("c", RecordedOutput().write, lambda: None)
-
-    attachment.get_buffer(-1)[5:8] = b"out"
-    read = bytes(attachment.get_buffer(-1)[5:8])
-    room = len(attachment.get_buffer(200_000))
-
-    assert (read, room) == (b"out", 200_000)
 
 
 async def test_a_stream_that_is_corrupted_on_its_way_ends(
@@ -247,7 +233,7 @@ async def test_a_stream_that_is_corrupted_on_its_way_ends(
         printing(docker_place.but(url=trouble.url), f"{SAYING}\nimport time\ntime.sleep(3600)") as (engine, name),
     ):
         output = RecordedOutput()
-        attachment = await attached(engine, name, output.write, output.closed, timeout=10)
+        attachment = await attached(engine, name, output)
         trouble.corrupt = lambda data: b"\xff" + data[1:]
         await engine.start(name)
         await attachment.ended.wait()
@@ -268,14 +254,6 @@ async def printing(place: InvokerPlace, code: str) -> AsyncIterator[tuple[Engine
             yield engine, name
         finally:
             await engine.remove(name)
-
-
-@asynccontextmanager
-async def silent() -> AsyncIterator[str]:
-    """Take connections and say nothing."""
-    async with raw_stand_in(b"") as url, troubled(url) as trouble:
-        trouble.stop()
-        yield trouble.url
 
 
 @asynccontextmanager
