@@ -40,7 +40,7 @@ async def arrival(path: Path, count: int, faults: list[str]) -> float:
         listener.setblocking(False)  # noqa: FBT003 (the standard library's)
         playing = asyncio.create_task(_play(listener))
         async with connected(DockerSettings(url=f"unix://{path}")) as engine:
-            await attached.attach(engine)
+            await engine.attach("bench", attached)
             server = await playing
             return await _arrival(server, attached, follower, count, faults)
 

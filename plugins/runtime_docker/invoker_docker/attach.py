@@ -14,7 +14,6 @@ from typing import Final
 import aiohttp
 
 from invoker.entities.container import Stream
-from invoker_docker.engine import EngineClient
 
 LARGEST_FRAME: Final = 1 << 24
 """Bytes of one frame. Engines send at most 32 KiB at once: a header that says much more is none."""
@@ -28,31 +27,23 @@ logger = logging.getLogger("invoker.docker")
 
 
 class AttachedOutput:
-    """The output of one container. Its connection calls `feed_data` and `feed_eof`, as `EngineClient.attach` says."""
+    """The output of one container. Its connection, which `EngineClient.attach` makes, calls `feed_…`."""
 
     def __init__(self, container: str, write: Callable[[Stream, bytes], None], on_end: Callable[[], None]) -> None:
-        """`on_end` is called once if the container was attached: nothing comes any more."""
+        """`on_end` is called once if it was attached: nothing comes any more."""
         self._container = container
         self._on_end = on_end
         self._demultiplexer = StreamDemultiplexer(write)
-        self._response: aiohttp.ClientResponse | None = None
+        self.response: aiohttp.ClientResponse | None = None
+        """The engine's answer, which the output follows; set once it is attached."""
         self._unwanted = False
         """We closed it, so that its end needs no explanation."""
         self.ended = asyncio.Event()
         """Nothing comes any more, and `on_end` is being called."""
 
-    async def attach(self, engine: EngineClient) -> None:
-        """Have all that the container prints pushed on from now on; called before the start, nothing is missed.
-
-        Raises:
-            EngineError: the engine doesn't do it.
-            EngineDown: it doesn't answer.
-        """
-        self._response = await engine.attach(self._container, self)
-
     async def finish(self, patience: float) -> None:
         """Wait for the end of the output, and make one after `patience` seconds: nothing is left of the container."""
-        if self._response is None:
+        if self.response is None:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -63,7 +54,7 @@ class AttachedOutput:
     def close(self) -> None:
         """Read no more: nothing is left of the container, or it is of no interest."""
         self._unwanted = True
-        connection = None if self._response is None else self._response.connection
+        connection = None if self.response is None else self.response.connection
         if connection is not None and connection.transport is not None:
             connection.transport.abort()
 
@@ -84,8 +75,8 @@ class AttachedOutput:
     def _end(self) -> None:
         if not self._unwanted and not self._demultiplexer.between_frames:
             logger.error("%s: its output was cut off in the middle of a frame", self._container)
-        if self._response is not None:
-            self._response.close()
+        if self.response is not None:
+            self.response.close()
         self.ended.set()
         self._on_end()
 

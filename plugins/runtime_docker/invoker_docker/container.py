@@ -90,7 +90,7 @@ class DockerContainer(Container):
             EngineError: the engine doesn't do it.
             StartFailed: it runs and has no address.
         """
-        await self._attached.attach(self._engine)
+        await self._engine.attach(self._id, self._attached)
         await self._engine.start(self._id)
         inspected = await self._engine.inspect(self._id)
         self._born = asyncio.get_running_loop().time()
@@ -114,7 +114,10 @@ class DockerContainer(Container):
         """See `Container`."""
         if self._shut or not self._host:
             raise await self._refusal()
-        connection = self._free.pop() if self._free else self._connection()
+        if not self._free:
+            self._free.append(ActionConnection(self._host, PORT))
+            self._connections += self._free
+        connection = self._free.pop()
         try:
             if self._reached:
                 return await connection.post(path, body, timeout=timeout, limit=limit)
@@ -199,11 +202,6 @@ class DockerContainer(Container):
             await self._attached.finish(OUTPUT_TAIL)
         finally:
             self._attached.close()
-
-    def _connection(self) -> ActionConnection:
-        connection = ActionConnection(self._host, PORT)
-        self._connections.append(connection)
-        return connection
 
     async def _refusal(self) -> Unreachable | Lost:
         """Return what a request gets that was not sent.

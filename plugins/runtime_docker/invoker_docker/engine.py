@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import aiodocker
 import aiohttp
@@ -18,6 +18,7 @@ import msgspec
 
 from invoker.errors import SettingsError
 from invoker.wire import names
+from invoker_docker.attach import AttachedOutput
 from invoker_docker.failures import CONFLICT, NOT_FOUND, EngineError, answered
 from invoker_docker.settings import DockerSettings
 
@@ -29,9 +30,8 @@ _FIRST_LOOK: Final = 0.01
 _LAST_LOOK: Final = 0.5
 """Seconds between two looks at a removal that somebody else has begun: doubled from the first until the last."""
 _SILENCE: Final = 30
-"""Seconds without output after which the kernel asks."""
+"""Seconds after which the kernel asks an engine across a network whether it is still there."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
-_TLS_FILES: Final = ("tls_ca", "tls_cert", "tls_key")
 
 T = TypeVar("T")
 Answer: TypeAlias = dict[str, Any]
@@ -57,9 +57,8 @@ async def connected(settings: DockerSettings) -> AsyncIterator["EngineClient"]:
     else:
         scheme, connector = "http" if context is None else "https", aiohttp.TCPConnector(limit=0, ssl=context or True)
     if scheme == "http":
-        logger.warning(
-            "the engine at %s is spoken to without TLS: whoever listens can do what the invoker can", address
-        )
+        text = "the engine at %s is spoken to without TLS: whoever listens can do what the invoker can"
+        logger.warning(text, settings.url)
     url = f"{scheme}://{address.authority}"
     async with (
         # No limit but those of the calls themselves: aiohttp's own would end a pull after five minutes.
@@ -142,8 +141,8 @@ class EngineClient:
     async def podman_interface(self, network: str) -> str | None:
         """Ask podman which interface a network has on its machine; its Docker-compatible answers don't say."""
         _check_name(network)
-        found = await _found(self._read("inspect network", f"/v4.0.0/libpod/networks/{network}/json", _PodmanNetwork))
-        return None if found is None else found.network_interface or None
+        found = await _found(self._read("inspect network", f"/v4.0.0/libpod/networks/{network}/json", Answer))
+        return (found or {}).get("network_interface") or None
 
     async def create_network(self, config: Mapping[str, Any]) -> None:
         """Create a network, in the API's own words."""
@@ -151,39 +150,37 @@ class EngineClient:
             await self._docker.networks.create(dict(config))
 
     async def create(self, name: str, request: Mapping[str, Any]) -> str:
-        """Create a container and return its id.
-
-        Cancelled, cut or out of time, there may be one now, or in a moment: remove it by its name.
-        """
+        """Create a container and return its id; without an answer there may be one all the same, of this name."""
         _check_name(name)
         async with self._answered("create", self._settings.create_timeout):
             return (await self._docker.containers.create(request, name=name)).id
 
-    async def attach(self, container: str, output: "OutputParser") -> aiohttp.ClientResponse:
-        """Have all that a container prints fed to `output` from now on, until the response is closed or it ends.
-
-        aiohttp, which has parsers of its own for connections that were taken over, calls it as bytes arrive.
-        """
+    async def attach(self, container: str, output: AttachedOutput) -> None:
+        """Have all that a container prints fed to `output` from now on; called before the start, nothing is missed."""
         _check_name(container)
         query = dict.fromkeys(("stream", "stdout", "stderr"), "1")
         headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
-        with contextlib.ExitStack() as failed:
-            async with self._answered("attach", self._settings.start_timeout):  # podman does half of a start here
-                url = self._url(f"containers/{container}/attach")
-                response = await self._docker.session.post(url, params=query, headers=headers)
+        async with self._answered("attach", self._settings.start_timeout):  # podman does half of a start here
+            url = self._url(f"containers/{container}/attach")
+            response = await self._docker.session.post(url, params=query, headers=headers)
+            with contextlib.ExitStack() as failed:
                 failed.callback(response.close)
                 await _accept(response)
                 if response.headers.get("Transfer-Encoding", "identity").lower() != "identity":
                     raise EngineError(None, "attach: what is between here and the engine changes the stream")
-                output.feed_data(response.content.read_nowait())  # came with the head: 200 is an answer as well
-                protocol = None if response.connection is None else response.connection.protocol
-                if protocol is not None:
-                    _keep_alive(protocol.transport)
-                    protocol.set_parser(output, None)
-            failed.pop_all()
+                failed.pop_all()
+        output.response = response
+        with contextlib.suppress(aiohttp.ClientError):  # it broke off at once
+            output.feed_data(response.content.read_nowait())  # came with the head: 200 is an answer as well
+        protocol = None if response.connection is None else response.connection.protocol
+        if protocol is not None:
+            if protocol.transport is not None and self._settings.address.path is None:  # it may say nothing for hours
+                connection = protocol.transport.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE)
+            protocol.set_parser(output, None)  # it is called as bytes arrive, as aiohttp's own is for web sockets
         if protocol is None or protocol.transport is None:  # it has ended already
             output.feed_eof()
-        return response
 
     async def start(self, container: str) -> None:
         """Start a container; one that runs already is left alone."""
@@ -243,36 +240,12 @@ class EngineClient:
         return f"{self._docker.docker_host}{path if beside else f'/{self._docker.api_version}/{path}'}"
 
 
-class OutputParser(Protocol):
-    """What takes a connection over."""
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take what came; return that it goes on, and that nothing of it is left."""
-        ...
-
-    def feed_eof(self) -> None:
-        """Learn that the connection has ended."""
-        ...
-
-
 class _Version(msgspec.Struct, rename={"newest": "ApiVersion", "oldest": "MinAPIVersion", "components": "Components"}):
     """What is read of the answer to `/version`: versions of the API, and what the engine is made of."""
 
     newest: Annotated[str, msgspec.Meta(pattern=r"^\d{1,4}\.\d{1,4}$")]
     oldest: Annotated[str, msgspec.Meta(pattern=r"^(\d{1,4}\.\d{1,4})?$")] | None = None
     components: Any = None
-
-
-class _PodmanNetwork(msgspec.Struct):
-    network_interface: str
-
-
-def _keep_alive(transport: asyncio.BaseTransport | None) -> None:
-    """Have the kernel ask an engine across a network whether it is still there, for it may say nothing for hours."""
-    connection = None if transport is None else transport.get_extra_info("socket")
-    if connection is not None and connection.family != socket.AF_UNIX:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE)
 
 
 async def _gone(container: aiodocker.containers.DockerContainer) -> bool:
@@ -338,7 +311,8 @@ def _tls(settings: DockerSettings) -> ssl.SSLContext | None:
     """
     if not settings.tls:
         return None
-    for name in _TLS_FILES:  # one by one: the ssl module doesn't say which of its files it can't read
+    # One by one: the ssl module doesn't say which of its files it can't read.
+    for name in ("tls_ca", "tls_cert", "tls_key"):
         path: Path | None = getattr(settings, name)
         try:
             if path is not None:

@@ -107,30 +107,23 @@ async def answered(
         raise failure from error
 
 
-def _failure(what: str, error: Exception) -> EngineError:
+def _failure(what: str, error: BaseException) -> EngineError:
     match error:
         case EngineError():
             return error
         case aiodocker.DockerError() if error.status == _UNREACHABLE:
-            return EngineDown(f"{what}: {_breakage(error.__context__ or error)}")
+            return _failure(what, error.__context__ or ConnectionError(error.message))
         case aiodocker.DockerError():
             text = f"{what}: {_message(error)}"
             return EngineDown(text) if error.status in GATEWAY else EngineError(error.status, text)
-        case _:
-            return EngineDown(f"{what}: {_breakage(error)}")
-
-
-def _breakage(error: BaseException) -> str:
-    """Say what is wrong with a connection or an answer."""
-    match error:
         case aiohttp.ClientConnectorError():  # its own text is about sockets and TLS settings
-            reason = f"can't connect: {error.os_error.strerror or error.os_error}"
             way_out = _WAY_OUT.get(error.os_error.errno or 0)
-            return reason if way_out is None else f"{reason} ({way_out})"
+            reason = f"can't connect: {error.os_error.strerror or error.os_error}"
+            return EngineDown(f"{what}: {reason}" if way_out is None else f"{what}: {reason} ({way_out})")
         case aiohttp.ClientConnectionError() | OSError():
-            return f"the connection broke: {error}"
+            return EngineDown(f"{what}: the connection broke: {error}")
         case _:
-            return f"no answer that makes sense: {type(error).__name__}: {error}"
+            return EngineDown(f"{what}: no answer that makes sense: {type(error).__name__}: {error}")
 
 
 def _message(error: aiodocker.DockerError) -> str:

@@ -54,26 +54,23 @@ class ContainerNetwork:
                 await self._note(await self._engine.network(self._settings.network) or await self._created())
 
     async def _note(self, found: Mapping[str, Any] | None) -> None:
-        self._there = found is not None
+        isolated = not self._engine.podman
         if found is None:
             self.bridge = self._settings.bridge
-            isolated = not self._engine.podman
         else:
-            self.bridge = await self._bridge_of(found)
-            isolated = (found.get("Options") or {}).get(_ICC) == "false"
+            options = found.get("Options") or {}
+            isolated = options.get(_ICC) == "false"
+            if found.get("Driver") != "bridge":
+                self.bridge = None
+            elif self._engine.podman:  # by its id, for the default network has another name there
+                self.bridge = await self._engine.podman_interface(found["Id"])
+            else:  # where nobody chose one it is docker's own choice
+                self.bridge = options.get(_BRIDGE) or f"br-{found['Id'][:12]}"
         if self._isolated and not isolated:
             name = self._settings.network
             logger.warning("containers on the network %s can reach each other, as far as the engine goes", name)
         self._isolated = isolated
-
-    async def _bridge_of(self, found: Mapping[str, Any]) -> str | None:
-        if found.get("Driver") != "bridge":
-            return None
-        if self._engine.podman:
-            return await self._engine.podman_interface(found["Id"])  # its name for the default network is another there
-        return (found.get("Options") or {}).get(
-            _BRIDGE
-        ) or f"br-{found['Id'][:12]}"  # docker's own choice, where nobody made one
+        self._there = found is not None
 
     async def _created(self) -> Mapping[str, Any]:
         """Create it and say so; if that fails, another invoker may have been first: its network is as good."""
@@ -82,10 +79,7 @@ class ContainerNetwork:
             "Name": settings.network,
             "Driver": "bridge",
             "CheckDuplicate": True,
-            "Options": {
-                _BRIDGE: settings.bridge,
-                _ICC: "false",
-            },  # podman ignores what it doesn't know (4.3: the second)
+            "Options": {_BRIDGE: settings.bridge, _ICC: "false"},  # podman (4.3) ignores the second
             "Labels": {NETWORK_LABEL: "1"},
         }
         reason = "the engine says that it did, and has none"
@@ -103,7 +97,5 @@ class ContainerNetwork:
                 return found
         fault = f"docker.network: can't create {settings.network!r} with the bridge {settings.bridge!r}: {reason}"
         if "bridge name" in reason:  # of docker and of podman
-            fault += (
-                ". Another network has that interface: set docker.bridge to another, or docker.network to that network"
-            )
+            fault += ". Another network has that interface: set docker.bridge to another, or docker.network to that one"
         raise SettingsError([fault])

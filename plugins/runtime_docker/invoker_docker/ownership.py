@@ -1,17 +1,16 @@
 """Whose containers are whose: labels on the engine, a lock on this machine, and what is done about strays.
 
 The lock is in the state directory. Two invokers of one identity with different state directories, such as those of two
-users, or in containers of their own, don't see each other's; only the engine knows of both. What can be told there:
+users, don't see each other's; only the engine knows of both. What can be told there:
 
-* An invoker that is about to run sweeps: whatever has its identity is removed. The containers of another that lives
-  look like those that a killed one has left. That can happen once for each sweep. Who merely looks removes nothing.
-* What comes later with its identity, not of this life and running, is another's that lives. **It is left alone**,
-  whoever of the two sees it. Would each remove the other's, both lost every container once a minute, and with them
-  activations that have begun; so both work, and both complain until one is given a name. Nor does either free a name
-  that the other's container has, or remove the other's at its end.
-* The price: what such another leaves when it is killed stays until either sweeps again.
+* Who sweeps, because it is about to run, removes whatever has its identity: containers of another that lives look like
+  those that a killed one has left. That can happen once for each sweep; who merely looks removes nothing.
+* What comes later with its identity, not of this life and running, is another's that lives. **It is left alone**: would
+  each remove the other's, both lost every container once a minute. So both work, and both complain until one is given a
+  name. Nor does either free a name that the other's container has, or remove the other's at its end. What such another
+  leaves when it is killed stays until either sweeps again.
 * One that was created and never started is removed: it came of a call that a killed invoker had made before this one
-  looked. If it is another's after all, that one's start is tried again.
+  swept. If it is another's after all, that one's start is tried again.
 """
 
 import asyncio
@@ -39,7 +38,6 @@ from invoker_docker.settings import LABEL_PREFIX
 OWNER_LABEL: Final = f"{LABEL_PREFIX}owner"
 NAME_LABEL: Final = f"{LABEL_PREFIX}name"
 BOOT_LABEL: Final = f"{LABEL_PREFIX}boot"
-_BOOT_BYTES: Final = 8
 _UNBORN: Final = ("created", "configured", "initialized")
 """States before the start; the others are podman's."""
 
@@ -94,7 +92,7 @@ def owning(node: NodeSettings) -> Iterator[Owner]:
         Occupied: another process has the lock.
         SettingsError: the state directory can't be used.
     """
-    owner = Owner(identity(node), secrets.token_hex(_BOOT_BYTES))
+    owner = Owner(identity(node), secrets.token_hex(8))
     path = state_dir(node) / f"docker-{quote(owner.identity, safe='')}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

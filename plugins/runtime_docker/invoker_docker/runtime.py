@@ -28,13 +28,10 @@ GRACE: Final = 30.0
 """Seconds that leaving may take (as upstream, spec 10.9.2); what is left then is the next life's to sweep."""
 DOWN_GRACE: Final = 3.0
 """The same while the engine is known to be down; and for a last look at what is left."""
-
 NAMES: Final = 4
 """Names that are tried for one container."""
 CLEANING: Final = 5.0
 """Seconds for which a start that failed or was cancelled waits for its container to be gone; it goes on without."""
-
-_SUFFIX_BYTES: Final = 3
 
 logger = logging.getLogger("invoker.docker")
 
@@ -94,7 +91,7 @@ class DockerRuntime(ContainerRuntime):
         self._removals = Removals(engine, self._health, tasks, lambda name: self._names.pop(name, None))
         self._reconciler = Reconciler(engine, owner, self._health, self._removals, self._names)
         self._create_slots = asyncio.Semaphore(chosen.parallel_creates)
-        self._creates = self._creates_waiting = 0
+        self._creates = 0
         self._closing = False
 
     async def sweep(self) -> Sequence[str]:
@@ -120,8 +117,7 @@ class DockerRuntime(ContainerRuntime):
             MetricFamily(name, "counter" if name.startswith("counter") else "gauge", text, [({}, value)])
             for name, text, value in (
                 ("gauge_docker_engine_up", "Whether the engine answers: 1, or 0", self._health.up.is_set()),
-                ("gauge_docker_creates", "Containers that are being created", self._creates),
-                ("gauge_docker_creates_waiting", "Containers that wait to be created", self._creates_waiting),
+                ("gauge_docker_creates", "Containers that are wanted and not started yet", self._creates),
                 ("gauge_docker_pulls", "Images that are being pulled", len(self._images.pulls)),
                 ("gauge_docker_removals", "Containers that are being removed", len(self._removals)),
                 ("counter_docker_pulls_failed", "Images that could not be pulled", self._images.failed),
@@ -150,12 +146,13 @@ class DockerRuntime(ContainerRuntime):
         if spec.name in self._names:
             raise StartFailed(f"there is a container {spec.name} already")
         self._names[spec.name] = None
+        self._creates += 1
         with contextlib.ExitStack() as unbegun:
             unbegun.callback(self._names.pop, spec.name)
             try:
                 await self._images.ensure(spec.runtime)
                 await self._network.ensure()
-                async with self._slot():
+                async with self._create_slots:
                     self._health.check()
                     unbegun.pop_all()  # from here on it is known how to get rid of it
                     return await self._start(spec, output)
@@ -163,6 +160,8 @@ class DockerRuntime(ContainerRuntime):
                 raise start_failure(error, spec.runtime) from error
             except SettingsError as error:  # another network has taken its place meanwhile
                 raise StartFailed(str(error)) from error
+            finally:
+                self._creates -= 1
 
     async def close(self) -> None:
         """Remove every container; what can't be is named in the log, and swept by the next life."""
@@ -186,20 +185,6 @@ class DockerRuntime(ContainerRuntime):
     def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what must go on while the runtime is open."""
         return self._health.watch(), self._reconciler.watch(self._settings.reconcile_interval)
-
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        self._creates_waiting += 1
-        try:
-            await self._create_slots.acquire()
-        finally:
-            self._creates_waiting -= 1
-        self._creates += 1
-        try:
-            yield
-        finally:
-            self._creates -= 1
-            self._create_slots.release()
 
     async def _start(self, spec: ContainerSpec, output: Output) -> DockerContainer:
         try:
@@ -252,7 +237,7 @@ class DockerRuntime(ContainerRuntime):
             raise
         except EngineError:  # gone meanwhile, or half gone
             return name
-        other = f"{spec.name}-{secrets.token_hex(_SUFFIX_BYTES)}"
+        other = f"{spec.name}-{secrets.token_hex(3)}"
         logger.warning("the name %s is taken by a stranger's container: %s is used instead", name, other)
         return other
 

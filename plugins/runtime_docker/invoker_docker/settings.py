@@ -87,10 +87,6 @@ class EngineAddress(msgspec.Struct, frozen=True):
             raise ValueError(f"expected 'unix:///var/run/docker.sock' or 'tcp://host:2376', got {url[:60]!r}")
         return cls(host=tcp["six"] or tcp["host"], port=port)
 
-    def __str__(self) -> str:
-        """Return the form that `parse` reads."""
-        return f"tcp://{self.authority}" if self.path is None else f"unix://{self.path}"
-
     @property
     def authority(self) -> str:
         """Host and port as a URL and a Host header have them; a Unix socket has `localhost`."""
@@ -185,7 +181,7 @@ class DockerSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what a field's type can't say."""
-        faults = [*self._connection_faults(), *self._network_faults(), *self._container_faults()]
+        faults = [*self._connection_faults(), *self._network_faults(), *self._text_faults(), *self._image_faults()]
         if faults:
             raise ValueError("; ".join(faults))
 
@@ -223,16 +219,22 @@ class DockerSettings(Section, frozen=True, kw_only=True):
             if not _is_address(server):
                 yield f"dns: expected an address such as '10.0.0.53', got {server[:60]!r}"
 
-    def _container_faults(self) -> Iterator[str]:
+    def _text_faults(self) -> Iterator[str]:
         for name in self.labels:
             if not _LABEL.fullmatch(name):
                 yield f"labels: expected a name of letters, digits, '.', '_', '/' and '-', got {name[:60]!r}"
             elif name.startswith(_RESERVED_LABELS):
                 yield f"labels: {name!r} is reserved, as all names with {', '.join(_RESERVED_LABELS)} in front"
+        for name, value in self.environment.items():
+            if not _VARIABLE.fullmatch(name):
+                yield f"environment: {name[:60]!r} is no name of a variable"
+            elif "\0" in value:
+                yield f"environment: the value of {name} has a zero byte in it"
+
+    def _image_faults(self) -> Iterator[str]:
         for pattern in (*(self.images_allowed or ()), *self.file_systems):
             if not _PATTERN.fullmatch(pattern):
                 yield f"images_allowed and file_systems: {pattern[:60]!r} is no pattern for names of images"
-        yield from _variable_faults(self.environment)
         for path in self.writable:
             if not _DIRECTORY.fullmatch(path) or path == "/tmp":  # noqa: S108 (it is there anyway)
                 yield f"writable: expected an absolute path, not /tmp, without '..', ':' and ',', got {path!r}"
@@ -268,14 +270,6 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return "%" not in text  # the interface that an IPv6 address may name would be the container's
-
-
-def _variable_faults(environment: Mapping[str, str]) -> Iterator[str]:
-    for name, value in environment.items():
-        if not _VARIABLE.fullmatch(name):
-            yield f"environment: {name[:60]!r} is no name of a variable"
-        elif "\0" in value:
-            yield f"environment: the value of {name} has a zero byte in it"
 
 
 SECTION = SettingsSection(name="docker", into=DockerSettings)

@@ -132,7 +132,7 @@ SAYING = "import sys\nprint('out', flush=True)\nprint('err', file=sys.stderr, fl
 
 async def attached(engine: EngineClient, container: str, output: RecordedOutput) -> AttachedOutput:
     attachment = AttachedOutput(container, output.write, output.closed)
-    await attachment.attach(engine)
+    await engine.attach(container, attachment)
     return attachment
 
 

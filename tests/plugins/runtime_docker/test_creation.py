@@ -216,10 +216,10 @@ async def test_no_more_than_so_many_are_started_at_once(docker_place: InvokerPla
             await trouble.hears("GET /_ping", times=2)
 
             assert sum("/create" in request for request in trouble.asked) == 2
-            assert metric(runtime, "gauge_docker_creates") == 2
-            assert metric(runtime, "gauge_docker_creates_waiting") == 2
+            assert metric(runtime, "gauge_docker_creates") == 4
 
         assert [await run(await start, n=1) for start in starts] == [{"n": 1}] * 4
+        assert metric(runtime, "gauge_docker_creates") == 0
 
 
 async def test_an_image_that_is_being_pulled_holds_up_no_other_container(docker_place: InvokerPlace) -> None:
