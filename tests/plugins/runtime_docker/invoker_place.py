@@ -18,23 +18,53 @@ from invoker.contracts import Container, ContainerRuntime, Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime
 from invoker.testing.containers import PATIENCE, RecordedOutput
-from invoker_docker.ownership import NAME_LABEL, OWNER_LABEL, identity
+from invoker_docker.ownership import BOOT_LABEL, NAME_LABEL, OWNER_LABEL, identity
 from invoker_docker.runtime import DockerRuntime, docker_runtime
 from invoker_docker.settings import DockerSettings
-from tests.plugins.runtime_docker.engines import ALONE
 from tests.services.docker import EngineConnection
 from tests.services.troubled_socket import TroubledSocket, troubled
 
+FILES = {"Name": "nofile", "Soft": 1024, "Hard": 1024}
+
+
+PROCESSES = {"Name": "nproc", "Soft": 4096, "Hard": 4096}
+"""podman sets both limits to the kernel's greatest if it isn't told, which not every machine's root may."""
+
+
+ALONE: dict[str, Any] = {"HostConfig": {"NetworkMode": "none", "Ulimits": [FILES, PROCESSES]}}
+"""How containers are started that are only here to live."""
+
+
+def settings_for(url: str, **more: Any) -> DockerSettings:
+    """Return settings for an engine that others use as well: nothing of theirs is touched."""
+    return DockerSettings(**{"url": url} | more)
+
+
+def a_name() -> str:
+    """Return a name that nobody else has."""
+    return f"invoker-tests-{uuid.uuid4().hex[:12]}"
+
+
 ECHO = "def main(args):\n    return args\n"
+
+
 MEMORY = 128 << 20
+
+
 MARK = uuid.uuid4().hex[:8]
+
+
 NETWORK = f"invoker-tests-{MARK}"
 """Of this run alone: two engines on one machine must not have one bridge."""
+
+
 SOON = Seconds(0.05)
+
+
 NEVER = Seconds(3600)
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class InvokerPlace(msgspec.Struct, frozen=True, kw_only=True):
     """An engine, an image of Python actions on it, and an invoker that nobody else is."""
 
     url: str
@@ -47,9 +77,22 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     def settings(self) -> Settings:
         return Settings.of(self.node, self.docker)
 
-    def but(self, **docker: Any) -> "Place":
+    def but(self, **docker: Any) -> "InvokerPlace":
         """Return one that differs in some settings of the plugin."""
         return msgspec.structs.replace(self, docker=msgspec.structs.replace(self.docker, **docker))
+
+    def with_a_network_of_its_own(self) -> "InvokerPlace":
+        """Return one whose network nobody has yet: it is the test's to remove."""
+        mark = self.node.unique_name or ""
+        return self.but(network=mark, bridge=mark[-12:])
+
+    def has_network(self) -> bool:
+        """Whether its network is there."""
+        return self.ask("GET", f"/networks/{self.docker.network}")[0] == HTTPStatus.OK
+
+    def remove_network(self) -> int:
+        """Remove its network behind the runtime's back; return the status."""
+        return self.ask("DELETE", f"/networks/{self.docker.network}")[0]
 
     @property
     def name(self) -> str:
@@ -85,9 +128,15 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
         return names
 
-    def make(self, name: str, owner: str | None = None, *, start: bool = False, **labels: str) -> str:
-        """Create a container behind the runtime's back, of this invoker or another; return its id."""
-        mine = {OWNER_LABEL: identity(self.node) if owner is None else owner, NAME_LABEL: name}
+    def boot(self, name: str) -> str:
+        """Return which life of the invoker created a container."""
+        return str(self.ask("GET", f"/containers/{name}/json")[1]["Config"]["Labels"][BOOT_LABEL])
+
+    def make(
+        self, name: str, owner: str | None = None, *, start: bool = False, boot: str = "another", **labels: str
+    ) -> str:
+        """Create a container behind the runtime's back, of a life of this invoker or another; return its id."""
+        mine = {OWNER_LABEL: identity(self.node) if owner is None else owner, NAME_LABEL: name, BOOT_LABEL: boot}
         request = {"Image": self.image, "Labels": {**mine, **labels}, **ALONE}
         status, said = self.ask("POST", "/containers/create", request, name=name)
         assert status == HTTPStatus.CREATED, said
@@ -100,8 +149,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         self.ask("DELETE", f"/containers/{name}", force="1", v="1")
 
 
-def a_place(url: str, image: str, folder: Path, *, podman: bool) -> Place:
-    return Place(
+def a_place(url: str, image: str, folder: Path, *, podman: bool) -> InvokerPlace:
+    return InvokerPlace(
         url=url,
         image=image,
         node=NodeSettings(unique_name=f"test-{uuid.uuid4().hex[:12]}", state_dir=folder),
@@ -145,8 +194,16 @@ async def until(reached: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
+def metric(runtime: ContainerRuntime, name: str) -> float:
+    """Return what operators are told."""
+    ((_, value),) = next(family.samples for family in runtime.metrics() if family.name == name)
+    return value
+
+
 @asynccontextmanager
-async def in_trouble(place: Place, **more: Seconds) -> AsyncIterator[tuple[TroubledSocket, DockerRuntime]]:
+async def in_trouble(
+    place: InvokerPlace, *, swept: bool = True, **more: Seconds
+) -> AsyncIterator[tuple[TroubledSocket, DockerRuntime]]:
     """Run a runtime whose engine is reached through trouble, and looked at all the time."""
     limits = {
         "ping_interval": SOON,
@@ -158,4 +215,6 @@ async def in_trouble(place: Place, **more: Seconds) -> AsyncIterator[tuple[Troub
         troubled(place.url) as trouble,
         docker_runtime(place.but(url=trouble.url, **{**limits, **more}).settings) as runtime,
     ):
+        if swept:
+            await runtime.sweep()
         yield trouble, runtime

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from invoker.entities.container import ContainerSpec
-from invoker_docker.extra import merged
-from invoker_docker.references import ImageReference
+from invoker_docker.images import ImageReference
 from invoker_docker.settings import DockerSettings, FileSystem
 
 _PAGE: Final = 4096  # what the kernel rounds a tmpfs up to
@@ -32,7 +31,7 @@ def create_request(
     """Return the body of the create call.
 
     `pool_memory` is what all containers have together, in bytes; `labels` are the invoker's own; `podman` is what
-    `engine.kind` says. Of untrusted text only values of labels and of the environment are in it, and the image, which
+    the engine is. Of untrusted text only values of labels and of the environment are in it, and the image, which
     must be well formed.
 
     Raises:
@@ -41,6 +40,7 @@ def create_request(
     image = ImageReference.parse(spec.runtime.image)
     strict = file_system(settings, image) == "strict"
     home = {"HOME": _TMP} if strict else {}  # the image's own can't be written (as 10.13.8)
+    resolving = {"Dns": settings.dns, "DnsSearch": settings.dns_search, "DnsOptions": settings.dns_options}
     request: dict[str, Any] = {
         "Image": image.tagged,
         "Env": [f"{name}={value}" for name, value in {**home, **spec.environment, **settings.environment}.items()],
@@ -53,13 +53,27 @@ def create_request(
         "HostConfig": {
             **_shares(spec.memory, pool_memory, settings.cpus),
             **(_strict(spec.memory, settings.writable, podman=podman) if strict else {}),
-            **_confinement(settings),
-            **_resolving(settings),
+            "PidsLimit": settings.pids,
+            "Ulimits": [{"Name": "nofile", "Soft": settings.open_files, "Hard": settings.open_files}],
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "NetworkMode": settings.network,
+            **{key: list(values) for key, values in resolving.items() if values},
             "LogConfig": {"Type": "none"},  # the output is attached, and would fill the disk a second time
             **({} if settings.oci_runtime is None else {"Runtime": settings.oci_runtime}),
         },
     }
     return merged(request, settings.extra)
+
+
+def merged(request: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `request` with what an operator adds in it: tables merge, everything else is replaced (spec 10.7.5)."""
+    result = dict(request)
+    for name, value in extra.items():
+        ours = result.get(name)
+        tables = isinstance(ours, Mapping) and isinstance(value, Mapping)
+        result[name] = merged(ours or {}, value) if tables else value
+    return result
 
 
 def file_system(settings: DockerSettings, image: ImageReference) -> FileSystem:
@@ -101,19 +115,3 @@ def _strict(memory: int, writable: tuple[str, ...], *, podman: bool) -> dict[str
 
 def _pages(size: int) -> int:
     return size // _PAGE * _PAGE
-
-
-def _confinement(settings: DockerSettings) -> dict[str, Any]:
-    """Return what is the same for every container: no privileges, so many processes and files, one network."""
-    return {
-        "PidsLimit": settings.pids,
-        "Ulimits": [{"Name": "nofile", "Soft": settings.open_files, "Hard": settings.open_files}],
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
-        "NetworkMode": settings.network,
-    }
-
-
-def _resolving(settings: DockerSettings) -> dict[str, list[str]]:
-    chosen = {"Dns": settings.dns, "DnsSearch": settings.dns_search, "DnsOptions": settings.dns_options}
-    return {key: list(values) for key, values in chosen.items() if values}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 from unittest.mock import ANY
 
@@ -14,10 +15,13 @@ from invoker.entities.container import ContainerState
 from invoker.errors import ContainerError, Lost, Unreachable
 from invoker.testing.containers import PATIENCE, RecordedOutput
 from invoker_docker.container import DockerContainer
+from invoker_docker.engine import EngineClient
 from invoker_docker.runtime import docker_runtime
-from tests.plugins.runtime_docker.places import ECHO, MEMORY, Place, in_trouble, loaded, run, until
+from tests.plugins.runtime_docker.invoker_place import ECHO, MEMORY, InvokerPlace, in_trouble, loaded, run, until
 
 GREEDY = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
+
+
 GREEDY_CHILD = f"""
 import os, subprocess, sys
 
@@ -27,9 +31,17 @@ def main(args):
         os._exit(args["exit"])
     return {{"child": child.returncode}}
 """
+
+
 DYING = "import os\ndef main(args):\n    os.kill(os.getpid(), args['signal'])\n    while True: pass\n"
+
+
 FILLING = "def main(args):\n    return {'length': len(b'x' * args['n'])}\n"
+
+
 HANGING = "def main(args):\n    print('here', flush=True)\n    while True: pass\n"
+
+
 CUTTING = """
 import os, socket, stat
 
@@ -51,7 +63,7 @@ async def lost(container: Container, **arguments: Any) -> ContainerState:
     return caught.value.state
 
 
-async def test_a_container_that_exhausts_its_memory_is_told_from_one_that_is_killed(place: Place) -> None:
+async def test_a_container_that_exhausts_its_memory_is_told_from_one_that_is_killed(place: InvokerPlace) -> None:
     code = f"def main(args):\n    exec({GREEDY!r})\n"
     async with docker_runtime(place.settings) as runtime:
         state = await lost(await loaded(runtime, place.spec(), code))
@@ -59,7 +71,7 @@ async def test_a_container_that_exhausts_its_memory_is_told_from_one_that_is_kil
     assert state == ContainerState(running=False, exit_code=-9, memory_exhausted=True, peak_memory=MEMORY)
 
 
-async def test_memory_that_only_a_child_exhausted_is_not_what_ended_the_container(place: Place) -> None:
+async def test_memory_that_only_a_child_exhausted_is_not_what_ended_the_container(place: InvokerPlace) -> None:
     async with docker_runtime(place.settings) as runtime:
         container = await loaded(runtime, place.spec(), GREEDY_CHILD)
         assert await run(container) == {"child": -9}
@@ -70,14 +82,14 @@ async def test_memory_that_only_a_child_exhausted_is_not_what_ended_the_containe
 
 
 @pytest.mark.parametrize("number", [11, 15])
-async def test_the_signal_that_ended_a_container_is_told(place: Place, number: int) -> None:
+async def test_the_signal_that_ended_a_container_is_told(place: InvokerPlace, number: int) -> None:
     async with docker_runtime(place.settings) as runtime:
         state = await lost(await loaded(runtime, place.spec(), DYING), signal=number)
 
     assert (state.exit_code, state.memory_exhausted) == (-number, False)
 
 
-async def test_a_container_that_somebody_kills_has_not_exhausted_its_memory(place: Place) -> None:
+async def test_a_container_that_somebody_kills_has_not_exhausted_its_memory(place: InvokerPlace) -> None:
     output = RecordedOutput()
     async with docker_runtime(place.settings) as runtime, asyncio.TaskGroup() as tasks:
         container = await loaded(runtime, place.spec(), HANGING, output)
@@ -92,7 +104,7 @@ async def test_a_container_that_somebody_kills_has_not_exhausted_its_memory(plac
 
 
 async def test_a_connection_that_is_cut_by_a_container_that_lives_on_is_lost(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: InvokerPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("invoker_docker.container.LAST_WORDS", 0.5)
     async with docker_runtime(place.settings) as runtime:
@@ -101,7 +113,7 @@ async def test_a_connection_that_is_cut_by_a_container_that_lives_on_is_lost(
     assert state.running
 
 
-async def test_a_living_container_tells_its_peak_of_memory(docker_place: Place) -> None:
+async def test_a_living_container_tells_its_peak_of_memory(docker_place: InvokerPlace) -> None:
     async with docker_runtime(docker_place.settings) as runtime:
         container = await loaded(runtime, docker_place.spec(), FILLING)
 
@@ -112,7 +124,7 @@ async def test_a_living_container_tells_its_peak_of_memory(docker_place: Place) 
     assert 50 << 20 < peak < MEMORY
 
 
-async def test_a_container_that_died_while_nobody_used_it_takes_nothing(place: Place) -> None:
+async def test_a_container_that_died_while_nobody_used_it_takes_nothing(place: InvokerPlace) -> None:
     output = RecordedOutput()
     async with docker_runtime(place.settings) as runtime:
         container = await loaded(runtime, place.spec(), ECHO, output)
@@ -129,7 +141,7 @@ async def test_a_container_that_died_while_nobody_used_it_takes_nothing(place: P
 @pytest.mark.parametrize("at_once", [False, True], ids=["left", "removed at once"])
 @pytest.mark.parametrize(("how", "told"), [("TERM", "signal 15|exit code"), ("KILL", "signal 9")])
 async def test_how_a_container_ended_that_nobody_used_is_logged_once(
-    place: Place, caplog: pytest.LogCaptureFixture, how: str, told: str, *, at_once: bool
+    place: InvokerPlace, caplog: pytest.LogCaptureFixture, how: str, told: str, *, at_once: bool
 ) -> None:
     output = RecordedOutput()
     async with docker_runtime(place.settings) as runtime:
@@ -145,7 +157,7 @@ async def test_how_a_container_ended_that_nobody_used_is_logged_once(
 
 
 async def test_the_end_of_a_container_is_not_logged_where_an_activation_tells_it_or_it_was_wanted(
-    place: Place, caplog: pytest.LogCaptureFixture
+    place: InvokerPlace, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with docker_runtime(place.settings) as runtime:
         await lost(await loaded(runtime, place.spec(), DYING), signal=9)
@@ -156,7 +168,7 @@ async def test_the_end_of_a_container_is_not_logged_where_an_activation_tells_it
     assert "ended while it had no request" not in caplog.text
 
 
-async def test_a_container_that_somebody_removed_is_not_running(place: Place) -> None:
+async def test_a_container_that_somebody_removed_is_not_running(place: InvokerPlace) -> None:
     output = RecordedOutput()
     async with docker_runtime(place.settings) as runtime:
         container = await loaded(runtime, place.spec(), ECHO, output)
@@ -171,7 +183,9 @@ async def test_a_container_that_somebody_removed_is_not_running(place: Place) ->
         assert (await runtime.create(place.spec(), RecordedOutput())).name == place.name
 
 
-async def test_while_the_engine_is_down_nobody_knows(docker_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_the_engine_is_down_nobody_knows(
+    docker_place: InvokerPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("invoker_docker.container.LAST_WORDS", 0.2)
     output = RecordedOutput()
     async with in_trouble(docker_place) as (trouble, runtime), asyncio.TaskGroup() as tasks:
@@ -189,7 +203,7 @@ async def test_while_the_engine_is_down_nobody_knows(docker_place: Place, monkey
         await container.remove()
 
 
-async def test_an_engine_that_was_away_for_a_moment_costs_no_request(docker_place: Place) -> None:
+async def test_an_engine_that_was_away_for_a_moment_costs_no_request(docker_place: InvokerPlace) -> None:
     output = RecordedOutput()
     waiting = "import os\ndef main(args):\n    print('here', flush=True)\n    open('/tmp/go').read()\n    return args\n"
     async with in_trouble(docker_place) as (trouble, runtime), asyncio.TaskGroup() as tasks:
@@ -208,7 +222,7 @@ async def test_an_engine_that_was_away_for_a_moment_costs_no_request(docker_plac
 
 
 async def test_a_container_whose_output_is_lost_gets_no_further_requests(
-    docker_place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    docker_place: InvokerPlace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("invoker_docker.container.LAST_WORDS", 0.2)
     output = RecordedOutput()
@@ -224,7 +238,7 @@ async def test_a_container_whose_output_is_lost_gets_no_further_requests(
         assert output.closings == 1
 
 
-async def test_pausing_and_resuming_twice_is_doing_it_once(place: Place) -> None:
+async def test_pausing_and_resuming_twice_is_doing_it_once(place: InvokerPlace) -> None:
     async with docker_runtime(place.settings) as runtime:
         container = await loaded(runtime, place.spec(), ECHO)
         assert isinstance(container, DockerContainer)
@@ -237,7 +251,7 @@ async def test_pausing_and_resuming_twice_is_doing_it_once(place: Place) -> None
         assert await run(container, n=1) == {"n": 1}
 
 
-async def test_no_connection_outlives_a_pause(docker_place: Place) -> None:
+async def test_no_connection_outlives_a_pause(docker_place: InvokerPlace) -> None:
     async with docker_runtime(docker_place.settings) as runtime:
         container = await loaded(runtime, docker_place.spec(), ECHO)
         assert isinstance(container, DockerContainer)
@@ -251,7 +265,7 @@ async def test_no_connection_outlives_a_pause(docker_place: Place) -> None:
         assert paused == [None]
 
 
-async def test_a_container_of_which_nobody_knows_whether_it_is_paused_takes_nothing(docker_place: Place) -> None:
+async def test_a_container_of_which_nobody_knows_whether_it_is_paused_takes_nothing(docker_place: InvokerPlace) -> None:
     async with in_trouble(docker_place, pause_timeout=Seconds(0.2)) as (trouble, runtime):
         container = await loaded(runtime, docker_place.spec(), ECHO)
         assert isinstance(container, DockerContainer)
@@ -262,7 +276,7 @@ async def test_a_container_of_which_nobody_knows_whether_it_is_paused_takes_noth
             await run(container, n=1)
 
 
-async def test_what_has_ended_can_be_neither_paused_nor_resumed(place: Place) -> None:
+async def test_what_has_ended_can_be_neither_paused_nor_resumed(place: InvokerPlace) -> None:
     output = RecordedOutput()
     async with docker_runtime(place.settings) as runtime:
         container = await loaded(runtime, place.spec(), ECHO, output)
@@ -283,7 +297,7 @@ async def until_ended(container: Container) -> None:
 
 
 async def test_what_was_not_sent_while_the_engine_is_down_may_be_sent_elsewhere(
-    docker_place: Place, monkeypatch: pytest.MonkeyPatch
+    docker_place: InvokerPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("invoker_docker.container.LAST_WORDS", 0.2)
     output = RecordedOutput()
@@ -297,3 +311,31 @@ async def test_what_was_not_sent_while_the_engine_is_down_may_be_sent_elsewhere(
             await run(container, n=1)
         trouble.refusing = False
         await until(lambda: not runtime.faults())
+
+
+KILLED = "import os, signal\ndef main(args):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+
+
+async def test_an_engine_that_learns_late_why_a_container_was_killed_is_asked_again(
+    docker_place: InvokerPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spec 9.5.5: of a container that has ended it says at first that nobody was out of memory."""
+    looks = 0
+    real = EngineClient.inspect
+
+    async def inspect(engine: EngineClient, container: str) -> Mapping[str, Any]:
+        nonlocal looks
+        found = dict(await real(engine, container))
+        if not found["State"]["Running"]:
+            looks += 1
+            found["State"] = {**found["State"], "OOMKilled": looks > 1}
+        return found
+
+    monkeypatch.setattr(EngineClient, "inspect", inspect)
+    async with docker_runtime(docker_place.settings) as runtime:
+        container = await loaded(runtime, docker_place.spec(), KILLED)
+
+        with pytest.raises(Lost) as lost:
+            await container.post("/run", b"{}", timeout=PATIENCE, limit=1 << 20)
+
+    assert (lost.value.state.memory_exhausted, looks) == (True, 2)
