@@ -127,7 +127,7 @@ class Conversion:
         values: dict[str, Any] = {}
         for field in fields(into):
             name = (*key, field.encode_name)
-            if table.get(field.encode_name) is not None:  # `null` in YAML says nothing
+            if table.get(field.encode_name) is not None:  # `null` of YAML is the default
                 values[field.name] = self._value(name, field.type, table[field.encode_name])
             elif field.required:
                 where = "the secrets file" if holds_secret(field.type) else "a settings file"

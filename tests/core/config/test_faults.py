@@ -76,6 +76,7 @@ def test_a_fault_says_what_was_expected(override: str, fault: str) -> None:
         ('hosts = "a"', "shop.hosts: expected a list, each item a string, got 'a'"),
         ("hosts = [1]", "shop.hosts: expected a list, each item a string, got [1]"),
         ("labels.a = 1", "shop.labels.a: expected a string, got 1"),
+        ("labels = '{ a = 1 }'", "shop.labels: expected a table, each value a string, got '{ a = 1 }'"),
         ("folder = 5", "shop.folder: expected a path, got 5"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invoker.config import RolesSettings, Secret
+from invoker.config import LogsSettings, RolesSettings, Secret
 from invoker.errors import SettingsError
 from tests.core.config.shop import SHOP, ShopSettings, faults, layers
 
@@ -108,6 +108,16 @@ def test_an_ill_formed_file_of_another_form_is_named(write: Write, name: str, co
 
     assert found.startswith(f"{file}{fault}")
     assert "the file must be " in found
+
+
+def test_null_gives_a_field_back_its_default_and_takes_no_section_away(write: Write) -> None:
+    file = write('logs = "docker"\n[shop]\ntip = 5\nport = 81\n[shop.labels]\na = "b"\n')
+    later = write("logs:\nshop:\n  tip: null\n  labels:\npool:\n", "later.yaml")
+
+    read = layers(file, later).settings([SHOP])
+
+    assert read[LogsSettings].plugin == "docker"
+    assert read[ShopSettings] == ShopSettings(port=81, labels={"a": "b"})
 
 
 def test_a_type_is_asked_for_in_every_form(write: Write) -> None:

@@ -81,7 +81,10 @@ def test_a_table_and_its_values_can_be_given_together() -> None:
         environ={"INVOKER_SHOP__LABELS__a": "value", "INVOKER_SHOP__LABELS": '{ a = "table", b = "table" }'},
     )
 
+    mixed = shop(environ={"INVOKER_Shop": "{ port = 81, tip = 1 }", "INVOKER_SHOP__PORT": "82"})
+
     assert read.labels == {"a": "value", "b": "table"}
+    assert (mixed.port, mixed.tip) == (82, 1)
 
 
 def test_a_whole_section_can_be_a_table_in_a_variable() -> None:
@@ -204,8 +207,9 @@ def test_sections_in_overrides_are_written_as_in_files() -> None:
 def test_a_name_with_hyphens_has_underscores_in_variables() -> None:
     section = SettingsSection(name="my-shop", into=ShopSettings)
 
-    read = layers(environ={"INVOKER_MY_SHOP__PORT": "81"}, overrides=["my-shop.tip=1"])
-    made = read.settings([section])[ShopSettings]
+    read = layers(environ={"INVOKER_MY_SHOP__PORT": "81"})
+    written = layers(overrides=["my-shop.port=82"])
 
-    assert (made.port, made.tip) == (81, 1)
+    assert read.settings([section])[ShopSettings].port == 81
+    assert written.settings([section])[ShopSettings].port == 82
     assert read.tables() == {"my-shop", "my_shop"}
