@@ -45,7 +45,7 @@ def opened(address: EngineAddress) -> socket.socket:
     return connection
 
 
-class Engine:
+class BareEngine:
     """One connection to an engine; a thread needs its own."""
 
     def __init__(self, url: str) -> None:

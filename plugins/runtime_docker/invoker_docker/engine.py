@@ -329,9 +329,8 @@ def _tls(settings: DockerSettings) -> ssl.SSLContext | None:
             context.load_cert_chain(settings.tls_cert, settings.tls_key, password=_no_password)
         except ssl.SSLError as error:
             reason = error.reason or "it holds no such thing in PEM format"
-            raise SettingsError(
-                [f"docker: {settings.tls_cert} and {settings.tls_key} are no certificate with its key: {reason}"]
-            ) from error
+            files = f"{settings.tls_cert} and {settings.tls_key}"
+            raise SettingsError([f"docker: {files} are no certificate with its key: {reason}"]) from error
     return context
 
 

@@ -35,11 +35,7 @@ class ContainerNetwork:
         """Its interface on the engine's machine; `None` if it is no bridge, or nobody can tell."""
 
     async def look(self) -> None:
-        """Learn what there is; where there is nothing yet, what there will be.
-
-        Raises:
-            EngineDown: the engine doesn't answer.
-        """
+        """Learn what there is; where there is nothing yet, what there will be."""
         await self._note(await self._engine.network(self._settings.network))
 
     async def ensure(self, *, again: bool = False) -> None:

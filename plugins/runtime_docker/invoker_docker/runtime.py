@@ -328,6 +328,5 @@ async def check_oci_runtime(engine: EngineClient, settings: DockerSettings) -> N
         return
     there = await engine.oci_runtimes()
     if there and wanted not in there:
-        raise SettingsError(
-            [f"docker.oci_runtime: the engine has no OCI runtime {wanted!r}; it has: {', '.join(there)}"]
-        )
+        names = ", ".join(there)
+        raise SettingsError([f"docker.oci_runtime: the engine has no OCI runtime {wanted!r}; it has: {names}"])
