@@ -11,7 +11,7 @@ from bench.docker.engine import Engine
 from invoker.entities.container import ContainerSpec
 
 PORT: Final = 8080
-AT_ONCE: Final = 8
+REMOVALS: Final = 8
 """Removals at one time: of 4, 8, 16 and 50 the one that is fastest here."""
 _PATIENCE: Final = 30.0
 _PAUSE: Final = 0.001
@@ -58,7 +58,7 @@ def listening(address: tuple[str, int]) -> socket.socket:
 @contextmanager
 def running(place: Place, specs: Sequence[ContainerSpec]) -> Iterator[Sequence[str]]:
     """Have many containers, started and removed several at a time."""
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(REMOVALS) as threads:
         containers = list(threads.map(lambda spec: _started(place, spec), specs))
         try:
             yield containers

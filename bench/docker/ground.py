@@ -21,7 +21,7 @@ from invoker.config import NodeSettings, PoolSettings, Settings
 from invoker.entities.container import ContainerSpec
 from invoker.entities.function import Function
 from invoker.entities.runtimes import Runtime
-from invoker_docker.creation import create_request
+from invoker_docker.create_request import create_request
 from invoker_docker.settings import DockerSettings
 
 _LABEL: Final = "invoker-bench"

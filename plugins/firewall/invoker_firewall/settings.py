@@ -3,13 +3,14 @@
 import contextlib
 import ipaddress
 import re
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Annotated, Final, Self, TypeAlias
+from typing import Annotated, Any, Final, Self, TypeAlias
 
 import msgspec
 
 from invoker import Section, SettingsSection
-from invoker.config.merging import Validator
+from invoker.config import Conflict
 from invoker.units import Seconds
 
 Address: TypeAlias = IPv4Address | IPv6Address
@@ -114,15 +115,13 @@ class FirewallSettings(Section, frozen=True, kw_only=True):
         return tuple(filter(None, map(_resolver, self.resolvers or ())))
 
 
-_OF_DOCKER: Final = Validator(
-    "firewall.resolvers",
-    must_exist=True,
-    when=Validator("docker.dns", must_exist=True, len_min=1),
-    messages={"must_exist_true": "{name}: must be given where docker.dns is, with the same addresses"},
-)
-"""Containers that ask others than the machine does would be cut off from names."""
+def _named_for_docker(sections: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Containers that ask others than the machine does would be cut off from names."""
+    if "docker" in sections and sections["docker"].dns and sections["firewall"].resolvers is None:
+        yield ("firewall.resolvers",), "must be given where docker.dns is, with the same addresses"
 
-SECTION = SettingsSection(name="firewall", into=FirewallSettings, rules=(_OF_DOCKER,))
+
+SECTION = SettingsSection(name="firewall", into=FirewallSettings, check=_named_for_docker)
 
 
 def _network(text: str, written: str) -> Network:
