@@ -130,7 +130,7 @@ def document(function: Function, *, updated: int) -> bytes:
         annotations = parameters.with_api_key(function.annotations, provided=function.provide_api_key)
         function = msgspec.structs.replace(function, main=function.main or None, annotations=annotations)
         written = _written(function, updated)
-    except (*_UNREADABLE, OverflowError) as error:
+    except _UNREADABLE as error:
         raise FunctionUnreadable(function.document_id, raw.reason(error)) from None
     found = read(written, document_id=function.document_id).function
     if found.digest != _digest(function, publish=False):

@@ -168,7 +168,7 @@ class SqliteActivations(ActivationStore, ActivationReader):
         while True:
             newest = await self._database.run(_newest)
             rows = await self._rows(_BETWEEN, (seen, newest, namespace, _AT_ONCE)) if newest != seen else []
-            seen = rows[-1][0] if len(rows) == _AT_ONCE else newest
+            seen = rows[-1][0] if rows else newest
             for row in rows:
                 yield self._activation(row[1:])
             if not rows:

@@ -120,6 +120,7 @@ REASONS = [
     ({"version": "1"}, "its version would be read as another"),
     ({"code": None}, "exec.code is missing"),
     ({"code": "x = 1", "binary": True}, "exec.code should be binary and is no base64"),
+    ({"code": "b W F p", "binary": True}, "exec.code should be binary and is no base64"),
     ({"code": "\ud800"}, "it has lone surrogates, which are no Unicode"),
     ({"parameters": raw('[],"publish":true')}, "its parameters would be read as another"),
     ({"limits": Limits(timeout=1 << 63)}, "Expected `int` <= 9223372036854775807 - at `$.limits.timeout`"),

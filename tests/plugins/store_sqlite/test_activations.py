@@ -11,6 +11,7 @@ import pytest
 
 from invoker import Settings
 from invoker.config import SecondsOrZero
+from invoker.contracts import Part
 from invoker.errors import RecordsRefused, StoreUnavailable
 from invoker.testing.activation_store import HARD_JSON
 from invoker.testing.builders import a_function, a_ref, an_activation, an_outcome
@@ -21,7 +22,7 @@ from invoker_sqlite.settings import KeepSettings, SqliteSettings
 from tests.plugins.store_sqlite.stores import Clock, activations, ids, ids_of, inside, rows
 
 
-def numbers(store: SqliteActivations) -> dict[str, float]:
+def numbers(store: Part) -> dict[str, float]:
     return {
         " ".join([family.name, *labels.values()]): value
         for family in store.metrics()
@@ -149,8 +150,8 @@ async def test_the_size_of_the_file_and_what_is_in_it_are_told(tmp_path: Path) -
         assert numbers(store)["gauge_sqlite_file_bytes database"] == path.stat().st_size
         assert numbers(store)["gauge_sqlite_file_bytes wal"] == path.with_name("file-wal").stat().st_size
     assert told == [0, 7, 14, 14]  # before what is too old is deleted: that follows the batch
-    async with activations(path) as store:
-        assert numbers(store)["gauge_sqlite_records"] == 7
+    async with open_activation_store(Settings.of(SqliteSettings(path=path))) as again:
+        assert numbers(again)["gauge_sqlite_records"] == 7
 
 
 @pytest.mark.parametrize("statement", ["BEGIN", "INSERT", "UPDATE", "COMMIT"])
@@ -177,7 +178,7 @@ async def test_a_batch_that_is_cancelled_once_it_has_begun_is_there_as_a_whole(t
 async def test_a_batch_that_is_cancelled_before_it_has_begun_is_not_there(tmp_path: Path) -> None:
     batch, go_on = [an_activation()], threading.Event()
     async with activations(tmp_path / "file") as store:
-        before = asyncio.ensure_future(inside(store).run(lambda _: go_on.wait()))
+        before = asyncio.ensure_future(inside(store).run(lambda _: go_on.wait(10)))
         writing = asyncio.ensure_future(store.put_many(batch))
         await asyncio.sleep(0)  # both are in the queue
 
@@ -196,7 +197,7 @@ async def test_what_has_begun_is_done_to_its_end_before_the_file_is_closed(tmp_p
     def write_late(connection: sqlite3.Connection) -> None:
         with transaction(connection):
             loop.call_soon_threadsafe(begun.set)
-            go_on.wait()
+            go_on.wait(10)
             connection.execute(INSERT, row_of(batch[0], 1))
 
     async with activations(tmp_path / "file") as store:
@@ -205,6 +206,7 @@ async def test_what_has_begun_is_done_to_its_end_before_the_file_is_closed(tmp_p
         writing.cancel()
         loop.call_soon(go_on.set)
 
+    assert not (tmp_path / "file-wal").exists()  # it is closed
     async with activations(tmp_path / "file") as store:
         assert await ids(store) == ids_of(batch)
 
@@ -232,7 +234,7 @@ async def test_a_function_is_fetched_while_records_are_being_written(tmp_path: P
     def write(connection: sqlite3.Connection) -> None:
         with transaction(connection):
             loop.call_soon_threadsafe(begun.set)
-            go_on.wait()
+            go_on.wait(10)
 
     async with open_activation_store(settings) as records, open_function_store(settings) as functions:
         assert isinstance(records, SqliteActivations)
