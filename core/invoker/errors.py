@@ -246,10 +246,14 @@ class Aborted(ContainerError):
 
 
 class Lost(ContainerError):
-    """The connection broke before a whole reply was read. `state` is the container's, afterwards."""
+    """The connection broke before a whole reply was read. `state` is the container's, afterwards.
 
-    def __init__(self, state: ContainerState) -> None:
+    `at` is when it broke, in seconds of `time.monotonic`, which was before the state was asked for (spec 9.5.5).
+    """
+
+    def __init__(self, state: ContainerState, at: float | None = None) -> None:
         self.state = state
+        self.at = at
         super().__init__(f"the container gave no reply: {state}")
 
 

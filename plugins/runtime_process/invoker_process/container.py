@@ -81,8 +81,8 @@ class ProcessContainer(Container):
         connection = self._free.pop() if self._free else self._connection()
         try:
             return await connection.post(path, body, timeout=timeout, limit=limit)
-        except Disconnected:
-            raise Lost(await self._explanation()) from None
+        except Disconnected as error:
+            raise Lost(await self._explanation(), error.at) from None
         finally:
             self._free.append(connection)
 
