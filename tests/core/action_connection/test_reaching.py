@@ -15,7 +15,7 @@ from invoker.errors import PostTimedOut, Unreachable
 from tests.core.action_connection.peer import (
     OK,
     SHORT,
-    Line,
+    PeerConnection,
     answers_once,
     connected,
     peer,
@@ -110,7 +110,7 @@ async def test_an_error_of_our_own_is_not_taken_for_a_proxy_that_boots() -> None
 
 
 async def test_closing_fails_the_request_in_flight() -> None:
-    async def is_closed_upon(line: Line) -> None:
+    async def is_closed_upon(line: PeerConnection) -> None:
         await line.request()
         connection.close()
         await line.caller_left()

@@ -19,7 +19,7 @@ async def main(work_dir: str, cgroup: str) -> None:
     async with process_runtime(Settings.of(settings)) as runtime:
         containers = [await loaded(runtime, DAEMONS, name=f"wsk_{number}") for number in range(3)]
         pids = [pid for container in containers for pid in (await run(container)).values()]
-        sys.stdout.write(f"{json.dumps([runtime.warden_pid, *pids])}\n")
+        sys.stdout.write(f"{json.dumps([runtime.supervisor_pid, *pids])}\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().create_future()
 

@@ -37,12 +37,14 @@ async def test_removal_reaches_daemons_that_left_their_session_twice(settings: S
         assert not await left()
 
 
-async def test_leaving_reaches_the_daemons_of_twenty_containers_and_the_warden(settings: Settings, left: Left) -> None:
+async def test_leaving_reaches_the_daemons_of_twenty_containers_and_the_supervisor(
+    settings: Settings, left: Left
+) -> None:
     with contextlib.ExitStack() as watched:
         async with process_runtime(settings) as runtime:
             containers = [await loaded(runtime, DAEMONS, name=f"wsk_{number}") for number in range(20)]
             pids = [pid for container in containers for pid in (await run(container)).values()]
-            watch = watched.enter_context(watching([runtime.warden_pid, *pids]))
+            watch = watched.enter_context(watching([runtime.supervisor_pid, *pids]))
 
         assert len(pids) == 60
         assert watch.running() == set()
@@ -116,24 +118,24 @@ async def test_a_killed_invoker_leaves_nothing(tmp_path: Path, cgroup: str) -> N
     assert entries(tmp_path) == []
 
 
-async def test_the_warden_leaves_signals_to_the_invoker(settings: Settings) -> None:
+async def test_the_supervisor_leaves_signals_to_the_invoker(settings: Settings) -> None:
     async with process_runtime(settings) as runtime:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(runtime.warden_pid, number)
+            os.kill(runtime.supervisor_pid, number)
 
         container = await loaded(runtime, DAEMONS)
 
-        assert os.getsid(runtime.warden_pid) != os.getsid(0)
+        assert os.getsid(runtime.supervisor_pid) != os.getsid(0)
         assert "proxy" in await run(container)
 
 
-class TestAKilledWarden:
+class TestAKilledSupervisor:
     async def test_loses_its_containers_and_is_replaced(self, settings: Settings, left: Left) -> None:
         output = RecordedOutput()
         async with process_runtime(settings) as runtime:
             container = await loaded(runtime, DAEMONS, output=output)
             with watching((await run(container)).values()) as watch:
-                os.kill(runtime.warden_pid, signal.SIGKILL)
+                os.kill(runtime.supervisor_pid, signal.SIGKILL)
                 await output.ends()
                 await container.remove()
 
@@ -153,7 +155,7 @@ class TestAKilledWarden:
             request = asyncio.ensure_future(run(container))
             await output.says(b"here")
 
-            os.kill(runtime.warden_pid, signal.SIGKILL)
+            os.kill(runtime.supervisor_pid, signal.SIGKILL)
 
             with pytest.raises(Lost) as caught:
                 await request
@@ -161,15 +163,15 @@ class TestAKilledWarden:
 
     async def test_is_waited_for_by_whoever_starts_something_meanwhile(self, settings: Settings) -> None:
         async with process_runtime(settings) as runtime:
-            killed = runtime.warden_pid
+            killed = runtime.supervisor_pid
             os.kill(killed, signal.SIGKILL)
-            while runtime.warden_pid:  # until the loop has noticed
+            while runtime.supervisor_pid:  # until the loop has noticed
                 await asyncio.sleep(0)
 
             containers = await asyncio.gather(*(loaded(runtime, DAEMONS, name=name) for name in ("wsk_1", "wsk_2")))
 
             assert [container.name for container in containers] == ["wsk_1", "wsk_2"]
-            assert runtime.warden_pid not in {0, killed}
+            assert runtime.supervisor_pid not in {0, killed}
 
     async def test_without_a_successor_fails_starts_until_there_is_one(self, tmp_path: Path) -> None:
         base = tmp_path / "base"
@@ -177,10 +179,10 @@ class TestAKilledWarden:
             container = await loaded(runtime, DAEMONS)
             base.rename(tmp_path / "moved")
             base.touch()
-            os.kill(runtime.warden_pid, signal.SIGKILL)
+            os.kill(runtime.supervisor_pid, signal.SIGKILL)
             await container.remove()
 
-            with pytest.raises(StartFailed, match="no warden"):
+            with pytest.raises(StartFailed, match="no supervisor"):
                 await loaded(runtime, DAEMONS)
 
             base.unlink()
@@ -191,7 +193,7 @@ class TestAKilledWarden:
     async def test_is_no_reason_to_stay_behind(self, settings: Settings, tmp_path: Path) -> None:
         async with process_runtime(settings) as runtime:
             await loaded(runtime, DAEMONS)
-            os.kill(runtime.warden_pid, signal.SIGKILL)
+            os.kill(runtime.supervisor_pid, signal.SIGKILL)
 
         assert entries(tmp_path) == []
 
@@ -200,10 +202,10 @@ class TestAKilledWarden:
             *(sys.executable, str(LONELY), str(tmp_path), "off"), stdout=asyncio.subprocess.PIPE
         )
         assert invoker.stdout is not None
-        warden, *pids = json.loads(await invoker.stdout.readline())
+        supervisor, *pids = json.loads(await invoker.stdout.readline())
         with watching(pids[2::3]) as watch:  # the daemons that kept their environment
-            os.kill(invoker.pid, signal.SIGSTOP)  # so that it can't start another warden
-            os.kill(warden, signal.SIGKILL)
+            os.kill(invoker.pid, signal.SIGSTOP)  # so that it can't start another supervisor
+            os.kill(supervisor, signal.SIGKILL)
             invoker.kill()
             await invoker.wait()
 

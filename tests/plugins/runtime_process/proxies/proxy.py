@@ -34,12 +34,12 @@ def command(language: str) -> list[str] | None:
     return [node, str(PROXIES / "nodejs.js")] if node else None
 
 
-class Answer(NamedTuple):
+class ProxyAnswer(NamedTuple):
     status: int
     body: Any
 
 
-class Output:
+class ProxyStream:
     """One stream of the proxy, read to its end by a thread."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
@@ -79,7 +79,7 @@ class Output:
             self._changed.notify()
 
 
-class Proxy:
+class StartedProxy:
     """A running proxy. Leaving it ends it, by the end of its standard input."""
 
     def __init__(
@@ -109,8 +109,8 @@ class Proxy:
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         if drained:
-            self.stdout = Output(self.process.stdout)
-            self.stderr = Output(self.process.stderr)
+            self.stdout = ProxyStream(self.process.stdout)
+            self.stderr = ProxyStream(self.process.stderr)
         self._drained = drained
         self._connection = self.connect()
 
@@ -120,16 +120,16 @@ class Proxy:
 
     def ask(
         self, path: str, body: Any, connection: http.client.HTTPConnection | None = None, method: str = "POST"
-    ) -> Answer:
+    ) -> ProxyAnswer:
         """Send a request and read its answer; `body` is made JSON unless it is bytes."""
         connection = connection or self._connection
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         connection.request(method, path, data, {"Content-Type": "application/json"})
         with connection.getresponse() as response:
             assert response.headers["Content-Type"] == "application/json"
-            return Answer(response.status, json.loads(response.read()))
+            return ProxyAnswer(response.status, json.loads(response.read()))
 
-    def init(self, code: Code | str, **value: Any) -> Answer:
+    def init(self, code: Code | str, **value: Any) -> ProxyAnswer:
         """Initialise it with source text in its language, or with whatever `value` says."""
         text = code if isinstance(code, str) else code[self.language]
         defaults = {"name": "test", "main": "main", "binary": False, "env": {}}
@@ -140,7 +140,7 @@ class Proxy:
         assert self.init(code, **value) == (200, {"ok": True})
         return self
 
-    def run(self, value: Any = None, **context: Any) -> Answer:
+    def run(self, value: Any = None, **context: Any) -> ProxyAnswer:
         """Run the function once."""
         return self.ask("/run", {"value": {} if value is None else value, **context})
 

@@ -1,8 +1,8 @@
-"""Where work directories are: one place for each warden, locked while it lives, swept by the next when it died.
+"""Working directories: those of one supervisor lie in one directory, which the next supervisor sweeps if it died.
 
-A place is a directory `functions-invoker-…` below the one that the settings name. Its lock tells whether its warden
-lives, whatever became of process numbers since. Every process of a container has the place's path in its environment,
-unless it was started without one, which is how the daemons of a warden that was killed are found.
+That is `functions-invoker-…` below the directory that the settings name. Its lock tells whether its supervisor lives,
+whatever became of process numbers since. Every process of a container has its path in its environment, unless it was
+started without one, which is how the daemons of a supervisor that was killed are found.
 """
 
 import contextlib
@@ -11,80 +11,66 @@ import os
 import select
 import signal
 import stat
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from invoker_process.warden import cgroups
+from invoker_process import cgroups
 
 PREFIX: Final = "functions-invoker-"
 _LOCK: Final = "lock"
-_GROUP: Final = "cgroup"
+_GROUPS: Final = "cgroups"
 _PRIVATE: Final = 0o700
 _PATIENCE: Final = 2000
 """Milliseconds for which a process that was sent SIGKILL is waited for."""
 _ATTEMPTS: Final = 10
 
 
-class Place:
-    """This warden's place. It is locked until the process ends."""
+class WorkingDirectories:
+    """Those of this supervisor. Locked until the process ends."""
 
     def __init__(self, base: Path) -> None:
-        """Make a place below `base`, which is made if need be.
+        """Make their directory below `base`, which is made if need be.
 
         Raises:
             OSError: it can't be.
         """
         base.mkdir(parents=True, exist_ok=True)
         self.path = base.resolve() / f"{PREFIX}{os.urandom(8).hex()}"
-        self._cgroup: Path | None = None
+        self._groups: Sequence[Path] = ()
         self._make()
 
-    def remember(self, group: Path) -> None:
-        """Note which control group belongs to it, for whoever must clean up after us."""
-        self._cgroup = group
-        (self.path / _GROUP).write_text(str(group), encoding="utf-8")
+    def remember(self, groups: Sequence[Path]) -> None:
+        """Note which control groups belong to them, for whoever must clean up after us."""
+        self._groups = groups
+        (self.path / _GROUPS).write_text("\n".join(map(str, groups)), encoding="utf-8")
 
-    def directory(self, ward: int) -> Path:
+    def make(self, number: int) -> Path:
         """Make the private directory of a container."""
-        path = self.path / str(ward)
+        path = self.path / str(number)
         try:
             path.mkdir(mode=_PRIVATE)
-        except FileNotFoundError:  # whoever clears away old temporary files has taken the place
+        except FileNotFoundError:  # whoever clears away old temporary files has taken all of them
             self._make()
             path.mkdir(mode=_PRIVATE)
         return path
 
     def _make(self) -> None:
-        """Make the directory; it bears its name only once it is locked."""
+        """Make what they lie in; it bears its name only once it is locked."""
         made = self.path.with_name(f".{self.path.name}")
         made.mkdir(mode=_PRIVATE, parents=True)
         descriptor = os.open(made / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         made.rename(self.path)
-        if self._cgroup is not None:
-            self.remember(self._cgroup)
-
-    def remove(self) -> None:
-        """Delete it with all that is in it."""
-        delete(self.path)
-
-
-def sweep(base: Path) -> None:
-    """Remove what wardens left that were killed: processes, control groups, directories. Never raises."""
-    for path in base.resolve().glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError), _abandoned(path) as abandoned:
-            if abandoned and _kill_marked(path):
-                _remove_group(path)
-                delete(path)
+        if self._groups:
+            self.remember(self._groups)
 
 
 def delete(path: Path) -> None:
     """Delete a directory with all that is in it, however deep and whatever permissions were left there. Never raises.
 
-    `shutil.rmtree` would do neither, and costs the warden a megabyte. No process is left that could swap a directory
-    for a symbolic link meanwhile.
+    `shutil.rmtree` would do neither, and costs the supervisor a megabyte. No process is left that could swap a
+    directory for a symbolic link meanwhile.
     """
     folders = [str(path)]
     for folder in folders:  # which grows
@@ -101,9 +87,26 @@ def delete(path: Path) -> None:
             os.rmdir(folder)  # noqa: PTH106
 
 
+def sweep(base: Path) -> None:
+    """Remove what supervisors left that were killed: processes, control groups, directories. Never raises."""
+    for path in base.resolve().glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), _abandoned(path) as abandoned:
+            if abandoned and _kill_marked(path):
+                for group in _groups(path):
+                    cgroups.remove(group)
+                delete(path)
+
+
+def remaining(path: Path) -> Iterator[int]:
+    """Yield a supervisor's processes: those in its control groups or with the path of `path` in their environment."""
+    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 (there may be many)
+    grouped = {pid for group in _groups(path) for pid in cgroups.members(group)}
+    yield from (pid for pid in numbers if pid in grouped or _is_marked(pid, path))
+
+
 @contextlib.contextmanager
 def _abandoned(path: Path) -> Iterator[bool]:
-    """Tell whether a place is ours and its warden dead; keep it locked meanwhile, so that two don't sweep it."""
+    """Tell if a directory is ours and its supervisor dead; keep it locked meanwhile, so that two don't sweep it."""
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         yield False
@@ -120,7 +123,7 @@ def _abandoned(path: Path) -> Iterator[bool]:
 
 
 def _kill_marked(path: Path) -> bool:
-    """Kill every process of a place; return whether none is left."""
+    """Kill every process that remains; return whether none is left."""
     for _ in range(_ATTEMPTS):
         found = list(remaining(path))
         if not found:
@@ -128,16 +131,6 @@ def _kill_marked(path: Path) -> bool:
         for pid in found:
             _kill(pid, path)
     return False
-
-
-def remaining(path: Path) -> Iterator[int]:
-    """Yield the processes of a place: those in its control groups or with its path in their environment; Linux only."""
-    if sys.platform == "linux":
-        with os.scandir("/proc") as entries:
-            numbers = [int(entry.name) for entry in entries if entry.name.isdigit()]
-        group = _group(path)
-        grouped = cgroups.members(group) if group is not None else ()
-        yield from (pid for pid in numbers if pid in grouped or _is_marked(pid, path))
 
 
 def _is_marked(pid: int, path: Path) -> bool:
@@ -148,18 +141,13 @@ def _is_marked(pid: int, path: Path) -> bool:
     return b"\0HOME=%b/" % os.fsencode(path) in environment
 
 
-def _group(path: Path) -> Path | None:
-    """Return the control group that a place remembers, if it is one."""
+def _groups(path: Path) -> list[Path]:
+    """Return the control groups that are remembered, as far as they can be this supervisor's."""
     try:
-        group = Path((path / _GROUP).read_text(encoding="utf-8"))
+        lines = (path / _GROUPS).read_text(encoding="utf-8").splitlines()
     except OSError:
-        return None
-    return group if group.name == path.name else None
-
-
-def _remove_group(path: Path) -> None:
-    if (group := _group(path)) is not None:
-        cgroups.remove(group)
+        return []
+    return [group for group in map(Path, lines) if group.name == path.name]
 
 
 def _kill(pid: int, path: Path) -> None:
