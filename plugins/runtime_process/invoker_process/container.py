@@ -3,26 +3,22 @@
 import asyncio
 import contextlib
 import os
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from invoker.action_connection import ActionConnection, Disconnected
 from invoker.contracts import Container, Output
 from invoker.entities.container import ContainerState, Reply, Stream
 from invoker.errors import Lost, Unreachable
-from invoker_process.messages import ChildExited, ChildGone
+from invoker_process.messages import ChildExited, ChildGone, ChildStarted
 from invoker_process.supervisor_client import SupervisorClient
 
-LOOPBACK: Final = "127.0.0.1"
 LAST_WORDS: Final = 1.0
 """Seconds for which a cut connection waits to be explained by the end of the process."""
 CHUNK: Final = 1 << 16
 """Bytes of output read at once: what a pipe holds. A larger buffer is mapped anew each time, which costs 10 µs."""
 LAST_CHUNKS: Final = 16
 """Chunks that are read when all writers are dead. A pipe holds one; more come only from somebody who hides."""
-_BACKLOG: Final = 128
-
 _RUNNING: Final = ContainerState(running=True)
 _UNKNOWN_END: Final = ContainerState(running=False)
 
@@ -40,7 +36,8 @@ class ProcessContainer(Container):
         self._pipes = OutputPipes(output)
         self._lifeline = -1
         """Writing end of the proxy's standard input, held by nobody else: it leaves when this is closed."""
-        self._port = 0
+        self._socket = -1
+        """Descriptor of what the proxy listens on."""
         self._connections: list[ActionConnection] = []
         self._free: list[ActionConnection] = []
         """Those without a request; there are as many as there were requests at one time."""
@@ -49,30 +46,20 @@ class ProcessContainer(Container):
         self._left = asyncio.Event()
         self._removing = False
 
-    def descriptors(self) -> list[int]:
-        """Make what the first process inherits: stdin, stdout, stderr, the listening socket. They are the caller's.
-
-        The socket listens from here on, so that a request can be sent at once; it is held by the process alone, so that
-        none is taken for one that has ended.
+    def streams(self) -> list[int]:
+        """Make the standard input, output and error that the first process inherits. They are the caller's.
 
         Raises:
             OSError: there is no descriptor left.
         """
         with contextlib.ExitStack() as failed:
-
-            def ours(descriptor: int) -> int:
-                failed.callback(os.close, descriptor)
-                return descriptor
-
-            listener = failed.enter_context(socket.socket())
-            listener.bind((LOOPBACK, 0))
-            listener.listen(_BACKLOG)
-            self._port = listener.getsockname()[1]
             stdin, self._lifeline = os.pipe()
-            passed = [ours(stdin)]
-            passed += [ours(self._pipes.attach(stream)) for stream in (Stream.STDOUT, Stream.STDERR)]
+            failed.callback(os.close, stdin)
+            stdout = self._pipes.attach(Stream.STDOUT)
+            failed.callback(os.close, stdout)
+            stderr = self._pipes.attach(Stream.STDERR)
             failed.pop_all()
-            return [*passed, listener.detach()]
+        return [stdin, stdout, stderr]
 
     @property
     def name(self) -> str:
@@ -105,9 +92,12 @@ class ProcessContainer(Container):
             self._supervisor.kill(self._number)
         await self._left.wait()
 
-    def hear(self, event: ChildExited | ChildGone) -> None:
-        """Learn that the first process has ended, or that nothing is left: then give back what is held here."""
-        if isinstance(event, ChildExited):
+    def hear(self, event: ChildStarted | ChildExited | ChildGone, descriptors: Sequence[int]) -> None:
+        """Learn that the first process runs, or has ended, or that nothing is left: then give back all that is held."""
+        if isinstance(event, ChildStarted):
+            if descriptors:
+                (self._socket,) = descriptors
+        elif isinstance(event, ChildExited):
             self._state = ContainerState(
                 running=False, exit_code=event.code, memory_exhausted=event.memory_exhausted, peak_memory=event.peak
             )
@@ -118,6 +108,8 @@ class ProcessContainer(Container):
             self._removing = True
             self._hang_up()
             self._pipes.close()
+            if self._socket >= 0:
+                os.close(self._socket)
             self._ended.set()
             self._left.set()
             self._on_gone(self._name)
@@ -125,7 +117,7 @@ class ProcessContainer(Container):
     def _connection(self) -> ActionConnection:
         if self._removing:
             raise Unreachable(f"the container {self._name} is removed")
-        connection = ActionConnection(LOOPBACK, self._port)
+        connection = ActionConnection.unix(f"/proc/self/fd/{self._socket}")
         self._connections.append(connection)
         return connection
 

@@ -10,6 +10,7 @@ import fcntl
 import os
 import select
 import signal
+import socket
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ PREFIX: Final = "functions-invoker-"
 _LOCK: Final = "lock"
 _GROUPS: Final = "cgroups"
 _PRIVATE: Final = 0o700
+_BACKLOG: Final = 4096
+"""Connections that wait for an action proxy which is busy, at most; as a rule the system allows as many."""
 _PATIENCE: Final = 2000
 """Milliseconds for which a process that was sent SIGKILL is waited for."""
 _ATTEMPTS: Final = 10
@@ -64,6 +67,33 @@ class WorkingDirectories:
         made.rename(self.path)
         if self._groups:
             self.remember(self._groups)
+
+
+def listen(directory: Path) -> tuple[socket.socket, int]:
+    """Return a Unix socket that listens, and a descriptor whose path in `/proc/self/fd` is the only way to it.
+
+    It had a name in `directory`, a private one, for as long as it took to open it. Without one no other user can reach
+    it, whatever the permissions above say, nor another container by looking around; nothing is left to delete; and
+    however deep the directory is, the path stays below the 108 bytes that a socket's may have.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    folder = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    try:
+        path = f"/proc/self/fd/{folder}/socket"
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(path)
+            listener.listen(_BACKLOG)
+            address = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            os.unlink(path)  # noqa: PTH108 (the supervisor is small)
+        except OSError:
+            listener.close()
+            raise
+    finally:
+        os.close(folder)
+    return listener, address
 
 
 def delete(path: Path) -> None:

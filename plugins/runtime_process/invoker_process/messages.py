@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, get_args
 
-LISTENER: Final = 3
-"""Number of the listening socket in a child; 0, 1 and 2 are its standard streams."""
-PASSED: Final = LISTENER + 1
-"""Descriptors that accompany a `StartChild`, in the order of their numbers in the child."""
+STREAMS: Final = 3
+"""Descriptors that accompany a `StartChild`: the child's standard input, output and error."""
+LISTENER: Final = STREAMS
+"""Number of the listening socket in a child."""
 
 _LONGEST: Final = 1 << 17
 """Bytes of a packet. It holds the environment of a process, of which Linux takes no longer variable."""
@@ -64,7 +64,10 @@ class SupervisorReady(NamedTuple):
 
 
 class ChildStarted(NamedTuple):
-    """The first process of a container runs, or nothing came of it."""
+    """The first process of a container runs, or nothing came of it.
+
+    Accompanied by a descriptor of the socket that it listens on: `/proc/self/fd/…` is the only path to it.
+    """
 
     number: int
     error: str
@@ -149,7 +152,9 @@ class MessageChannel:
         """Yield what came, each message with its descriptors, which are the caller's to close; note the end."""
         while not self.ended:
             try:
-                packet, descriptors, _, _ = socket.recv_fds(self._connection, _LONGEST, PASSED, socket.MSG_CMSG_CLOEXEC)
+                packet, descriptors, _, _ = socket.recv_fds(
+                    self._connection, _LONGEST, STREAMS, socket.MSG_CMSG_CLOEXEC
+                )
             except BlockingIOError:
                 return
             except OSError:

@@ -94,15 +94,15 @@ class ProcessRuntime(ContainerRuntime):
         number = next(self._numbers)
         container = ProcessContainer(spec.name, number, supervisor, output, self._names.discard)
         try:
-            descriptors = container.descriptors()
+            streams = container.streams()
         except OSError as error:
-            container.hear(ChildGone(number))
+            container.hear(ChildGone(number), ())
             raise StartFailed(f"{spec.name}: {error.strerror or error}") from error
         settings = self._settings
         environment = {**self._environment, **spec.environment}
         order = StartChild(number, argv, environment, spec.memory, settings.open_files, int(settings.file_size))
         try:
-            await supervisor.spawn(order, descriptors, container.hear)
+            await supervisor.spawn(order, streams, container.hear)
         except BaseException:
             await container.remove()
             raise

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from invoker_process.cgroups import ContainerGroup, ControlGroups, NoControlGroups, delegated
-from invoker_process.directories import WorkingDirectories, delete, sweep
+from invoker_process.directories import WorkingDirectories, delete, listen, sweep
 from invoker_process.messages import (
     ChildExited,
     ChildGone,
@@ -146,8 +146,9 @@ class Supervisor:
 
     def _start(self, order: StartChild, descriptors: list[int]) -> None:
         error = ""
+        address: list[int] = []
         try:
-            child = self._started(order, descriptors)
+            child, address = self._started(order, descriptors)
         except (OSError, ValueError) as failure:
             error = str(failure) or type(failure).__name__
         else:
@@ -156,19 +157,24 @@ class Supervisor:
                 self._selector.register(child.group.event, selectors.EVENT_READ, child)
         finally:
             close_all(descriptors)
-        self._channel.send(ChildStarted(order.number, error))
+        self._channel.send(ChildStarted(order.number, error), address)
 
-    def _started(self, order: StartChild, descriptors: list[int]) -> Child:
+    def _started(self, order: StartChild, streams: list[int]) -> tuple[Child, list[int]]:
+        """Start a container; return it with a descriptor of its socket."""
         with contextlib.ExitStack() as failed:
             directory = self._directories.make(order.number)
             failed.callback(delete, directory)
             group = self._groups.make(order.number, order.memory) if self._groups is not None else None
             if group is not None:
                 failed.callback(group.close)
-            pid = spawn(order, str(directory), descriptors, group.enter if group is not None else None)
+            listener, address = listen(directory)
+            failed.callback(os.close, address)
+            with listener:  # it is the child's alone, so that no request is taken for one that has ended
+                passed = [*streams, listener.fileno()]
+                pid = spawn(order, str(directory), passed, group.enter if group is not None else None)
             failed.pop_all()
         sampler = Sampler(self._table, pid, order.memory, self._interval, time.monotonic) if group is None else None
-        return Child(order.number, pid, directory, group, sampler)
+        return Child(order.number, pid, directory, group, sampler), [address]
 
     def _end(self, number: int) -> None:
         """Have a container ended. What is below its first process shows up when that has ended."""

@@ -27,8 +27,8 @@ from invoker_process.messages import (
 from invoker_process.settings import ProcessSettings
 
 T = TypeVar("T")
-Hear: TypeAlias = Callable[[ChildExited | ChildGone], None]
-"""How a container hears of its end."""
+Hear: TypeAlias = Callable[[ChildStarted | ChildExited | ChildGone, Sequence[int]], None]
+"""How a container hears what became of it; the descriptors are its own to close."""
 
 logger = logging.getLogger("invoker.process")
 
@@ -148,22 +148,23 @@ class SupervisorClient:
         """Tell the containers of a supervisor that has ended that nothing of them is left."""
         while self._containers:
             number, hear = self._containers.popitem()
-            hear(ChildGone(number))
+            hear(ChildGone(number), ())
 
     def _read(self) -> None:
-        for message, _ in self._channel.receive():
-            self._take(message)
+        for message, descriptors in self._channel.receive():
+            self._take(message, descriptors)
         if self._channel.ended:
             self._end()
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, descriptors: Sequence[int]) -> None:
         match message:
-            case ChildStarted(number, error):
+            case ChildStarted(number, error) if number in self._containers:
+                self._containers[number](message, descriptors)
                 _settle(self._starting.get(number), StartFailed(error) if error else None)
             case ChildExited(number) if number in self._containers:
-                self._containers[number](message)
+                self._containers[number](message, ())
             case ChildGone(number) if number in self._containers:
-                self._containers.pop(number)(message)
+                self._containers.pop(number)(message, ())
             case PeakMemory(number, peak):
                 _settle(self._asking.pop(number, None), peak)
             case SupervisorReady(error):

@@ -1,4 +1,4 @@
-"""The other end of an action connection: a real loopback server whose connections follow a script."""
+"""The other end of an action connection: a real server, on TCP or a Unix socket, whose connections follow a script."""
 
 import asyncio
 import os
@@ -78,7 +78,7 @@ class PeerConnection:
 
 @dataclass
 class Peer:
-    """A server that is up."""
+    """A server that is up; its port is 0 if it is on a Unix socket, whose path is then the host."""
 
     host: str
     port: int
@@ -89,6 +89,9 @@ OK = Reply(200, b'{"ok":true}', 11)
 LONG = 60.0
 SHORT = 0.05
 """Seconds: for what must not come to its end, and for what must."""
+
+unix_path: str | None = None
+"""Where to serve, if not on TCP. The fixture `transport` sets it."""
 
 Script = Callable[[PeerConnection], Awaitable[object]]
 
@@ -112,8 +115,12 @@ async def peer(*scripts: Script, sock: socket.socket | None = None) -> AsyncIter
             up.lines.append(line)
             connections.create_task(follow(line, waiting.pop(0)))
 
-        server = await asyncio.start_server(accepted, sock=sock or socket.create_server(("127.0.0.1", 0)))
-        up = Peer(*server.sockets[0].getsockname())
+        if unix_path is not None:
+            server = await asyncio.start_unix_server(accepted, unix_path)
+            up = Peer(unix_path, 0)
+        else:
+            server = await asyncio.start_server(accepted, sock=sock or socket.create_server(("127.0.0.1", 0)))
+            up = Peer(*server.sockets[0].getsockname())
         try:
             yield up
         finally:
@@ -142,7 +149,8 @@ async def answers_once(line: PeerConnection) -> None:
 @asynccontextmanager
 async def connected(up: Peer) -> AsyncIterator[ActionConnection]:
     """Make a connection that is closed in the end."""
-    with closing(ActionConnection(up.host, up.port)) as connection:
+    way = ActionConnection(up.host, up.port) if up.port else ActionConnection.unix(up.host)
+    with closing(way) as connection:
         yield connection
 
 

@@ -1,6 +1,7 @@
 """One request and its reply over a real loopback connection, and all that can break it."""
 
 import asyncio
+import time
 from contextlib import suppress
 
 import pytest
@@ -23,6 +24,8 @@ from tests.core.action_connection.peer import (
     reply,
 )
 
+pytestmark = pytest.mark.usefixtures("transport")
+
 
 async def test_a_request_has_the_headers_that_proxies_need() -> None:
     async with peer(answers_once) as up, connected(up) as connection:
@@ -33,7 +36,7 @@ async def test_a_request_has_the_headers_that_proxies_need() -> None:
     assert asked.line == "POST /init HTTP/1.1"
     assert asked.body == b'{"value":{}}'
     assert asked.headers == {
-        "Host": f"127.0.0.1:{up.port}",
+        "Host": f"127.0.0.1:{up.port}" if up.port else "localhost",
         "Content-Type": "application/json",  # spec T56
         "Accept": "application/json",
         "Content-Length": "12",
@@ -143,6 +146,18 @@ async def test_a_connection_that_ends_before_the_reply_is_whole_is_an_error(how:
         for _ in range(len(sent)):
             with pytest.raises(Disconnected):
                 await post(connection)
+
+
+async def test_the_end_of_a_connection_says_when_it_was() -> None:
+    async def leaves(line: PeerConnection) -> None:
+        await line.request()
+
+    async with peer(leaves) as up, connected(up) as connection:
+        before = time.monotonic()
+        with pytest.raises(Disconnected) as caught:
+            await post(connection)
+
+        assert before <= caught.value.at <= time.monotonic()
 
 
 async def test_a_peer_that_leaves_without_reading_the_request_is_an_error_and_nothing_is_sent_twice() -> None:

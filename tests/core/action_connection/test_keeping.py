@@ -15,6 +15,8 @@ from tests.core.action_connection.peer import (
     reply,
 )
 
+pytestmark = pytest.mark.usefixtures("transport")
+
 
 def let_idle(connection: ActionConnection, seconds: float) -> None:
     """As if `seconds` had gone by since the last reply; the loop's clock can't be set on uvloop."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
@@ -68,6 +69,22 @@ async def test_a_proxy_that_exits_takes_its_daemons_with_it(settings: Settings, 
         assert not await left()
 
 
+async def test_a_request_was_lost_when_its_connection_broke_however_long_it_took_to_learn_why(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = 0.2
+    monkeypatch.setattr("invoker_process.container.LAST_WORDS", waited)
+    async with process_runtime(settings) as runtime:
+        container = await loaded(runtime, "import os\ndef main(args):\n  os.closerange(3, 50)\n  while True: pass")
+
+        with pytest.raises(Lost) as caught:
+            await run(container)
+
+        assert caught.value.state.running  # so there was nothing to learn
+        assert caught.value.at is not None
+        assert time.monotonic() - caught.value.at >= waited
+
+
 async def test_one_container_ends_without_the_others(settings: Settings) -> None:
     async with process_runtime(settings) as runtime:
         first, second = [await loaded(runtime, DAEMONS, name=name) for name in ("wsk_1", "wsk_2")]
@@ -102,20 +119,42 @@ def main(args):
         assert not await left()
 
 
-async def test_a_killed_invoker_leaves_nothing(tmp_path: Path, cgroup: str) -> None:
+async def lonely(work_dir: Path, what: str, cgroup: str = "off") -> tuple[asyncio.subprocess.Process, int, list[int]]:
+    """Start an invoker of its own; return it, the process of its supervisor, and those of its containers."""
     invoker = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(LONELY), str(tmp_path), cgroup), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, str(LONELY), str(work_dir), cgroup, what), stdout=asyncio.subprocess.PIPE
     )
     assert invoker.stdout is not None
-    pids = json.loads(await invoker.stdout.readline())
-    with watching(pids) as watch:
+    supervisor, *pids = json.loads(await invoker.stdout.readline())
+    return invoker, supervisor, pids
+
+
+async def test_a_killed_invoker_leaves_nothing(tmp_path: Path, cgroup: str) -> None:
+    invoker, supervisor, pids = await lonely(tmp_path, "daemons", cgroup)
+    with watching([supervisor, *pids]) as watch:
         invoker.kill()
         await invoker.wait()
 
         await watch.end()
 
-    assert len(pids) == 10
+    assert len(pids) == 9
     assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("killed", ["invoker", "invoker and supervisor"])
+async def test_proxies_leave_with_a_killed_invoker_whatever_they_are_doing(
+    tmp_path: Path, node: str, killed: str
+) -> None:
+    invoker, supervisor, pids = await lonely(tmp_path, "states")
+    with watching([supervisor, *pids]) as watch:
+        invoker.kill()
+        if killed != "invoker":
+            os.kill(supervisor, signal.SIGKILL)
+        await invoker.wait()
+
+        await watch.end()
+
+    assert len(pids) == 8  # idle, warm, busy and stopped, in both languages
 
 
 async def test_the_supervisor_leaves_signals_to_the_invoker(settings: Settings) -> None:
@@ -198,11 +237,7 @@ class TestAKilledSupervisor:
         assert entries(tmp_path) == []
 
     async def test_of_an_earlier_invoker_is_cleaned_up_after(self, tmp_path: Path) -> None:
-        invoker = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(LONELY), str(tmp_path), "off"), stdout=asyncio.subprocess.PIPE
-        )
-        assert invoker.stdout is not None
-        supervisor, *pids = json.loads(await invoker.stdout.readline())
+        invoker, supervisor, pids = await lonely(tmp_path, "daemons")
         with watching(pids[2::3]) as watch:  # the daemons that kept their environment
             os.kill(invoker.pid, signal.SIGSTOP)  # so that it can't start another supervisor
             os.kill(supervisor, signal.SIGKILL)

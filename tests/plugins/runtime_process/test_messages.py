@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from invoker_process.messages import (
-    PASSED,
+    STREAMS,
     ChildExited,
     ChildGone,
     ChildStarted,
@@ -45,7 +45,7 @@ def ends() -> Iterator[Ends]:
 
 
 def accompanying(message: Message) -> list[int]:
-    return [os.open(os.devnull, os.O_RDONLY) for _ in range(PASSED if message is START else 0)]
+    return [os.open(os.devnull, os.O_RDONLY) for _ in range(STREAMS if message is START else 0)]
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
@@ -57,7 +57,7 @@ def test_a_message_comes_out_as_it_went_in_with_its_descriptors(ends: Ends, mess
 
     assert received == message
     assert type(received) is type(message)
-    assert len(descriptors) == (PASSED if message is START else 0)
+    assert len(descriptors) == (STREAMS if message is START else 0)
     close_all(descriptors)  # which fails if one isn't open
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from invoker import Settings
 from invoker.errors import StartFailed
 from invoker_process.messages import (
-    PASSED,
+    STREAMS,
     ChildExited,
     ChildGone,
     ChildStarted,
@@ -72,11 +72,16 @@ def an_order(number: int, *argv: str) -> StartChild:
 
 
 def some_descriptors() -> Sequence[int]:
-    return [os.open(os.devnull, os.O_RDONLY) for _ in range(PASSED)]
+    return [os.open(os.devnull, os.O_RDONLY) for _ in range(STREAMS)]
 
 
-def nobody(event: object) -> None:
+def nobody(event: object, descriptors: object) -> None:
     """A container that doesn't care."""
+
+
+def into(told: Callable[[object], None]) -> Callable[[object, object], None]:
+    """A container that passes on what it hears."""
+    return lambda event, _: told(event)
 
 
 async def test_a_full_channel_keeps_the_order_and_every_descriptor() -> None:
@@ -93,7 +98,7 @@ async def test_a_full_channel_keeps_the_order_and_every_descriptor() -> None:
             peer.send(*(ChildStarted(number, "") for number in numbers))
 
         assert [message.number for message in peer.messages if isinstance(message, StartChild)] == list(numbers)
-        assert len(peer.descriptors) == passed == len(numbers) * PASSED
+        assert len(peer.descriptors) == passed == len(numbers) * STREAMS
     await client.dismiss()
 
 
@@ -120,8 +125,8 @@ async def test_events_go_to_whom_they_are_about() -> None:
     exited = ChildExited(2, -9, memory_exhausted=True, peak=5)
     with connected() as (client, peer):
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(client.spawn(an_order(1), some_descriptors(), first.append))
-            tasks.create_task(client.spawn(an_order(2), some_descriptors(), second.put_nowait))
+            tasks.create_task(client.spawn(an_order(1), some_descriptors(), into(first.append)))
+            tasks.create_task(client.spawn(an_order(2), some_descriptors(), into(second.put_nowait)))
             await peer.receive(2)
             peer.send(ChildStarted(2, ""), ChildStarted(1, ""))
 
@@ -129,11 +134,11 @@ async def test_events_go_to_whom_they_are_about() -> None:
         await peer.receive(3)
         peer.send(exited, ChildGone(2), ChildGone(7))
 
-        assert (await second.get(), await second.get()) == (exited, ChildGone(2))
+        assert [await second.get() for _ in range(3)] == [ChildStarted(2, ""), exited, ChildGone(2)]
         assert peer.messages[-1] == KillChild(2)
-        assert first == []
+        assert first == [ChildStarted(1, "")]
     await client.dismiss()
-    assert first == [ChildGone(1)]
+    assert first == [ChildStarted(1, ""), ChildGone(1)]
 
 
 async def test_many_that_ask_for_the_same_get_one_answer_and_none_from_a_dead_supervisor() -> None:
@@ -155,7 +160,7 @@ async def test_many_that_ask_for_the_same_get_one_answer_and_none_from_a_dead_su
 async def test_a_cancelled_start_takes_no_answer_amiss() -> None:
     gone = asyncio.Event()
     with connected() as (client, peer):
-        start = asyncio.ensure_future(client.spawn(an_order(1), some_descriptors(), lambda _: gone.set()))
+        start = asyncio.ensure_future(client.spawn(an_order(1), some_descriptors(), lambda *_: gone.set()))
         await peer.receive(1)
 
         start.cancel()

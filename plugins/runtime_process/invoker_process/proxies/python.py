@@ -276,7 +276,8 @@ class ProxyConnection:
     """One connection."""
 
     def __init__(self, connection: socket.socket, action: PythonAction) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connection = connection
         self._action = action
         self._unread = bytearray()

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Any, NamedTuple, Self
 
+from invoker_process.directories import listen
+
 PROXIES = Path(__file__).parents[4] / "plugins/runtime_process/invoker_process/proxies"
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 PATIENCE = 20
@@ -79,6 +81,17 @@ class ProxyStream:
             self._changed.notify()
 
 
+class UnixHTTPConnection(http.client.HTTPConnection):
+    """To a proxy's socket."""
+
+    def __init__(self, proxy: "StartedProxy") -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._proxy = proxy
+
+    def connect(self) -> None:
+        self.sock = self._proxy.dial()
+
+
 class StartedProxy:
     """A running proxy. Leaving it ends it, by the end of its standard input."""
 
@@ -94,8 +107,8 @@ class StartedProxy:
         usual = {"PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(directory), "LANG": "C.UTF-8"}
         self.language = language
         self.directory = directory
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.address: tuple[str, int] = listener.getsockname()
+        listener, self._address = listen(directory)
+        with listener:
             self.process = subprocess.Popen(
                 [*start, "--fd", str(listener.fileno()), "--watch-stdin"],
                 stdin=subprocess.PIPE,
@@ -116,7 +129,14 @@ class StartedProxy:
 
     def connect(self) -> http.client.HTTPConnection:
         """Return one more connection."""
-        return http.client.HTTPConnection(*self.address, timeout=PATIENCE)
+        return UnixHTTPConnection(self)
+
+    def dial(self) -> socket.socket:
+        """Return a bare connection."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE)
+        connection.connect(f"/proc/self/fd/{self._address}")
+        return connection
 
     def ask(
         self, path: str, body: Any, connection: http.client.HTTPConnection | None = None, method: str = "POST"
@@ -155,6 +175,7 @@ class StartedProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._connection.close()
+        os.close(self._address)
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:

@@ -3,6 +3,7 @@
 import http.client
 import os
 import select
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -106,6 +107,17 @@ def test_a_busy_function_cannot_keep_the_proxy_from_leaving(proxy: StartedProxy)
         close_stdin(proxy)
 
         assert proxy.ended() == -9
+
+
+def test_a_stopped_proxy_leaves_as_well_or_as_soon_as_it_goes_on(proxy: StartedProxy) -> None:
+    proxy.loaded(IDLE).run()
+    proxy.process.send_signal(signal.SIGSTOP)
+
+    close_stdin(proxy)
+    if proxy.language == "nodejs":  # whose watch is a thread of its own; Python's is the kernel
+        proxy.process.send_signal(signal.SIGCONT)
+
+    assert proxy.ended() == -9
 
 
 def test_code_that_is_busy_loading_cannot_keep_the_proxy_from_leaving(proxy: StartedProxy) -> None:

@@ -28,8 +28,7 @@ def request(body: bytes = RUN, *headers: bytes, line: bytes = b"POST /run HTTP/1
 
 def said(proxy: StartedProxy, *pieces: bytes) -> bytes:
     """Send pieces over a connection of its own; return all that comes until the proxy closes it."""
-    with socket.create_connection(proxy.address, PATIENCE) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with proxy.dial() as connection:
         for piece in pieces:
             connection.sendall(piece)
         got = b""
@@ -51,7 +50,7 @@ def test_two_connections_are_served_in_turn_while_the_other_is_idle(proxy: Start
 
 def test_a_half_request_holds_up_nobody(proxy: StartedProxy) -> None:
     proxy.loaded(COUNTS)
-    with socket.create_connection(proxy.address, PATIENCE) as slow:
+    with proxy.dial() as slow:
         slow.sendall(request()[:-5])
 
         assert proxy.run() == (200, {"n": 1})
@@ -63,7 +62,7 @@ def test_a_half_request_holds_up_nobody(proxy: StartedProxy) -> None:
 def test_a_caller_that_leaves_in_the_middle_holds_up_nobody(proxy: StartedProxy) -> None:
     proxy.loaded(COUNTS)
     for sent in (b"", b"POST", request()[:-1], request()):
-        with socket.create_connection(proxy.address, PATIENCE) as hasty:
+        with proxy.dial() as hasty:
             hasty.sendall(sent)
 
     assert proxy.run().status == 200
@@ -138,7 +137,7 @@ def test_headers_without_end_are_refused(proxy: StartedProxy) -> None:
 def test_a_caller_that_waits_for_leave_to_send_gets_it(proxy: StartedProxy) -> None:
     proxy.loaded(COUNTS)
     sent = request(RUN, b"Expect: 100-continue", b"Connection: close")
-    with socket.create_connection(proxy.address, PATIENCE) as careful:
+    with proxy.dial() as careful:
         careful.sendall(sent[: -len(RUN)])
         assert careful.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
 

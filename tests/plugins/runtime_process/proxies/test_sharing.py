@@ -1,13 +1,12 @@
 """Runs that arrive together: in turn, or with `__OW_ALLOW_CONCURRENT` at the same time (spec 10.12.6)."""
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.plugins.runtime_process.proxies.proxy import PATIENCE, StartedProxy
+from tests.plugins.runtime_process.proxies.proxy import StartedProxy
 
 PATIENT = {
     "python": """
@@ -57,7 +56,7 @@ class RunCaller:
 
     def __init__(self, proxy: StartedProxy, **value: object) -> None:
         body = json.dumps({"value": value, "activation_id": f"id of {value.get('name')}"}).encode()
-        self._connection = socket.create_connection(proxy.address, PATIENCE)
+        self._connection = proxy.dial()
         head = b"POST /run HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
         self._connection.sendall(head + body)
 
