@@ -1,4 +1,4 @@
-"""Where work directories are, and what becomes of those that nobody owns any more."""
+"""Working directories, and what becomes of those whose supervisor has died."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invoker_process.warden.places import PREFIX, Place, delete, remaining, sweep
+from invoker_process.directories import PREFIX, WorkingDirectories, delete, remaining, sweep
 from tests.plugins.runtime_process.actions import watching
 
 KEEPER = """
@@ -16,16 +16,16 @@ package = types.ModuleType("invoker_process")
 package.__path__ = [sys.argv[1]]
 sys.modules["invoker_process"] = package
 from pathlib import Path
-from invoker_process.warden.places import Place
-place = Place(Path(sys.argv[2]))
-place.directory(1)
-print(place.path, flush=True)
+from invoker_process.directories import WorkingDirectories
+directories = WorkingDirectories(Path(sys.argv[2]))
+directories.make(1)
+print(directories.path, flush=True)
 sys.stdin.read()
 """
 
 
 def keeper(base: Path) -> subprocess.Popen[str]:
-    """A process that has a place, as a warden does."""
+    """A process that has working directories, as a supervisor does."""
     package = Path(sys.modules["invoker_process"].__file__ or "").parent
     command = [sys.executable, "-I", "-c", KEEPER, str(package), str(base)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -40,47 +40,47 @@ def a_daemon(environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(["/bin/sleep", "3600"], env=environment, start_new_session=True)
 
 
-def test_a_place_is_private_and_made_if_need_be(tmp_path: Path) -> None:
-    with keeper(tmp_path / "new" / "base") as warden:
-        place = path_of(warden)
+def test_working_directories_are_private_and_made_if_need_be(tmp_path: Path) -> None:
+    with keeper(tmp_path / "new" / "base") as supervisor:
+        path = path_of(supervisor)
 
-        assert place.parent == tmp_path / "new" / "base"
-        assert place.stat().st_mode & 0o777 == 0o700
-        assert (place / "1").stat().st_mode & 0o777 == 0o700
-        warden.kill()
+        assert path.parent == tmp_path / "new" / "base"
+        assert path.stat().st_mode & 0o777 == 0o700
+        assert (path / "1").stat().st_mode & 0o777 == 0o700
+        supervisor.kill()
 
 
-def test_the_place_of_a_living_warden_is_left_alone(tmp_path: Path) -> None:
-    with keeper(tmp_path) as warden:
-        place = path_of(warden)
-        with a_daemon({"HOME": f"{place}/1"}) as daemon, watching([daemon.pid]) as watch:
+def test_those_of_a_living_supervisor_are_left_alone(tmp_path: Path) -> None:
+    with keeper(tmp_path) as supervisor:
+        path = path_of(supervisor)
+        with a_daemon({"HOME": f"{path}/1"}) as daemon, watching([daemon.pid]) as watch:
             sweep(tmp_path)
 
-            assert place.exists()
+            assert path.exists()
             assert watch.running() == {daemon.pid}
             daemon.kill()
-        warden.kill()
+        supervisor.kill()
 
 
-def test_the_place_of_a_dead_warden_is_removed_with_its_processes(tmp_path: Path) -> None:
-    with keeper(tmp_path) as warden:
-        place = path_of(warden)
-        warden.kill()
+def test_those_of_a_dead_supervisor_are_removed_with_its_processes(tmp_path: Path) -> None:
+    with keeper(tmp_path) as supervisor:
+        path = path_of(supervisor)
+        supervisor.kill()
     with (
-        a_daemon({"HOME": f"{place}/1"}) as daemon,
+        a_daemon({"HOME": f"{path}/1"}) as daemon,
         a_daemon({"HOME": str(tmp_path)}) as stranger,
         watching([daemon.pid, stranger.pid]) as watch,
     ):
-        assert list(remaining(place)) == [daemon.pid]
+        assert list(remaining(path)) == [daemon.pid]
 
         sweep(tmp_path)
 
         assert watch.running() == {stranger.pid}
-        assert not place.exists()
+        assert not path.exists()
         stranger.kill()
 
 
-def test_what_only_looks_like_a_place_is_left_alone(tmp_path: Path) -> None:
+def test_what_only_looks_like_working_directories_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / f"{PREFIX}without-lock").mkdir()
     (tmp_path / f"{PREFIX}file").touch()
@@ -93,46 +93,46 @@ def test_what_only_looks_like_a_place_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_file_that_names_another_control_group_is_not_believed(tmp_path: Path) -> None:
-    with keeper(tmp_path) as warden:
-        place = path_of(warden)
-        warden.kill()
+    with keeper(tmp_path) as supervisor:
+        path = path_of(supervisor)
+        supervisor.kill()
     other = tmp_path / "group"
     other.mkdir()
     (other / "cgroup.procs").write_text(str(os.getpid()))
-    (place / "cgroup").write_text(str(other))
+    (path / "cgroups").write_text(str(other))
 
     sweep(tmp_path)
 
     assert other.exists()
-    assert not place.exists()
+    assert not path.exists()
 
 
-def test_a_place_can_be_made_where_others_are(tmp_path: Path) -> None:
-    first, second = Place(tmp_path), Place(tmp_path)
+def test_they_can_be_made_where_others_are(tmp_path: Path) -> None:
+    first, second = WorkingDirectories(tmp_path), WorkingDirectories(tmp_path)
 
     assert first.path != second.path
-    first.remove()
-    second.remove()
+    delete(first.path)
+    delete(second.path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_was_cleared_away_is_made_again(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    delete(place.path)
+def test_those_that_were_cleared_away_are_made_again(tmp_path: Path) -> None:
+    directories = WorkingDirectories(tmp_path)
+    delete(directories.path)
 
-    directory = place.directory(7)
+    directory = directories.make(7)
 
     assert directory.is_dir()
-    sweep(tmp_path)  # which another warden does when it starts
+    sweep(tmp_path)  # which another supervisor does when it starts
     assert directory.is_dir()
-    place.remove()
+    delete(directories.path)
 
 
 def test_a_base_that_is_no_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(OSError, match="File exists"):
-        Place(tmp_path / "file")
+        WorkingDirectories(tmp_path / "file")
 
 
 def test_a_deep_tree_is_deleted(tmp_path: Path) -> None:
