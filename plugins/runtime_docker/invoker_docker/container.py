@@ -122,9 +122,9 @@ class DockerContainer(Container):
             if self._reached:
                 return await connection.post(path, body, timeout=timeout, limit=limit)
             reply = await connection.post(path, body, timeout=timeout, limit=limit, wait=True)
-        except Disconnected:
+        except Disconnected as cut:
             self._reached = True
-            raise Lost(await self._explanation()) from None
+            raise Lost(await self._explanation(), at=cut.at) from None
         except Unreachable:
             if self._reached:
                 raise

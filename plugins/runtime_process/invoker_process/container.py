@@ -72,7 +72,7 @@ class ProcessContainer(Container):
         try:
             return await connection.post(path, body, timeout=timeout, limit=limit)
         except Disconnected as error:
-            raise Lost(await self._explanation(), error.at) from None
+            raise Lost(await self._explanation(), at=error.at) from None
         finally:
             self._free.append(connection)
 
