@@ -151,6 +151,8 @@ def reason(error: Exception) -> str:
             return TOO_DEEP
         case UnicodeDecodeError():
             return f"not UTF-8 (byte {error.start})"
+        case UnicodeEncodeError():
+            return "it has lone surrogates, which are no Unicode"
         case JSONDecodeError():
             return f"JSON is malformed: {error.msg} (character {error.pos})"
         case _:
