@@ -246,11 +246,9 @@ class HttpConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """Keep the connection for the answers of a caller that only stops sending (TLS can't do that)."""
+        """Keep the connection for the answer of a caller that only stops sending (TLS can't do that)."""
         self._ending = True
-        if self._closing or self._owner.encrypted:
-            return False
-        return bool(self._running or self._full or self._reader.ready or self._reader.rest)
+        return self._running and not self._closing and not self._owner.encrypted
 
     def pause_writing(self) -> None:
         """Have the caller take what is written, for a while."""

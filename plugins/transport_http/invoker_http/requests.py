@@ -245,10 +245,8 @@ class RequestReader:
             return  # the parser leaves the body of an upgrade unread, see `_read_on`
         else:
             self.partial = self.held_back = False
+            self.done = not request.keep_alive
             self.ready.append(request)
-            if not request.keep_alive:
-                self.done = True
-                self.rest = b""
 
     # --- the exceptions ----------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Callers: raw connections that say what a test tells them, and a client for the contract suite."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -82,16 +83,27 @@ class Caller:
             await self.writer.wait_closed()
 
 
-async def connected(url: str, tls: ssl.SSLContext | None = None, limit: int = 1 << 22) -> Caller:
-    """Connect; `limit` is about how much is read before somebody asks for it."""
+async def connected(url: str, tls: ssl.SSLContext | None = None, *, reluctant: bool = False) -> Caller:
+    """Connect; a reluctant caller, and its system, read as little as possible before somebody asks for it."""
     where = urlsplit(url)
-    return Caller(*await asyncio.open_connection(where.hostname, where.port, ssl=tls, limit=limit))
+    connection = socket.socket(socket.AF_INET6 if ":" in (where.hostname or "") else socket.AF_INET)
+    if reluctant:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.setblocking(False)  # noqa: FBT003 (the standard library's)
+    try:
+        await asyncio.get_running_loop().sock_connect(connection, (where.hostname, where.port))
+    except BaseException:
+        connection.close()
+        raise
+    name = where.hostname if tls is not None else None
+    limit = 1 << (10 if reluctant else 22)
+    return Caller(*await asyncio.open_connection(sock=connection, ssl=tls, server_hostname=name, limit=limit))
 
 
 @asynccontextmanager
-async def calling(url: str, tls: ssl.SSLContext | None = None, *, limit: int = 1 << 22) -> AsyncIterator[Caller]:
+async def calling(url: str, tls: ssl.SSLContext | None = None, *, reluctant: bool = False) -> AsyncIterator[Caller]:
     """Connect."""
-    caller = await connected(url, tls, limit)
+    caller = await connected(url, tls, reluctant=reluctant)
     try:
         yield caller
     finally:
@@ -125,11 +137,18 @@ async def listening(
 
 @asynccontextmanager
 async def one_caller(
-    intake: Intake | None = None, *others: Any, operations: Operations | None = None, **changes: Any
+    intake: Intake | None = None,
+    *others: Any,
+    operations: Operations | None = None,
+    reluctant: bool = False,
+    **changes: Any,
 ) -> AsyncIterator[Caller]:
     """Open the transport with changed settings, and connect."""
     intake = intake or FakeIntake()
-    async with listening(intake, http(**changes), *others, operations=operations) as url, calling(url) as caller:
+    async with (
+        listening(intake, http(**changes), *others, operations=operations) as url,
+        calling(url, reluctant=reluctant) as caller,
+    ):
         yield caller
 
 

@@ -10,6 +10,7 @@ import socket
 import struct
 import weakref
 from asyncio import sslproto
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Any
@@ -25,13 +26,13 @@ from invoker.testing.operations import FakeOperations
 from invoker.testing.transport import a_message
 from invoker_http.connection import HttpConnection
 from invoker_http.requests import RequestReader
-from invoker_http.transport import opened
+from invoker_http.transport import HttpTransport, opened
 from tests.plugins.transport_http.caller import Caller, Got, calling, connected, get, http, listening, one_caller, post
 from tests.plugins.transport_http.certificates import Certificates
 
 LIMIT = LimitsSettings().message
-HUGE = 60_000_000
-"""Bytes of an answer; more than the 32 MB that a kernel may keep for a reader."""
+HUGE = 8_000_000
+"""Bytes of an answer; more than a kernel keeps for a reluctant reader: 4 MB."""
 
 
 def a_huge_answer() -> FakeIntake:
@@ -172,7 +173,7 @@ async def test_a_caller_that_leaves_in_the_middle_of_its_answer_disturbs_nobody(
     intake = a_huge_answer()
 
     async with listening(intake) as url:
-        async with calling(url, limit=1 << 10) as caller:
+        async with calling(url, reluctant=True) as caller:
             await caller.send(post(a_message()))
             await caller.reader.readexactly(1 << 16)
             reset(caller)
@@ -239,7 +240,7 @@ async def test_a_caller_that_does_not_read_its_answer_holds_nobody_up(
 
     async with AsyncExitStack() as stack:
         async with listening(intake, http(body_timeout=Seconds(patience))) as url:
-            caller = await stack.enter_async_context(calling(url, limit=1 << 10))
+            caller = await stack.enter_async_context(calling(url, reluctant=True))
             await caller.send(post(a_message()))
             await intake.seen("accepted")
         rest = await caller.rest()
@@ -251,7 +252,7 @@ async def test_a_caller_that_does_not_read_its_answer_holds_nobody_up(
 async def test_an_answer_is_told_when_its_caller_has_taken_it_and_the_next_request_waits() -> None:
     intake = a_huge_answer()
 
-    async with one_caller(intake) as caller:
+    async with one_caller(intake, reluctant=True) as caller:
         await caller.send(post(a_message()) * 2)
         await caller.reader.readuntil(b"\r\n\r\n")
         await settled(caller)
@@ -264,12 +265,29 @@ async def test_an_answer_is_told_when_its_caller_has_taken_it_and_the_next_reque
     assert small.status == HTTPStatus.OK
 
 
+async def test_replies_that_nobody_reads_do_not_pile_up() -> None:
+    count = 50_000  # 11 MB of them; more than the system's buffers hold
+    async with (
+        opened(Settings.of(http()), FakeIntake(), FakeOperations()) as transport,
+        calling(transport.url, reluctant=True) as caller,
+    ):
+        sending = asyncio.create_task(caller.send(get("/nowhere") * count))
+        await settled(caller)
+        answered = refusals(transport)["404"]
+        await caller.reader.readexactly(1 << 20)
+        later = refusals(transport)["404"]
+        sending.cancel()
+
+    assert 0 < answered < later < count
+
+
 async def test_an_answer_that_the_core_gives_up_is_cut() -> None:
     intake = a_huge_answer()
 
-    async with one_caller(intake) as caller:
+    async with one_caller(intake, reluctant=True) as caller:
         await caller.send(post(a_message()))
         await caller.reader.readuntil(b"\r\n\r\n")
+        await settled(caller)
         intake.give_up()
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await caller.body(Got(200, {"Transfer-Encoding": "chunked"}, b"", b""))
@@ -277,42 +295,76 @@ async def test_an_answer_that_the_core_gives_up_is_cut() -> None:
     assert not intake.count("completed")
 
 
-@pytest.mark.parametrize("encrypted", [False, True])
-async def test_nothing_is_left_of_a_connection_that_is_gone(
-    certificates: Certificates, monkeypatch: pytest.MonkeyPatch, *, encrypted: bool
-) -> None:
-    """Cycles would be left until the collector comes, which it seldom does: an aborted upload for each."""
-    left: list[weakref.ref[object]] = []
+@pytest.fixture
+def remains(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[object]]]:
+    """What was made for connections, while nothing is collected that refers to itself."""
+    made: list[weakref.ref[object]] = []
     for kind in (HttpConnection, RequestReader):
-        made = kind.__init__
+        real = kind.__init__
 
-        def note(self: Any, *arguments: Any, made: Any = made) -> None:
-            left.append(weakref.ref(self))
-            made(self, *arguments)
+        def note(self: Any, *arguments: Any, real: Any = real) -> None:
+            made.append(weakref.ref(self))
+            real(self, *arguments)
 
         monkeypatch.setattr(kind, "__init__", note)
+    gc.disable()
+    yield made
+    gc.enable()
+
+
+async def gone(transport: HttpTransport) -> None:
+    """Wait until all connections are."""
+    while gauge(transport):
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def gauge(transport: HttpTransport) -> float:
+    ((_, value),) = transport.metrics()[0].samples
+    return value
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_nothing_is_left_of_a_connection_that_is_gone(
+    certificates: Certificates, remains: list[weakref.ref[object]], *, encrypted: bool
+) -> None:
+    """Cycles would be left until the collector comes, which it seldom does: an aborted upload for each."""
     tls = certificates.client(certified=False) if encrypted else None
     settings = http(tls=certificates.settings(ask_callers=False)) if encrypted else http()
-    gc.disable()
-    try:
-        async with opened(Settings.of(settings), FakeIntake(), FakeOperations()) as transport:
-            for cut in (400, 600_000, None):  # a half head, a half body, a whole request
-                caller = await connected(transport.url, tls)
-                await caller.send(post(a_message(size=LIMIT))[:cut])
-                if cut is None:
-                    await caller.response()
-                reset(caller)
-                await caller.leave()
-            while open_connections(transport.metrics()):
-                await asyncio.sleep(0)
-            for _ in range(10):
-                await asyncio.sleep(0)
-            alive = [one() for one in left]
-    finally:
-        gc.enable()
 
-    assert len(left) == 6
-    assert alive == [None] * 6
+    async with opened(Settings.of(settings), FakeIntake(), FakeOperations()) as transport:
+        for cut in (400, 600_000, None):  # a half head, a half body, a whole request
+            caller = await connected(transport.url, tls)
+            await caller.send(post(a_message(size=LIMIT))[:cut])
+            if cut is None:
+                await caller.response()
+            reset(caller)
+            await caller.leave()
+        await gone(transport)
+        left = [one() for one in remains]
+
+    assert left == [None] * 6
+
+
+@pytest.mark.parametrize("headers", [(), ("Connection: close",)])
+async def test_nothing_is_left_of_a_connection_whose_answer_comes_too_late(
+    remains: list[weakref.ref[object]], headers: tuple[str, ...]
+) -> None:
+    intake = FakeIntake()
+
+    async with opened(Settings.of(http()), intake, FakeOperations()) as transport:
+        with intake.held():
+            async with calling(transport.url) as caller:
+                await caller.send(post(a_message(), *headers))
+                await caller.head()
+                reset(caller)
+            await gone(transport)
+        await intake.seen("completed")
+        await gone(transport)
+        left = [one() for one in remains]
+
+    assert left == [None] * 2
 
 
 async def test_an_upload_that_is_broken_off_is_let_go_though_an_earlier_request_runs(
@@ -333,16 +385,14 @@ async def test_an_upload_that_is_broken_off_is_let_go_though_an_earlier_request_
                 while not readers[0]._request.body:
                     await asyncio.sleep(0)
                 reset(caller)
-            while open_connections(transport.metrics()):
-                await asyncio.sleep(0)
+            await gone(transport)
             kept = readers[0]._request.body
 
     assert kept == b""
 
 
-def open_connections(metrics: Any) -> float:
-    ((_, value),) = next(family.samples for family in metrics if family.name == "gauge_http_connections")
-    return float(value)
+def refusals(transport: HttpTransport) -> dict[str, float]:
+    return {labels["status"]: count for labels, count in transport.metrics()[1].samples if count}
 
 
 # --- coming in -------------------------------------------------------------------------------------------------------
@@ -407,7 +457,7 @@ async def test_connections_and_refusals_are_counted() -> None:
 
     assert (connections.name, connections.samples) == ("gauge_http_connections", [({}, 1)])
     assert refused.name == "counter_http_requests_refused"
-    assert {labels["status"]: count for labels, count in refused.samples if count} == {"400": 1, "404": 2}
+    assert refusals(transport) == {"400": 1, "404": 2}
 
 
 async def test_the_end_is_left_alone_where_tls_can_not_be_closed_again(

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from invoker.testing.intake import FakeIntake
-from invoker_http.requests import HEAD_LIMIT, SLICE, SLICES, Endpoint, RequestReader
+from invoker.testing.transport import a_message
+from invoker_http.requests import HEAD_LIMIT, SLICE, SLICES, Endpoint, HttpRequest, RequestReader
 from invoker_http.responses import HEAD_TOO_LARGE, TOO_SLOW
 from tests.plugins.transport_http.caller import get, post
 
@@ -94,6 +95,14 @@ def test_context_is_that_of_its_own_request(reader: RequestReader) -> None:
     reader.feed(CHUNKED + post(b"hello"))
 
     assert [each.context for each in reader.ready] == [{"Functions-Account": "zoe"}, None]
+
+
+def test_a_body_is_the_intakes_once_it_is_admitted() -> None:
+    request = HttpRequest(body=a_message())
+
+    Endpoint(FakeIntake(), lambda: False, limit=1000).admit(request)
+
+    assert request.body == b""
 
 
 # --- bounds ----------------------------------------------------------------------------------------------------------

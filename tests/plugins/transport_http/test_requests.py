@@ -1,5 +1,6 @@
 """What a caller sees on the wire."""
 
+import asyncio
 import json
 from http import HTTPStatus
 from typing import Any
@@ -206,7 +207,8 @@ async def test_other_methods_are_told_which_are_allowed(method: str, target: str
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-async def test_a_declared_length_above_the_limit_is_refused_unread() -> None:
+async def test_a_declared_length_above_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invoker_http.connection.LINGER", 60.0)  # what follows is told before that is over
     intake = FakeIntake()
 
     async with one_caller(intake) as caller:
@@ -354,6 +356,22 @@ async def test_what_takes_too_long_to_arrive_is_given_up(request_: bytes) -> Non
 
     assert (got.status, got.headers["Connection"], rest) == (HTTPStatus.REQUEST_TIMEOUT, "close", b"")
     assert not intake.events
+
+
+async def test_who_sends_on_and_on_has_no_more_time_for_it() -> None:
+    async with one_caller(body_timeout=Seconds(0.1)) as caller, asyncio.TaskGroup() as tasks:
+
+        async def trickle() -> None:
+            await caller.send(post(a_message())[:50])
+            while True:
+                await asyncio.sleep(0.02)  # which is what such a caller does
+                await caller.send(b"x")
+
+        trickling = tasks.create_task(trickle())
+        got = await caller.response()
+        trickling.cancel()
+
+    assert got.status == HTTPStatus.REQUEST_TIMEOUT
 
 
 class Raising(FakeIntake):
