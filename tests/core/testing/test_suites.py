@@ -284,7 +284,7 @@ class CutsNames(Asked):
 
 
 class LosesConnectionsWhenCancelled(MemoryStore):
-    connections = 10
+    connections = 5
 
     async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:
         if not self.connections:
