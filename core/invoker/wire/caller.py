@@ -70,7 +70,10 @@ _RIGHTS: Final = ("READ", "PUT", "DELETE", "ACTIVATE")
 _USER: Final = msgspec.json.Decoder(User)
 
 
-@lru_cache(maxsize=1024)  # the same few callers come again and again: 0.3 µs instead of 2
+_USUAL: Final = 4096
+"""Bytes of a `user` that is remembered; 700 are usual, and a stranger may send a megabyte."""
+
+
 def read(user: bytes) -> Caller:
     """Return the caller that the JSON of `user` describes.
 
@@ -78,10 +81,18 @@ def read(user: bytes) -> Caller:
         names.Misfit: a field is of no use.
         msgspec.DecodeError: it isn't JSON that can be read.
     """
+    return _remembered(user) if len(user) <= _USUAL else _read(user)
+
+
+def _read(user: bytes) -> Caller:
     try:
         return _caller(_USER.decode(user))
     except msgspec.ValidationError as error:
         raise names.Misfit(str(error).replace("`$", "`$.user", 1)) from None
+
+
+_remembered: Final = lru_cache(maxsize=1024)(_read)
+"""The same few callers come again and again: 0.3 µs instead of 2. At most 8 MB, values included."""
 
 
 def _caller(user: User) -> Caller:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from invoker.config import Seconds, template
+from invoker.cli.configuration import template
+from invoker.config import Seconds
 from invoker.config.layers import Layers
 from invoker.errors import SettingsError
 from invoker_docker.settings import SECTION, DockerSettings, EngineAddress

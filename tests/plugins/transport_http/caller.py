@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from invoker.config import Settings
-from invoker.contracts import Intake
+from invoker.contracts import Intake, Operations
+from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
-from invoker.testing.transport import Delivery
-from invoker_http.serving import serving
+from invoker.testing.transport import Send, SentMessage
 from invoker_http.settings import HttpSettings
+from invoker_http.transport import opened
 
 
 @dataclass
@@ -115,15 +116,25 @@ def http(**changes: Any) -> HttpSettings:
 
 @asynccontextmanager
 async def listening(
-    intake: Intake, settings: HttpSettings, *others: Any, operator: FakeOperations | None = None
+    intake: Intake, settings: HttpSettings | None = None, *others: Any, operations: Operations | None = None
 ) -> AsyncIterator[str]:
     """Open the transport; yield the data listener's URL."""
-    async with serving(Settings.of(settings, *others), intake, operator or FakeOperations()) as addresses:
-        yield addresses.data
+    async with opened(Settings.of(settings or http(), *others), intake, operations or FakeOperations()) as transport:
+        yield transport.url
 
 
-class HttpDelivery:
-    """See `invoker.testing.transport.Delivery`: each message on a connection of its own."""
+@asynccontextmanager
+async def one_caller(
+    intake: Intake | None = None, *others: Any, operations: Operations | None = None, **changes: Any
+) -> AsyncIterator[Caller]:
+    """Open the transport with changed settings, and connect."""
+    intake = intake or FakeIntake()
+    async with listening(intake, http(**changes), *others, operations=operations) as url, calling(url) as caller:
+        yield caller
+
+
+class HttpMessage:
+    """See `invoker.testing.transport.SentMessage`: each on a connection of its own."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -146,16 +157,16 @@ class HttpDelivery:
 
 
 @asynccontextmanager
-async def transport(
+async def sending(
     intake: Intake, settings: HttpSettings, *headers: str, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Any]:
+) -> AsyncIterator[Send]:
     """Open the transport for the contract suite."""
     async with listening(intake, settings) as url:
 
-        async def send(body: bytes) -> Delivery:
+        async def send(body: bytes) -> SentMessage:
             caller = await connected(url, tls)
-            with suppress(ConnectionError):  # refused before its end: the reply says why
+            with suppress(ConnectionError):  # refused before its end: the response says why
                 await caller.send(post(body, *headers))
-            return HttpDelivery(caller)
+            return HttpMessage(caller)
 
         yield send

@@ -1,11 +1,11 @@
-"""What is read of the machine."""
+"""Name servers, as the machine has them."""
 
 import ipaddress
 from pathlib import Path
 
 import pytest
 
-from invoker_firewall import host
+from invoker_firewall.guard import resolvers
 
 
 def a_file(folder: Path, name: str, text: str) -> Path:
@@ -25,7 +25,7 @@ def a_file(folder: Path, name: str, text: str) -> Path:
     ],
 )
 def test_name_servers_are_those_of_resolv_conf(text: str, servers: list[str], tmp_path: Path) -> None:
-    found = host.resolvers(a_file(tmp_path, "resolv.conf", text), tmp_path / "none")
+    found = resolvers(a_file(tmp_path, "resolv.conf", text), tmp_path / "none")
 
     assert [str(server) for server in found] == servers
 
@@ -34,8 +34,8 @@ def test_behind_a_resolver_on_loopback_are_those_of_systemd(tmp_path: Path) -> N
     stub = a_file(tmp_path, "resolv.conf", "nameserver 127.0.0.53\n")
     behind = a_file(tmp_path, "behind.conf", "nameserver 10.0.0.53\n")
 
-    assert host.resolvers(stub, behind) == (ipaddress.ip_address("10.0.0.53"),)
+    assert resolvers(stub, behind) == [ipaddress.ip_address("10.0.0.53")]
 
 
 def test_a_machine_without_resolv_conf_has_no_name_servers(tmp_path: Path) -> None:
-    assert host.resolvers(tmp_path / "none", tmp_path / "none") == ()
+    assert resolvers(tmp_path / "none", tmp_path / "none") == []

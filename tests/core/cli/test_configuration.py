@@ -1,5 +1,6 @@
-"""The settings file to start from."""
+"""What `invoker config` writes: a settings file to start from, and the settings in effect."""
 
+import json
 import re
 import tomllib
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from invoker.cli.configuration import as_toml, documentation, template, to_jsonable
 from invoker.config import (
     CORE,
     LogsSettings,
@@ -14,11 +16,8 @@ from invoker.config import (
     RolesSettings,
     Section,
     SettingsSection,
-    template,
-    to_jsonable,
 )
-from invoker.config.template import documentation
-from tests.core.config.shop import SHOP, STRICT, TLSSettings, faults, layers
+from tests.core.config.shop import SHOP, STRICT, ShopSettings, TLSSettings, faults, layers
 
 Write = Callable[..., Path]
 
@@ -132,3 +131,61 @@ def test_a_section_without_source_has_no_documentation() -> None:
 @pytest.mark.parametrize("section", CORE)
 def test_every_section_of_the_core_says_what_it_is_for(section: SettingsSection) -> None:
     assert section.into.__doc__
+
+
+def test_the_effective_settings_are_a_file_that_gives_the_same_settings(write: Write) -> None:
+    overrides = [
+        'shop.username=a"b\\c\n\t\x7f\u2028é😀',
+        "shop.share=1e-7",
+        "shop.size=3",
+        "shop.wait=1234567.891",
+        "shop.pause=0.1 ms",
+        "shop.hosts=['a', 'b']",
+        "shop.grid=[[1], []]",
+        "shop.labels={ 'a b' = 'c', d = '' }",
+        "shop.tls={ certificate = '/c', verify = false }",
+        "shop.folder=/x y",
+        "logs=docker",
+        "recording.first_retry=7 ms",
+    ]
+    read = layers(overrides=overrides).settings([SHOP])
+
+    again = layers(write(as_toml(read, [SHOP]))).settings([SHOP])
+
+    assert to_jsonable(again, [SHOP]) == to_jsonable(read, [SHOP]) | {
+        "shop": to_jsonable(read, [SHOP])["shop"] | {"password": "***"}
+    }
+    assert again[ShopSettings].username == read[ShopSettings].username
+
+
+def test_the_effective_settings_show_no_secret() -> None:
+    overrides = ["shop.password=hunter2", "encryption.keys.mine=hunter2", "shop.tokens=hunter2"]
+    read = layers(overrides=[*overrides, "shop.url=http://hunter2@host"]).settings([SHOP])
+
+    text = as_toml(read, [SHOP])
+    document = json.dumps(to_jsonable(read, [SHOP]))
+
+    assert "hunter2" not in text + document
+    assert tomllib.loads(text)["shop"]["password"] == "***"
+    assert tomllib.loads(text)["encryption"]["keys"] == {"mine": "***"}
+    assert "# tls is not set\n" in text
+
+
+def test_the_effective_settings_for_json_have_bytes_and_seconds() -> None:
+    read = layers(overrides=["pool.memory=1 GB", "shop.wait=5 ms"]).settings([SHOP])
+
+    document = to_jsonable(read, [SHOP])
+
+    assert document["runtime"] == "process"
+    assert document["pool"]["memory"] == 1 << 30
+    assert document["shop"]["wait"] == 0.005
+    assert document["shop"]["tls"] is None
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_text_that_toml_can_not_have_is_replaced_where_it_is_shown() -> None:
+    read = layers(environ={"INVOKER_SHOP__USERNAME": "caf\udce9"}).settings([SHOP])
+
+    text = as_toml(read, [SHOP])
+
+    assert tomllib.loads(text)["shop"]["username"] == "caf\ufffd"
