@@ -20,13 +20,15 @@ class TestDockerRuntime(ContainerRuntimeContract):
 
     @pytest.fixture
     def spec(self, place: InvokerPlace) -> Callable[[str], ContainerSpec]:
-        return place.spec
+        return lambda name: place.spec(f"{name}-{place.node.unique_name}")
 
     @pytest.fixture
     def sharing(self, place: InvokerPlace, images: Images) -> Callable[[str], ContainerSpec]:
         kind = {"kind": "nodejs:18", "family": "nodejs", "image": images.nodejs}
         environment = {"__OW_ALLOW_CONCURRENT": "true"}
-        return lambda name: msgspec.structs.replace(place.spec(name, **kind), environment=environment)
+        return lambda name: msgspec.structs.replace(
+            place.spec(f"{name}-{place.node.unique_name}", **kind), environment=environment
+        )
 
     @pytest.fixture
     def pauses(self) -> bool:
