@@ -65,7 +65,7 @@ class Files:
         self._threads = threads
 
     async def run(self, work: Callable[[Path], T]) -> T:
-        """Do something with the directory. If the wait for it is cancelled, it is done all the same."""
+        """Do something with the directory. If the wait for it is cancelled, what has begun is done all the same."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, self._directory)
         except (OSError, ValueError) as error:  # no such directory, or a file that is none of ours
