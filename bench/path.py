@@ -47,7 +47,7 @@ from invoker_attached_logs.follower import AttachedLogs
 from invoker_http.connection import BodyAnswers, Connections, HttpConnection
 from invoker_http.requests import Endpoint, HttpRequest
 from invoker_http.settings import HttpSettings
-from invoker_sqlite.records import row_of
+from invoker_sqlite.activations import row_of
 
 REQUEST = a_request()
 

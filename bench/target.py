@@ -132,7 +132,7 @@ class Invoker:
 
     @property
     def watched(self) -> tuple[int, ...]:
-        """The processes whose CPU time is the invoker's: itself, and a warden if there is one."""
+        """The processes whose CPU time is the invoker's: itself, and a supervisor if there is one."""
         return self.pid, *self.runtime.helpers
 
     def pool(self) -> PoolView:

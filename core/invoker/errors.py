@@ -247,8 +247,7 @@ class Aborted(ContainerError):
 class Lost(ContainerError):
     """The connection broke before a whole reply was read. `state` is the container's, afterwards.
 
-    `at` is the moment at which it broke, in seconds of the monotonic clock: asking why takes time that is not the
-    call's (spec 9.5.5).
+    `at` is when it broke, in seconds of `time.monotonic`, which was before the state was asked for (spec 9.5.5).
     """
 
     def __init__(self, state: ContainerState, *, at: float | None = None) -> None:

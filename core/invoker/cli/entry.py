@@ -1,5 +1,6 @@
 """The program's entry: all commands, and what becomes of errors."""
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,9 @@ for command in (run, invoke, message, action, activation, pool, check, reap, plu
 
 def main() -> None:
     """Run the command line. Nobody sees a traceback for a mistake of theirs."""
+    for stream in (sys.stdout, sys.stderr):  # what the terminal's character set lacks is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.exceptions.Abort:

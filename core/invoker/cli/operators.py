@@ -28,8 +28,7 @@ def operators_url(program: CommandLine) -> str:
         if url is not None:
             return url
     raise click.ClickException(
-        "the settings name no transport that serves operators, or tell it not to: "
-        f"set http.admin, or say where an invoker is: --url {_FORM}"
+        f"the settings don't say where an invoker serves operators: set http.admin, or say where one is: --url {_FORM}"
     )
 
 

@@ -1,5 +1,6 @@
 """The part of an invocation that happens in a container: `/init`, `/run`, logs."""
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -38,7 +39,7 @@ class Execution:
         self._log_unit = 1 << 20 if compat == "openwhisk" else 1 << 10  # spec T30
 
     async def run(
-        self, invocation: Invocation, executable: Executable, content: msgspec.Raw | None, lease: Lease
+        self, invocation: Invocation, executable: Executable, arguments: action_proxy.Arguments, lease: Lease
     ) -> Outcome:
         """Initialise the container unless it is warm, run the function, take its logs; say if the lease may go on.
 
@@ -48,15 +49,14 @@ class Execution:
             Unreachable: the container did not take the call; another may.
         """
         lease.begin_logs(executable.function.limits.logs * self._log_unit)
-        parameters, value = action_proxy.split(content, invocation.admitted.request.init_names)
         dead = False
         outcome = None
         try:
             if not lease.warm:
-                outcome = await self._init(invocation, executable, parameters, lease.container)
+                outcome = await self._init(invocation, executable, arguments.parameters, lease.container)
                 lease.initialised(outcome)
             if outcome is None:
-                outcome = await self._run(invocation, executable, value, lease.container)
+                outcome = await self._run(invocation, executable, arguments.value, lease.container)
         except Lost as lost:
             dead = True
             outcome = self._lost(invocation, executable.function.limits, lost)
@@ -120,6 +120,8 @@ class Execution:
         if reply is None or end - now >= limits.timeout:
             invocation.timed_out = True
             return self._outcomes.timed_out(limits, init=False)
+        if action_proxy.takes_long(reply.body):
+            return await asyncio.to_thread(self._outcomes.ran, reply, payload)
         return self._outcomes.ran(reply, payload)
 
     async def _collect(

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from invoker.contracts import Admission, Admitted, Answers
 from invoker.entities.activation import Outcome
 from invoker.entities.function import Executable
+from invoker.entities.request import Request
 from invoker.errors import Aborted, StartFailed, StoreError, Undecryptable, Unreachable
 from invoker.functions import FunctionCache, LimitsCheck
 from invoker.invocation.admission import AdmissionControl, Life
@@ -19,6 +18,7 @@ from invoker.invocation.delivery import Delivery
 from invoker.invocation.execution import Execution
 from invoker.invocation.invocation import Invocation
 from invoker.pool import Pool
+from invoker.wire.action_proxy import Arguments, split
 from invoker.wire.locked import Keys
 from invoker.wire.outcome import Outcomes
 
@@ -26,6 +26,9 @@ logger = logging.getLogger("invoker.invocation")
 
 _MOVES: Final = 3
 """How often an activation goes to another container because one did not take it (spec 9.8.4 has no bound)."""
+
+_LARGE: Final = 64 << 10
+"""Bytes of a message whose arguments are taken apart beside the event loop: 1 MB of them may take 100 ms."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -132,24 +135,23 @@ class Invoker:
             violation = self.limits.violation(executable.function.limits, request.caller.limits)
             if violation is not None:
                 return self.outcomes.refused(violation)
-            content = request.content
-            if request.locked and content is not None:
-                content = self.keys.open(content, request.locked)
-            return await self._in_a_container(invocation, executable, content)
+            if invocation.admitted.size > _LARGE and (request.locked or request.init_names):
+                arguments = await asyncio.to_thread(self._arguments, request)
+            else:
+                arguments = self._arguments(request)
+            return await self._in_a_container(invocation, executable, arguments)
         except (StoreError, StartFailed, Undecryptable) as error:
             logger.warning("activation %s did not start: %s", request.activation_id, error)
             return self.outcomes.not_started(error)
 
-    async def _in_a_container(
-        self, invocation: Invocation, executable: Executable, content: msgspec.Raw | None
-    ) -> Outcome:
+    async def _in_a_container(self, invocation: Invocation, executable: Executable, arguments: Arguments) -> Outcome:
         """Run in the next container that takes the call."""
         for moves in range(1 + _MOVES):
             try:
                 async with self.pool.lease(executable, invocation.admitted.request, moved=moves > 0) as lease:
                     self._stop_waiting(invocation)
                     invocation.placed(lease)
-                    return await self.execution.run(invocation, executable, content, lease)
+                    return await self.execution.run(invocation, executable, arguments, lease)
             except Unreachable as error:
                 invocation.init_start = invocation.init_end = invocation.run_start = invocation.run_end = 0
                 activation_id = invocation.admitted.request.activation_id
@@ -157,6 +159,12 @@ class Invoker:
             except Aborted as error:
                 return error.outcome
         return self.outcomes.broken_off()
+
+    def _arguments(self, request: Request) -> Arguments:
+        content = request.content
+        if request.locked and content is not None:
+            content = self.keys.open(content, request.locked)
+        return split(content, request.init_names)
 
     def _stop_waiting(self, invocation: Invocation) -> None:
         """Give the message's room at the door back, once: it has its container, or will never have one."""

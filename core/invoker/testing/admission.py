@@ -40,6 +40,8 @@ class AdmissionContract:
     def test_it_never_waits(self, admission: Admission, refused: Request) -> None:
         answer: object = admission.refusal(refused)
 
+        if inspect.iscoroutine(answer):
+            answer.close()
         assert not inspect.isawaitable(answer)
 
     @pytest.mark.parametrize("content", [None, b"[]", b'{"x":"\\ud800"}'])

@@ -22,13 +22,16 @@ _TEXT: Final = msgspec.json.Decoder(str)
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _NO_ESCAPE: Final = re.compile(rb"\\u[dD](?![0-9a-fA-F]{3})")
 
-_MARK: Final = f"%{secrets.token_hex(6)}%u"
-"""Stands for the `\\u` of an escape that may be a surrogate's. Nobody can guess it, and no name may have a `%`."""
-_BACKSLASH: Final = f"%{secrets.token_hex(6)}%b"
-"""Stands for an escaped backslash, so that what follows one isn't taken for an escape."""
+_PRIVATE: Final = 0xF0000
+_MARK, _BACKSLASH = (chr(_PRIVATE + secrets.randbelow(0xFFFE) + plane * 0x10000) for plane in range(2))
+"""Stand for the `\\u` of an escape that may be a surrogate's, and for an escaped backslash, after which nothing is one.
+
+Two of the 131,000 characters that mean nothing to anybody; no name may have them, and JSON that has them is refused.
+"""
 _PLACE: Final = re.compile(r" \(byte \d+\)$")
 """Of the masked text, which is of no use."""
 _MARKED: Final = re.compile(f"{_MARK}([dD][0-9a-fA-F]{{3}})")
+_MARK_BYTES, _BACKSLASH_BYTES = _MARK.encode(), _BACKSLASH.encode()
 
 
 class NotJSON(ValueError):
@@ -148,6 +151,8 @@ def reason(error: Exception) -> str:
             return TOO_DEEP
         case UnicodeDecodeError():
             return f"not UTF-8 (byte {error.start})"
+        case UnicodeEncodeError():
+            return "it has lone surrogates, which are no Unicode"
         case JSONDecodeError():
             return f"JSON is malformed: {error.msg} (character {error.pos})"
         case _:
@@ -163,24 +168,25 @@ def masked(data: bytes) -> bytes:
     Raises:
         NotJSON: an escape is none.
     """
-    if b"\\\\" in data:
-        data = data.replace(b"\\\\", _BACKSLASH.encode())
+    if _MARK_BYTES in data or _BACKSLASH_BYTES in data:
+        raise NotJSON("JSON has lone surrogates beside characters for private use")
+    data = data.replace(b"\\\\", _BACKSLASH_BYTES)
     if _NO_ESCAPE.search(data) is not None:
         raise NotJSON("JSON is malformed: invalid character in an escape")
-    return data.replace(b"\\ud", f"{_MARK}d".encode()).replace(b"\\uD", f"{_MARK}D".encode())
+    return data.replace(b"\\ud", _MARK_BYTES + b"d").replace(b"\\uD", _MARK_BYTES + b"D")
 
 
 def unmasked(value: msgspec.Raw) -> msgspec.Raw:
     """Return a value, read from what `masked` gave, as it was written."""
     data = bytes(value)
-    if b"%" not in data:
+    if data.isascii():
         return value
-    return msgspec.Raw(data.replace(_MARK.encode(), b"\\u").replace(_BACKSLASH.encode(), b"\\\\"))
+    return msgspec.Raw(data.replace(_MARK_BYTES, b"\\u").replace(_BACKSLASH_BYTES, b"\\\\"))
 
 
 def _name(text: str) -> str:
     """Return a name, read from what `masked` gave, as it was meant."""
-    if "%" not in text:
+    if text.isascii():
         return text
     text = _MARKED.sub(lambda match: chr(int(match[1], 16)), text).replace(_BACKSLASH, "\\")
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # puts pairs together

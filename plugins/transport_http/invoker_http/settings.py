@@ -51,7 +51,7 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     @property
     def operators_url(self) -> str | None:
         """See `Section`. A listener on all addresses is asked on the loopback one."""
-        if not self.admin:
+        if not self.admin or self.admin.endswith(":0"):  # none, or a port that only the system knows
             return None
         address = BindAddress.parse(self.admin)
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104

@@ -105,13 +105,14 @@ class Line:
         """What has reached the recorder, which keeps all."""
         return [activation for activation, _ in self.recorder._waiting]
 
-    def begin(self, request: Request, heard: Heard | None = None) -> Heard:
+    def begin(self, request: Request | bytes, heard: Heard | None = None) -> Heard:
         """Send one message in."""
         answers = heard or Heard()
-        self.invoker.invoke(self.invoker.admit(message(request), via="test"), answers)
+        body = request if isinstance(request, bytes) else message(request)
+        self.invoker.invoke(self.invoker.admit(body, via="test"), answers)
         return answers
 
-    async def invoke(self, request: Request, heard: Heard | None = None) -> Heard:
+    async def invoke(self, request: Request | bytes, heard: Heard | None = None) -> Heard:
         """Send one message in, and wait for its end."""
         answers = self.begin(request, heard)
         await answers.ended.wait()
