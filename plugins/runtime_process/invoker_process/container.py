@@ -83,7 +83,7 @@ class ProcessContainer(Container):
             with contextlib.suppress(TimeoutError):  # a process whose connection was cut has ended, or is about to
                 async with asyncio.timeout(LAST_WORDS):
                     await self._ended.wait()
-            raise Lost(self._state, error.at) from None
+            raise Lost(self._state, at=error.at) from None
         finally:
             self._free.append(connection)
 

@@ -8,8 +8,8 @@ from invoker.entities.activation import Outcome
 from invoker.pool import Lease, Pool
 from invoker.pool.slot import State
 from invoker.pool.view import StartReason
-from tests.core.pool.simulation import idle
 from tests.core.pool.workshop import PausableShell, Workshop, a_task
+from tests.core.simulation import idle
 
 GRACE = 15.0
 """Seconds after which every idle container is paused: 10, and a look every 2.5."""

@@ -38,6 +38,8 @@ class Step:
 class PlayedShell:
     """A container that takes note of whatever no container could bear."""
 
+    pausable = True
+
     def __init__(self, spec: ContainerSpec, output: Output, runtime: "PlayedRuntime") -> None:
         self.spec = spec
         self.name = spec.name

@@ -11,8 +11,8 @@ from invoker.pool import Pool
 from invoker.pool.view import StartReason, WaitReason
 from invoker.testing.builders import an_outcome
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, use, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool, a_task
+from tests.core.simulation import idle, simulated
 
 CROWD: Final = 32
 FAILED: Final = an_outcome(b'{"error":"no"}', Status.DEVELOPER_ERROR)

@@ -12,8 +12,8 @@ from invoker.entities.runtimes import StemCell
 from invoker.pool.fleet import Fleet
 from invoker.pool.slot import Slot, State
 from tests.core.pool.model import FUNCTIONS, Activation, PlayedRuntime, Step
-from tests.core.pool.simulation import SimulatedLoop
 from tests.core.pool.workshop import MB, NO_STEM_CELLS, a_pool, with_stem_cells
+from tests.core.simulation import SimulatedLoop
 
 PATIENCE = 1.0
 ANY = st.integers(0, 999)

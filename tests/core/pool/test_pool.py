@@ -10,8 +10,8 @@ from invoker.errors import StartFailed
 from invoker.pool import Pool
 from invoker.pool.slot import State
 from tests.core.pool.holders import Holder, use, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, a_task
+from tests.core.simulation import idle, simulated
 
 
 @simulated

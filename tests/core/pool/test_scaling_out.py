@@ -8,8 +8,8 @@ from invoker.config import Seconds
 from invoker.pool.slot import State
 from invoker.pool.view import StartReason, WaitReason
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, run, use, waiting, warmed
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool
+from tests.core.simulation import idle, simulated
 
 
 @simulated

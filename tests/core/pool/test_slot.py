@@ -13,7 +13,7 @@ from invoker.pool.slot import Slot
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.builders import a_request, a_spec, an_outcome
 from invoker_attached_logs.follower import AttachedLogs
-from tests.core.pool.simulation import idle, simulated
+from tests.core.simulation import idle, simulated
 
 REQUEST = a_request()
 

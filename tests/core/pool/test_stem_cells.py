@@ -11,8 +11,8 @@ from invoker.pool.slot import State
 from invoker.pool.view import StartReason
 from invoker.testing.builders import a_runtime
 from tests.core.pool.holders import Holder, release_all, run, use, waiting
-from tests.core.pool.simulation import clock, idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, a_task, with_stem_cells
+from tests.core.simulation import clock, idle, simulated
 
 TWO = with_stem_cells(StemCell(count=2, memory=256 * MB))
 ONE = with_stem_cells(StemCell(count=1, memory=256 * MB))

@@ -15,8 +15,8 @@ from invoker.pool.stem_cells import EXPIRED_AT_ONCE, Culture
 from invoker.pool.view import StemCellView
 from invoker.testing.builders import a_runtime
 from tests.core.pool.holders import use
-from tests.core.pool.simulation import clock, idle, simulated
 from tests.core.pool.workshop import MB, Shell, Workshop, a_pool, with_stem_cells
+from tests.core.simulation import clock, idle, simulated
 
 ONE = with_stem_cells(StemCell(count=1, memory=256 * MB))
 

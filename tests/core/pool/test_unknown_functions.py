@@ -8,8 +8,8 @@ from invoker.entities.runtimes import StemCell
 from invoker.pool.scaling import WORTH
 from invoker.pool.view import StartReason, WaitReason
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, run, use, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, with_stem_cells
+from tests.core.simulation import idle, simulated
 
 
 @simulated
