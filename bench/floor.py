@@ -15,7 +15,7 @@ import httptools
 from bench import machine
 from bench.messages import init
 from invoker.entities.function import Function
-from invoker_process import interpreters
+from invoker_process.runtime import PROXIES
 
 PATIENCE: Final = 60.0
 _ENVIRONMENT: Final = {"PATH": os.defpath, "LANG": "C.UTF-8"}
@@ -27,7 +27,7 @@ def proxy_command(interpreter: Path, family: str = "python") -> list[str]:
     """Return how the runtime starts a proxy, but for the descriptor."""
     options = ["-I", "-S"] if family == "python" else []
     file = {"python": "python.py", "nodejs": "nodejs.js"}[family]
-    return [str(interpreter), *options, str(interpreters.PROXIES / file), "--watch-stdin"]
+    return [str(interpreter), *options, str(PROXIES / file), "--watch-stdin"]
 
 
 class Proxy:

@@ -48,7 +48,7 @@ def record_id(acknowledgement: dict[str, Any]) -> str:
     return found
 
 
-async def test_a_warden_that_is_killed_costs_its_containers_and_no_more(own_home: Home) -> None:
+async def test_a_supervisor_that_is_killed_costs_its_containers_and_no_more(own_home: Home) -> None:
     with own_home.with_functions(*VISITORS).running() as program:
         async with meeting() as place:
             sent = message("waits", {"port": place.port})

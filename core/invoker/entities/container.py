@@ -43,6 +43,8 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     """Stopped because it reached its memory limit."""
     peak_memory: int | None = None
     """Bytes, where the runtime can tell."""
+    remark: str = ""
+    """What else its developer should know of its end: a sentence for the activation's log, empty as a rule."""
 
 
 class Reply(msgspec.Struct, frozen=True):

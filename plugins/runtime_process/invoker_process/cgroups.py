@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from invoker_process.sampling import contents
+
 PROC: Final = Path("/proc")
 LEAF: Final = "functions-invoker"
 """Version 2 allows processes only in leaves: where the invoker moves to, out of the way of its actions' groups."""
@@ -21,21 +23,15 @@ class NoControlGroups(Exception):
 class _Files(NamedTuple):
     """What the files of a version are called."""
 
-    entry: str
-    """A process that writes 0 to it moves itself into the group."""
-    memory: str
-    """The limit, in bytes."""
-    wishes: Sequence[tuple[str, str]]
-    """Others and what is written to them, where the kernel has them; an empty text stands for the limit of memory."""
-    peak: str
-    """Absent where the kernel is older (5.19 for version 2)."""
-    kills: str
-    """Has a line `oom_kill`."""
+    entry: str  # a process that writes 0 to it moves itself into the group
+    limit: str
+    optional: Sequence[tuple[str, str]]  # with what is written to them; an empty text stands for the limit
+    peak: str  # absent where the kernel is older (5.19 for version 2)
+    kills: str  # has a line `oom_kill`
 
 
-# A single-threaded process that moves itself as a thread needs no lock of the whole system: 0.1 ms, not 10.
 _VERSION_1: Final = _Files(
-    "tasks",
+    "tasks",  # a single-threaded process that moves as a thread needs no lock of the whole system: 0.1 ms, not 10
     "memory.limit_in_bytes",
     (("memory.memsw.limit_in_bytes", ""),),  # absent where swap isn't accounted
     "memory.max_usage_in_bytes",
@@ -51,112 +47,98 @@ _VERSION_2: Final = _Files(
 
 
 class ControlGroups:
-    """Where those of this supervisor's containers are made."""
+    """Where those of this supervisor's containers are made: in version 1 there is a tree for each controller."""
 
-    def __init__(self, path: Path, files: _Files) -> None:
-        self.path = path
+    def __init__(self, memory: Path, pids: Path | None, files: _Files) -> None:
+        self.paths = [memory] if pids in (None, memory) else [memory, pids]
+        self.limits_processes = pids is not None
         self._files = files
 
-    def make(self, number: int, memory: int) -> "ContainerGroup":
-        """Make a group for a container of at most `memory` bytes.
-
-        Raises:
-            OSError: it can't be made.
-        """
-        path = self.path / str(number)
-        path.mkdir()
-        group = ContainerGroup(path, self._files)
+    def make(self, number: int, memory: int, processes: int) -> "ContainerGroup":
+        """Make a group for a container of at most `memory` bytes, and so many processes and threads, or `OSError`."""
+        paths = [path / str(number) for path in self.paths]
+        group = ContainerGroup(paths, self._files)
         try:
-            (path / self._files.memory).write_text(str(memory))
-            for name, value in self._files.wishes:
-                with contextlib.suppress(OSError):
-                    (path / name).write_text(value or str(memory))
-            if self._files is _VERSION_1:
-                group.notify()
+            for path in paths:
+                path.mkdir()
+            group.limit_memory(memory)
+            if self.limits_processes:
+                (paths[-1] / "pids.max").write_text(str(processes))
         except OSError:
             group.close()
             raise
         return group
 
-    def remove(self) -> None:
-        """Remove them, as far as they are empty."""
-        remove(self.path)
-
 
 class ContainerGroup:
-    """The group of one container."""
+    """The group of one container; in version 1 one for each controller."""
 
-    def __init__(self, path: Path, files: _Files) -> None:
-        self._path = path
+    def __init__(self, paths: Sequence[Path], files: _Files) -> None:
+        """The first of `paths` limits memory, the last processes, if that is limited."""
+        self._paths = paths
         self._files = files
-        self._entry = str(path / files.entry)
-        self._told = False
-        self.event: int | None = None
-        """A descriptor that is readable when the group is out of memory; version 2 has none and kills a whole group."""
+        self._exhausted = False
+        self.event: int | None = None  # readable when memory is exhausted, in version 1, which kills one process only
 
-    def notify(self) -> None:
-        """Have the kernel tell when the group is out of memory, for it kills only one process of it."""
-        self.event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        control = os.open(self._path / self._files.kills, os.O_RDONLY)
-        try:
-            (self._path / "cgroup.event_control").write_text(f"{self.event} {control}")
-        finally:
-            os.close(control)
+    def limit_memory(self, limit: int) -> None:
+        """Limit it, to so many bytes, or `OSError`."""
+        path, files = self._paths[0], self._files
+        (path / files.limit).write_text(str(limit))
+        for name, value in files.optional:
+            with contextlib.suppress(OSError):
+                (path / name).write_text(value or str(limit))
+        if files is _VERSION_1:
+            self.event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            with (path / files.kills).open() as control:
+                (path / "cgroup.event_control").write_text(f"{self.event} {control.fileno()}")
 
     def enter(self) -> None:
         """Move this process into the group, before it becomes what it will be."""
-        file = os.open(self._entry, os.O_WRONLY | os.O_CLOEXEC)  # `write_text` would take 2 ms after a fork
-        os.write(file, b"0")
+        for path in self._paths:  # `write_text` would take 2 ms after a fork
+            os.write(os.open(f"{path}/{self._files.entry}", os.O_WRONLY | os.O_CLOEXEC), b"0")
 
     def peak(self) -> int | None:
         """Return the bytes it had at most; `None` if the kernel doesn't tell."""
-        try:
-            return int((self._path / self._files.peak).read_text())
-        except OSError:
-            return None
+        told = contents(f"{self._paths[0]}/{self._files.peak}")
+        return int(told) if told else None
 
     def exhausted(self) -> bool:
-        """Tell whether the limit was reached at any time."""
+        """Tell whether its memory was exhausted at any time."""
         if self.event is not None:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self.event)
-                self._told = True  # whoever is killed now may be killed by us, which isn't counted
-        return self._told or _count(self._path / self._files.kills, "oom_kill") > 0
+                self._exhausted = True  # whoever is killed now may be killed by us, which isn't counted
+        return self._exhausted or _count(self._paths[0] / self._files.kills, b"oom_kill") > 0
+
+    def refused(self) -> bool:
+        """Tell whether it was refused a process at any time."""
+        return _count(self._paths[-1] / "pids.events", b"max") > 0
 
     def close(self) -> None:
         """Remove it: no process is left in it."""
         if self.event is not None:
             os.close(self.event)
             self.event = None
-        remove(self._path)
+        for path in self._paths:
+            remove(path)
 
 
 def delegated(name: str, invoker: int, proc: Path = PROC) -> ControlGroups:
-    """Make the group `name` that will hold those of this supervisor's containers.
-
-    Raises:
-        NoControlGroups: there is nothing to make it in.
-    """
+    """Make the group `name` that will hold those of this supervisor's containers, or `NoControlGroups`."""
     try:
         own = _own(proc)
         if "memory" in own:
-            groups = ControlGroups(own["memory"] / name, _VERSION_1)
-            groups.path.mkdir()
-            return groups
+            return _version1(own["memory"] / name, own["pids"] / name if "pids" in own else None)
         if "" in own:
-            return _version2(own[""], name, invoker)
+            return _version2(own[""], name, (invoker, os.getpid()))
     except OSError as error:
         raise NoControlGroups(f"{error.filename or proc}: {error.strerror}") from error
     raise NoControlGroups("this system has no control groups")
 
 
-def members(path: Path) -> list[int]:
+def members(path: Path) -> set[int]:
     """Return the processes in a group and in those below it."""
-    found: list[int] = []
-    for file in path.rglob("cgroup.procs"):
-        with contextlib.suppress(OSError):
-            found += map(int, file.read_text().split())
-    return found
+    return {int(pid) for file in path.rglob("cgroup.procs") for pid in contents(str(file)).split()}
 
 
 def remove(path: Path) -> None:
@@ -172,9 +154,9 @@ def _own(proc: Path) -> dict[str, Path]:
     """Return the groups that this process is in, by controller of version 1; that of version 2 has the empty name."""
     mounts: dict[str, Path] = {}
     for line in (proc / "self/mountinfo").read_text().splitlines():
-        place, _, kind = line.partition(" - ")
+        mount, _, kind = line.partition(" - ")
         file_system, _, options = kind.split(" ", 2)
-        root, target = place.split()[3:5]
+        root, target = mount.split()[3:5]
         if root == "/":  # else a part of the hierarchy is mounted: our path in it doesn't start there
             for controller in {"cgroup": options.split(","), "cgroup2": [""]}.get(file_system, ()):
                 mounts.setdefault(controller, Path(target))
@@ -185,26 +167,36 @@ def _own(proc: Path) -> dict[str, Path]:
     return own
 
 
-def _version2(own: Path, name: str, invoker: int) -> ControlGroups:
+def _version1(memory: Path, pids: Path | None) -> ControlGroups:
+    memory.mkdir()
+    if pids is not None:
+        with contextlib.suppress(OSError):  # it may be that only memory is ours to limit
+            pids.mkdir()
+            return ControlGroups(memory, pids, _VERSION_1)
+    return ControlGroups(memory, None, _VERSION_1)
+
+
+def _version2(own: Path, name: str, ours: Sequence[int]) -> ControlGroups:
     base = own.parent if own.name == LEAF else own
-    if "memory" not in (base / "cgroup.controllers").read_text().split():
+    controllers = (base / "cgroup.controllers").read_text().split()
+    if "memory" not in controllers:
         raise NoControlGroups(f"{base} has no memory controller")
     if not os.access(base / "cgroup.subtree_control", os.W_OK):
         raise NoControlGroups(f"{base} is not delegated to the invoker")
-    ours = (invoker, os.getpid())
     if not {int(pid) for pid in (base / "cgroup.procs").read_text().split()} <= set(ours):
         raise NoControlGroups(f"{base} has processes that are not the invoker's")
+    path = base / name
+    wanted = " ".join(f"+{controller}" for controller in ("memory", "pids") if controller in controllers)
     _move(base / LEAF, ours)
     try:
-        (base / "cgroup.subtree_control").write_text("+memory")
+        (base / "cgroup.subtree_control").write_text(wanted)
     except OSError:
         _move(base, ours)
         remove(base / LEAF)
         raise
-    groups = ControlGroups(base / name, _VERSION_2)
-    groups.path.mkdir()
-    (groups.path / "cgroup.subtree_control").write_text("+memory")
-    return groups
+    path.mkdir()
+    (path / "cgroup.subtree_control").write_text(wanted)
+    return ControlGroups(path, path if "pids" in controllers else None, _VERSION_2)
 
 
 def _move(group: Path, processes: Sequence[int]) -> None:
@@ -213,10 +205,6 @@ def _move(group: Path, processes: Sequence[int]) -> None:
         (group / "cgroup.procs").write_text(str(pid))
 
 
-def _count(file: Path, key: str) -> int:
+def _count(file: Path, key: bytes) -> int:
     """Return a number of a file that has a line for each."""
-    try:
-        lines = file.read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(value) for name, value in map(str.split, lines) if name == key)
+    return sum(int(value) for name, value in map(bytes.split, contents(str(file)).splitlines()) if name == key)

@@ -2,16 +2,23 @@
 
 import asyncio
 import contextlib
+import itertools
+import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from invoker.action_connection import ActionConnection, Disconnected
 from invoker.contracts import Container, Output
 from invoker.entities.container import ContainerState, Reply, Stream
-from invoker.errors import Lost, Unreachable
-from invoker_process.messages import ChildExited, ChildGone, ChildStarted
+from invoker.errors import Lost, StartFailed, Unreachable
+from invoker_process.messages import ChildExited, ChildGone, ChildStarted, KillChild, Message, PeakMemory, StartChild
 from invoker_process.supervisor_client import SupervisorClient
+
+T = TypeVar("T")
+
+logger = logging.getLogger("invoker.process")
 
 LAST_WORDS: Final = 1.0
 """Seconds for which a cut connection waits to be explained by the end of the process."""
@@ -19,47 +26,48 @@ CHUNK: Final = 1 << 16
 """Bytes of output read at once: what a pipe holds. A larger buffer is mapped anew each time, which costs 10 µs."""
 LAST_CHUNKS: Final = 16
 """Chunks that are read when all writers are dead. A pipe holds one; more come only from somebody who hides."""
-_RUNNING: Final = ContainerState(running=True)
-_UNKNOWN_END: Final = ContainerState(running=False)
 
 
 class ProcessContainer(Container):
-    """Made before its process is started; hears of its end from the supervisor."""
+    """`start` it, which the contract knows nothing of; `remove` is owed in any case."""
 
     def __init__(
         self, name: str, number: int, supervisor: SupervisorClient, output: Output, on_gone: Callable[[str], None]
     ) -> None:
+        """`number` is what the supervisor calls it; `on_gone` is told its name when nothing is left of it."""
         self._name = name
         self._number = number
         self._supervisor = supervisor
         self._on_gone = on_gone
         self._pipes = OutputPipes(output)
-        self._lifeline = -1
-        """Writing end of the proxy's standard input, held by nobody else: it leaves when this is closed."""
-        self._socket = -1
-        """Descriptor of what the proxy listens on."""
+        self._lifeline = -1  # writing end of the proxy's standard input: it leaves when this, the only one, is closed
+        self._socket = -1  # descriptor of what the proxy listens on
         self._connections: list[ActionConnection] = []
-        self._free: list[ActionConnection] = []
-        """Those without a request; there are as many as there were requests at one time."""
-        self._state = _RUNNING
+        self._free: list[ActionConnection] = []  # without a request; as many as there were requests at one time
+        self._state = ContainerState(running=True)
+        self._started: asyncio.Future[str] | None = None  # why it was not; empty if it was
+        self._asked: asyncio.Future[int | None] | None = None  # its peak of memory; for all who ask at one time
         self._ended = asyncio.Event()
         self._left = asyncio.Event()
         self._removing = False
 
-    def streams(self) -> list[int]:
-        """Make the standard input, output and error that the first process inherits. They are the caller's.
-
-        Raises:
-            OSError: there is no descriptor left.
-        """
-        with contextlib.ExitStack() as failed:
-            stdin, self._lifeline = os.pipe()
-            failed.callback(os.close, stdin)
-            stdout = self._pipes.attach(Stream.STDOUT)
-            failed.callback(os.close, stdout)
-            stderr = self._pipes.attach(Stream.STDERR)
-            failed.pop_all()
-        return [stdin, stdout, stderr]
+    async def start(self, order: StartChild) -> None:
+        """Start its first process, or `StartFailed`."""
+        try:
+            with contextlib.ExitStack() as failed:
+                stdin, self._lifeline = os.pipe()
+                failed.callback(os.close, stdin)
+                stdout = self._pipes.attach(Stream.STDOUT)
+                failed.callback(os.close, stdout)
+                stderr = self._pipes.attach(Stream.STDERR)
+                failed.pop_all()
+        except OSError as error:
+            self._give_back()
+            raise StartFailed(f"{self._name}: {error.strerror or error}") from error
+        self._started = asyncio.get_running_loop().create_future()
+        self._supervisor.start_child(order, [stdin, stdout, stderr], self.hear)
+        if reason := await self._started:
+            raise StartFailed(reason)
 
     @property
     def name(self) -> str:
@@ -72,14 +80,20 @@ class ProcessContainer(Container):
         try:
             return await connection.post(path, body, timeout=timeout, limit=limit)
         except Disconnected as error:
-            raise Lost(await self._explanation(), at=error.at) from None
+            with contextlib.suppress(TimeoutError):  # a process whose connection was cut has ended, or is about to
+                async with asyncio.timeout(LAST_WORDS):
+                    await self._ended.wait()
+            raise Lost(self._state, at=error.at) from None
         finally:
             self._free.append(connection)
 
     async def inspect(self) -> ContainerState:
         """See `Container`. Of every end we hear; asked is how much memory a living one has had."""
         if self._state.running and not self._removing:
-            peak = await self._supervisor.peak(self._number)
+            if self._asked is None:
+                self._asked = asyncio.get_running_loop().create_future()
+                self._supervisor.send(PeakMemory(self._number))
+            peak = await asyncio.shield(self._asked)
             if self._state.running:
                 return ContainerState(running=True, peak_memory=peak)
         return self._state
@@ -89,30 +103,45 @@ class ProcessContainer(Container):
         if not self._removing:
             self._removing = True
             self._hang_up()
-            self._supervisor.kill(self._number)
+            self._supervisor.send(KillChild(self._number))
         await self._left.wait()
 
-    def hear(self, event: ChildStarted | ChildExited | ChildGone, descriptors: Sequence[int]) -> None:
-        """Learn that the first process runs, or has ended, or that nothing is left: then give back all that is held."""
-        if isinstance(event, ChildStarted):
-            if descriptors:
-                (self._socket,) = descriptors
-        elif isinstance(event, ChildExited):
-            self._state = ContainerState(
-                running=False, exit_code=event.code, memory_exhausted=event.memory_exhausted, peak_memory=event.peak
-            )
-            self._ended.set()
-        elif not self._left.is_set():
-            if self._state.running:  # its supervisor was killed, and it with it
-                self._state = _UNKNOWN_END
-            self._removing = True
-            self._hang_up()
-            self._pipes.close()
-            if self._socket >= 0:
-                os.close(self._socket)
-            self._ended.set()
-            self._left.set()
-            self._on_gone(self._name)
+    def hear(self, event: Message, descriptors: Sequence[int]) -> None:
+        """Learn from the supervisor what became of it."""
+        match event:
+            case ChildStarted():
+                if descriptors:
+                    (self._socket,) = descriptors
+                _settle(self._started, event.error)
+            case PeakMemory():
+                _settle(self._asked, event.peak)
+                self._asked = None
+            case ChildExited(_, code, exhausted, peak, remark):
+                if remark:
+                    logger.warning("%s: %s", self._name, remark)
+                self._state = ContainerState(
+                    running=False, exit_code=code, memory_exhausted=exhausted, peak_memory=peak, remark=remark
+                )
+                self._ended.set()
+            case ChildGone():
+                self._give_back()
+
+    def _give_back(self) -> None:
+        """Give back what is held here: nothing else is left of the container."""
+        if self._left.is_set():
+            return
+        if self._state.running:  # its supervisor was killed, and it with it
+            self._state = ContainerState(running=False)
+        _settle(self._started, "the supervisor has ended")
+        _settle(self._asked, None)
+        self._removing = True
+        self._hang_up()
+        self._pipes.close()
+        if self._socket >= 0:
+            os.close(self._socket)
+        self._ended.set()
+        self._left.set()
+        self._on_gone(self._name)
 
     def _connection(self) -> ActionConnection:
         if self._removing:
@@ -120,13 +149,6 @@ class ProcessContainer(Container):
         connection = ActionConnection.unix(f"/proc/self/fd/{self._socket}")
         self._connections.append(connection)
         return connection
-
-    async def _explanation(self) -> ContainerState:
-        """Return how it ended; a process whose connection was cut has ended, or is about to, as a rule."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS):
-                await self._ended.wait()
-        return self._state
 
     def _hang_up(self) -> None:
         for connection in self._connections:
@@ -150,11 +172,7 @@ class OutputPipes:
         self._closed = False
 
     def attach(self, stream: Stream) -> int:
-        """Make a pipe, read it from now on, and return the end to write to, which is the caller's.
-
-        Raises:
-            OSError: there is no descriptor left.
-        """
+        """Make a pipe, read it from now on, and return the end to write to, which is the caller's; or `OSError`."""
         readable, writable = os.pipe()
         os.set_blocking(readable, False)
         self._open[readable] = stream
@@ -165,14 +183,10 @@ class OutputPipes:
         """Take what is left in the pipes, close them, and say so once."""
         for descriptor, stream in list(self._open.items()):
             with contextlib.suppress(BlockingIOError):
-                for _ in range(LAST_CHUNKS):
-                    if not (chunk := os.read(descriptor, CHUNK)):
-                        break
+                for chunk in itertools.islice(iter(partial(os.read, descriptor, CHUNK), b""), LAST_CHUNKS):
                     self._output.write(stream, chunk)
             self._end(descriptor)
-        if not self._closed:  # there was no pipe at all
-            self._closed = True
-            self._output.closed()
+        self._tell_end()  # if there was no pipe at all
 
     def _reading(self, descriptor: int, stream: Stream) -> Callable[[], None]:
         """Return what reads one chunk. A closure: no attribute is looked up on the way of an invocation."""
@@ -195,6 +209,15 @@ class OutputPipes:
         del self._open[descriptor]
         self._loop.remove_reader(descriptor)
         os.close(descriptor)
-        if not self._open and not self._closed:
+        if not self._open:
+            self._tell_end()
+
+    def _tell_end(self) -> None:
+        if not self._closed:
             self._closed = True
             self._output.closed()
+
+
+def _settle(future: asyncio.Future[T] | None, result: T) -> None:
+    if future is not None and not future.done():  # else whoever waited was cancelled
+        future.set_result(result)

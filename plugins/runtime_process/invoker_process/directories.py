@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from invoker_process import cgroups
+from invoker_process.sampling import contents
 
 PREFIX: Final = "functions-invoker-"
 _LOCK: Final = "lock"
@@ -33,11 +34,7 @@ class WorkingDirectories:
     """Those of this supervisor. Locked until the process ends."""
 
     def __init__(self, base: Path) -> None:
-        """Make their directory below `base`, which is made if need be.
-
-        Raises:
-            OSError: it can't be.
-        """
+        """Make their directory below `base`, which is made if need be, or `OSError`."""
         base.mkdir(parents=True, exist_ok=True)
         self.path = base.resolve() / f"{PREFIX}{os.urandom(8).hex()}"
         self._groups: Sequence[Path] = ()
@@ -46,7 +43,7 @@ class WorkingDirectories:
     def remember(self, groups: Sequence[Path]) -> None:
         """Note which control groups belong to them, for whoever must clean up after us."""
         self._groups = groups
-        (self.path / _GROUPS).write_text("\n".join(map(str, groups)), encoding="utf-8")
+        (self.path / _GROUPS).write_bytes(b"\n".join(map(os.fsencode, groups)))
 
     def make(self, number: int) -> Path:
         """Make the private directory of a container."""
@@ -62,8 +59,7 @@ class WorkingDirectories:
         """Make what they lie in; it bears its name only once it is locked."""
         made = self.path.with_name(f".{self.path.name}")
         made.mkdir(mode=_PRIVATE, parents=True)
-        descriptor = os.open(made / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(os.open(made / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), fcntl.LOCK_EX)
         made.rename(self.path)
         if self._groups:
             self.remember(self._groups)
@@ -74,25 +70,20 @@ def listen(directory: Path) -> tuple[socket.socket, int]:
 
     It had a name in `directory`, a private one, for as long as it took to open it. Without one no other user can reach
     it, whatever the permissions above say, nor another container by looking around; nothing is left to delete; and
-    however deep the directory is, the path stays below the 108 bytes that a socket's may have.
-
-    Raises:
-        OSError: it can't be made.
+    however deep the directory is, the path stays below the 108 bytes that a socket's may have. `OSError` if it can't.
     """
-    folder = os.open(directory, os.O_PATH | os.O_CLOEXEC)
-    try:
-        path = f"/proc/self/fd/{folder}/socket"
-        listener = socket.socket(socket.AF_UNIX)
+    with contextlib.ExitStack() as failed:
+        listener = failed.enter_context(socket.socket(socket.AF_UNIX))
+        folder = os.open(directory, os.O_PATH | os.O_CLOEXEC)
         try:
+            path = f"/proc/self/fd/{folder}/socket"
             listener.bind(path)
             listener.listen(_BACKLOG)
             address = os.open(path, os.O_PATH | os.O_CLOEXEC)
             os.unlink(path)  # noqa: PTH108 (the supervisor is small)
-        except OSError:
-            listener.close()
-            raise
-    finally:
-        os.close(folder)
+        finally:
+            os.close(folder)
+        failed.pop_all()
     return listener, address
 
 
@@ -120,75 +111,51 @@ def delete(path: Path) -> None:
 def sweep(base: Path) -> None:
     """Remove what supervisors left that were killed: processes, control groups, directories. Never raises."""
     for path in base.resolve().glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError), _abandoned(path) as abandoned:
-            if abandoned and _kill_marked(path):
-                for group in _groups(path):
-                    cgroups.remove(group)
-                delete(path)
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                lock = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or its supervisor lives; nor do two sweep it
+                    _sweep(path)
+                finally:
+                    os.close(lock)
+
+
+def _sweep(path: Path) -> None:
+    for _ in range(_ATTEMPTS):
+        if not (found := list(remaining(path))):
+            for group in _groups(path):
+                cgroups.remove(group)
+            delete(path)
+            return
+        for pid in found:
+            _kill(pid, path)
 
 
 def remaining(path: Path) -> Iterator[int]:
     """Yield a supervisor's processes: those in its control groups or with the path of `path` in their environment."""
-    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 (there may be many)
     grouped = {pid for group in _groups(path) for pid in cgroups.members(group)}
-    yield from (pid for pid in numbers if pid in grouped or _is_marked(pid, path))
-
-
-@contextlib.contextmanager
-def _abandoned(path: Path) -> Iterator[bool]:
-    """Tell if a directory is ours and its supervisor dead; keep it locked meanwhile, so that two don't sweep it."""
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        yield False
-        return
-    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
-
-
-def _kill_marked(path: Path) -> bool:
-    """Kill every process that remains; return whether none is left."""
-    for _ in range(_ATTEMPTS):
-        found = list(remaining(path))
-        if not found:
-            return True
-        for pid in found:
-            _kill(pid, path)
-    return False
-
-
-def _is_marked(pid: int, path: Path) -> bool:
-    try:
-        environment = b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # it ended, or is somebody else's
-        return False
-    return b"\0HOME=%b/" % os.fsencode(path) in environment
-
-
-def _groups(path: Path) -> list[Path]:
-    """Return the control groups that are remembered, as far as they can be this supervisor's."""
-    try:
-        lines = (path / _GROUPS).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    return [group for group in map(Path, lines) if group.name == path.name]
+    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:  # noqa: PTH208 (there may be many)
+        if pid in grouped or _is_marked(pid, path):
+            yield pid
 
 
 def _kill(pid: int, path: Path) -> None:
     """Kill a process that isn't our child and wait until it is gone; look again once its number can't change hands."""
-    with contextlib.suppress(ProcessLookupError):
-        process = os.pidfd_open(pid)
-        try:
-            if pid in remaining(path):
-                signal.pidfd_send_signal(process, signal.SIGKILL)
-                poll = select.poll()
-                poll.register(process, select.POLLIN)
-                poll.poll(_PATIENCE)
-        finally:
-            os.close(process)
+    with contextlib.suppress(ProcessLookupError), open(os.pidfd_open(pid), "rb") as process:  # noqa: PTH123
+        if pid in remaining(path):
+            signal.pidfd_send_signal(process.fileno(), signal.SIGKILL)
+            poll = select.poll()
+            poll.register(process, select.POLLIN)
+            poll.poll(_PATIENCE)
+
+
+def _is_marked(pid: int, path: Path) -> bool:
+    return b"\0HOME=%b/" % os.fsencode(path) in b"\0" + contents(f"/proc/{pid}/environ")
+
+
+def _groups(path: Path) -> list[Path]:
+    """Return the control groups that are remembered, as far as they can be this supervisor's."""
+    lines = contents(f"{path}/{_GROUPS}").splitlines()
+    return [group for group in map(Path, map(os.fsdecode, lines)) if group.name == path.name]

@@ -1,6 +1,6 @@
-"""What the invoker and its supervisor say to each other, in packets on a Unix socket, descriptors beside them.
+"""What the invoker and its supervisor say to each other: packets on a Unix socket, with descriptors beside them.
 
-A packet is a JSON array: the message's name, then its fields. The supervisor runs without third-party packages, so only
+A packet is a JSON array, the message's name and its fields. The supervisor runs without third-party packages, so only
 the standard library is used here.
 """
 
@@ -33,8 +33,10 @@ class StartChild(NamedTuple):
     """All of it but `HOME` and `TMPDIR`, which are the working directory that the supervisor makes."""
     memory: int
     """Bytes that all of its processes together may have resident."""
+    processes: int
+    """How many it may have, threads included."""
     open_files: int
-    """Rlimits of each process, as is the next."""
+    """Rlimits of each process: this, and bytes of the next."""
     file_size: int
 
 
@@ -57,10 +59,8 @@ class SupervisorReady(NamedTuple):
 
     error: str
     """Why it can't serve, and leaves; empty if it serves."""
-    groups: str = ""
-    """The control group that it makes others in; empty if it samples."""
-    obstacle: str = ""
-    """Why it samples; empty if it was told to."""
+    limits: str = ""
+    """How containers are limited: by control groups, and where those are, or by sampling, and why."""
 
 
 class ChildStarted(NamedTuple):
@@ -83,6 +83,8 @@ class ChildExited(NamedTuple):
     memory_exhausted: bool
     peak: int | None
     """Bytes of memory it had at most, as far as was seen."""
+    remark: str
+    """What its end has to do with the limit of processes; empty if nothing."""
 
 
 class ChildGone(NamedTuple):
@@ -96,24 +98,15 @@ _MESSAGES: Final[dict[str, type[Message]]] = {message.__name__: message for mess
 
 
 class MessageChannel:
-    """One end of the socket. Nothing here waits: a peer that is stuck can't stop us, what it doesn't take is kept."""
+    """One end of a `SOCK_SEQPACKET` pair. Nothing waits here: what the peer doesn't take is kept, so none stops us."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """`connection` is of the kind that `pair` makes."""
         connection.setblocking(False)  # noqa: FBT003 (takes no keyword)
+        self.fileno = connection.fileno
         self._connection = connection
         self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
         self.ended = False
         """The peer will say nothing more."""
-
-    @staticmethod
-    def pair() -> tuple[socket.socket, socket.socket]:
-        """Return both ends."""
-        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-    def fileno(self) -> int:
-        """Return what a selector wants."""
-        return self._connection.fileno()
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
         """Send it, or keep it until `flush`; its descriptors are closed here. Return whether everything was sent.
@@ -152,16 +145,14 @@ class MessageChannel:
         """Yield what came, each message with its descriptors, which are the caller's to close; note the end."""
         while not self.ended:
             try:
-                packet, descriptors, _, _ = socket.recv_fds(
-                    self._connection, _LONGEST, STREAMS, socket.MSG_CMSG_CLOEXEC
-                )
+                packet, passed, _, _ = socket.recv_fds(self._connection, _LONGEST, STREAMS, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             except OSError:
-                packet, descriptors = b"", []
+                packet, passed = b"", []
             if packet:
                 name, *fields = json.loads(packet)
-                yield _MESSAGES[name](*fields), descriptors
+                yield _MESSAGES[name](*fields), passed
             else:
                 self.ended = True
 

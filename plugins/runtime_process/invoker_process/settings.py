@@ -18,14 +18,16 @@ class ProcessSettings(Section, frozen=True, kw_only=True):
     """Node.js of actions; by default `node`, if the invoker's PATH has it."""
     work_dir: Path | None = None
     """Where each container's private directory is made; by default the system's directory for temporary files."""
+    processes: Annotated[int, msgspec.Meta(ge=32)] = 1024
+    """Processes a container may have, threads included (as upstream's, spec 10.7); Node.js alone has a dozen."""
     open_files: Annotated[int, msgspec.Meta(ge=64)] = 1024
     """Files a process may have open (as upstream's containers, spec 10.7)."""
     file_size: ByteSize = ByteSize(1 << 30)
     """The largest file a process may write."""
     cgroup: Literal["auto", "off"] = "auto"
-    """Whether control groups limit memory, where the invoker may make them; otherwise it is sampled."""
+    """Whether control groups limit memory and processes, where the invoker may make them; else they are sampled."""
     sample_interval: Seconds = Seconds(0.05)
-    """Seconds between looks at a container's memory, where it is sampled; shorter when it grows towards its limit."""
+    """Seconds between looks at what a container uses, where that is sampled; shorter when it grows towards a limit."""
 
 
 SECTION = SettingsSection(name="process", into=ProcessSettings)

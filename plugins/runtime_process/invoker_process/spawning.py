@@ -11,11 +11,10 @@ from typing import Final
 
 from invoker_process.messages import StartChild
 
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
 
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _OUT_OF_THE_WAY: Final = 16
 """Descriptors are moved here first, above the numbers that they get in the end."""
 _UMASK: Final = 0o022
@@ -25,11 +24,7 @@ _NOT_STARTED: Final = 127
 
 
 def prctl(option: int, value: int) -> None:
-    """Set an attribute of this process.
-
-    Raises:
-        OSError: the kernel refuses.
-    """
+    """Set an attribute of this process, or `OSError`."""
     if _LIBC.prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl({option})")
 
@@ -37,14 +32,11 @@ def prctl(option: int, value: int) -> None:
 def spawn(order: StartChild, directory: str, descriptors: Sequence[int], enter: Callable[[], None] | None) -> int:
     """Start a process in a session of its own and return its number; `enter` is called in it before anything else.
 
-    `descriptors` become 0, 1, 2, …; it has no others.
-
-    Raises:
-        OSError: it could not be started; nothing is left of it.
+    `descriptors` become 0, 1, 2, …; it has no others. If it can't be started, `OSError`, and nothing is left of it.
     """
     failure, tell = os.pipe()  # closed by a successful exec
+    supervisor = os.getpid()
     try:
-        supervisor = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
@@ -54,20 +46,19 @@ def spawn(order: StartChild, directory: str, descriptors: Sequence[int], enter: 
                 tell = _arrange(descriptors, tell)
                 _limit(order)
                 os.chdir(directory)
-                os.execve(order.argv[0], order.argv, order.environment | {"HOME": directory, "TMPDIR": directory})  # noqa: S606 (no shell is wanted)
+                environment = order.environment | {"HOME": directory, "TMPDIR": directory}
+                os.execve(order.argv[0], order.argv, environment)  # noqa: S606 (no shell is wanted)
             except BaseException as error:  # noqa: BLE001 (the border of the process; the parent raises it again)
                 os.write(tell, (str(error) or type(error).__name__).encode(errors="replace"))
             finally:
                 os._exit(_NOT_STARTED)
-        os.close(tell)
-        tell = -1
-        if reason := os.read(failure, 1 << 12).decode():
-            os.waitpid(pid, 0)
-            raise OSError(reason)
     finally:
-        os.close(failure)
-        if tell >= 0:
-            os.close(tell)
+        os.close(tell)
+        with open(failure, encoding="utf-8", errors="replace") as reasons:  # noqa: PTH123 (a descriptor)
+            reason = reasons.read()
+    if reason:
+        os.waitpid(pid, 0)
+        raise OSError(reason)
     return pid
 
 
@@ -95,12 +86,8 @@ def _arrange(descriptors: Sequence[int], tell: int) -> int:
 
 def _limit(order: StartChild) -> None:
     """Set rlimits. Not `RLIMIT_AS`: Node.js maps 700 MB at rest; not `RLIMIT_NPROC`: it counts per user."""
-    wanted = (
-        (resource.RLIMIT_NOFILE, order.open_files),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, order.file_size),
-    )
-    for kind, limit in wanted:
+    wanted = {resource.RLIMIT_NOFILE: order.open_files, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: order.file_size}
+    for kind, limit in wanted.items():
         hard = resource.getrlimit(kind)[1]
         allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (allowed, allowed))

@@ -11,9 +11,8 @@ import sys
 import types
 
 if __name__ == "__main__":  # find the other modules without the package's `__init__`, which needs the core and 5 MB
-    _package = types.ModuleType("invoker_process")
+    sys.modules["invoker_process"] = _package = types.ModuleType("invoker_process")
     _package.__path__ = [os.path.dirname(os.path.abspath(__file__))]  # noqa: PTH100, PTH120 (imports nothing)
-    sys.modules["invoker_process"] = _package
 
 import contextlib
 import gc
@@ -21,24 +20,14 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from invoker_process import cgroups, messages
 from invoker_process.cgroups import ContainerGroup, ControlGroups, NoControlGroups, delegated
 from invoker_process.directories import WorkingDirectories, delete, listen, sweep
-from invoker_process.messages import (
-    ChildExited,
-    ChildGone,
-    ChildStarted,
-    KillChild,
-    MessageChannel,
-    PeakMemory,
-    StartChild,
-    SupervisorReady,
-    close_all,
-)
-from invoker_process.sampling import ProcessTable, Sampler
+from invoker_process.messages import MessageChannel, StartChild
+from invoker_process.sampling import MEMORY, PROCESSES, Sampler, look
 from invoker_process.spawning import PR_SET_CHILD_SUBREAPER, prctl, spawn
 
 LOOK_AGAIN: Final = 0.1
@@ -48,28 +37,37 @@ LOOK_AGAIN: Final = 0.1
 class Child:
     """One container: its first process, what limits it, and how far its end has come."""
 
-    def __init__(
-        self, number: int, pid: int, directory: Path, group: ContainerGroup | None, sampler: Sampler | None
-    ) -> None:
-        self.number = number
+    def __init__(self, order: StartChild, pid: int, directory: Path) -> None:
+        self.order = order
         self.pid = pid
         self.directory = directory
-        self.group = group
-        self.sampler = sampler
-        self.ended = False
-        """Its first process has been waited for."""
-        self.unwanted = False
-        """The invoker wants it gone."""
+        self.group: ContainerGroup | None = None
+        self.sampler: Sampler | None = None
+        self.ended = False  # its first process has been waited for
+        self.unwanted = False  # by the invoker
 
-    def exhausted(self) -> bool:
-        """Look, and tell whether it exceeded its memory limit at any time."""
-        return any(limit.exhausted() for limit in (self.group, self.sampler) if limit is not None)
+    def exceeded(self) -> str:
+        """Look, and return the limit that it exceeded at any time, if there is one."""
+        if self.group is not None and self.group.exhausted():
+            return MEMORY
+        return self.sampler.exceeded() if self.sampler is not None else ""
 
-    def peak(self, *, now: bool) -> int | None:
-        """Return the bytes of memory it had at most, as far as was seen; with `now`, the present moment included."""
-        if self.sampler is not None:
-            return self.sampler.peak(now=now)
-        return self.group.peak() if self.group is not None else None
+    def peak(self) -> int | None:
+        """Return the bytes of memory it had at most, as far as was seen."""
+        limit = self.group or self.sampler
+        return limit.peak() if limit is not None else None
+
+    def exited(self, status: int) -> messages.ChildExited:
+        """Tell how its first process has ended."""
+        self.ended = True
+        exceeded = self.exceeded()
+        remark = ""
+        if exceeded == PROCESSES:
+            remark = f"The limit is {self.order.processes} processes and threads; the action was stopped with more."
+        elif self.group is not None and self.group.refused():
+            remark = f"The limit is {self.order.processes} processes and threads, which the action had reached."
+        code = os.waitstatus_to_exitcode(status)
+        return messages.ChildExited(self.order.number, code, exceeded == MEMORY, self.peak(), remark)
 
 
 class Supervisor:
@@ -87,14 +85,10 @@ class Supervisor:
         self._directories = directories
         self._groups = groups
         self._interval = interval
-        self._table = ProcessTable()
         self._children: dict[int, Child] = {}
-        self._by_pid: dict[int, Child] = {}
-        """Those whose first process has not been waited for."""
-        self._cleaners: dict[int, Child] = {}
-        """Processes of ours that delete a working directory."""
-        self._unsettled = False
-        """Something was killed that has not been seen to end."""
+        self._by_pid: dict[int, Child] = {}  # those whose first process has not been waited for
+        self._cleaners: dict[int, Child] = {}  # processes of ours that delete a working directory
+        self._unsettled = False  # something was killed that has not been seen to end
         self._signals = _child_signals()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ)
@@ -120,9 +114,7 @@ class Supervisor:
         """Seconds until something must be looked at that nothing tells of."""
         samplers = [child.sampler for child in self._by_pid.values() if child.sampler is not None]
         pauses = [max(sampler.due - time.monotonic(), 0) for sampler in samplers if sampler.due is not None]
-        if self._unsettled:
-            pauses.append(LOOK_AGAIN)
-        return min(pauses, default=None)
+        return min([*pauses, LOOK_AGAIN] if self._unsettled else pauses, default=None)
 
     def _serve(self) -> None:
         """Do what the invoker asks for; its end is the end of all containers."""
@@ -130,12 +122,12 @@ class Supervisor:
             match message:
                 case StartChild():
                     self._start(message, descriptors)
-                case KillChild(number):
+                case messages.KillChild(number):
                     self._end(number)
-                case PeakMemory(number):
+                case messages.PeakMemory(number):
                     child = self._children.get(number)
-                    peak = None if child is None or child.ended else child.peak(now=True)
-                    self._channel.send(PeakMemory(number, peak))
+                    peak = None if child is None or child.ended else child.peak()
+                    self._channel.send(messages.PeakMemory(number, peak))
         if self._channel.ended:
             self._selector.unregister(self._channel)
             for number in self._children:
@@ -144,68 +136,71 @@ class Supervisor:
             room = 0 if self._channel.flush() else selectors.EVENT_WRITE
             self._selector.modify(self._channel, selectors.EVENT_READ | room)
 
-    def _start(self, order: StartChild, descriptors: list[int]) -> None:
+    def _start(self, order: StartChild, streams: list[int]) -> None:
+        """Start a container, and pass on what leads to its socket."""
         error = ""
         address: list[int] = []
         try:
-            child, address = self._started(order, descriptors)
+            with contextlib.ExitStack() as failed:
+                address = self._started(order, streams, failed)
+                failed.pop_all()
         except (OSError, ValueError) as failure:
             error = str(failure) or type(failure).__name__
-        else:
-            self._children[child.number] = self._by_pid[child.pid] = child
-            if child.group is not None and child.group.event is not None:
-                self._selector.register(child.group.event, selectors.EVENT_READ, child)
         finally:
-            close_all(descriptors)
-        self._channel.send(ChildStarted(order.number, error), address)
+            messages.close_all(streams)
+        self._channel.send(messages.ChildStarted(order.number, error), address)
 
-    def _started(self, order: StartChild, streams: list[int]) -> tuple[Child, list[int]]:
-        """Start a container; return it with a descriptor of its socket."""
-        with contextlib.ExitStack() as failed:
-            directory = self._directories.make(order.number)
-            failed.callback(delete, directory)
-            group = self._groups.make(order.number, order.memory) if self._groups is not None else None
-            if group is not None:
-                failed.callback(group.close)
-            listener, address = listen(directory)
-            failed.callback(os.close, address)
-            with listener:  # it is the child's alone, so that no request is taken for one that has ended
-                passed = [*streams, listener.fileno()]
-                pid = spawn(order, str(directory), passed, group.enter if group is not None else None)
-            failed.pop_all()
-        sampler = Sampler(self._table, pid, order.memory, self._interval, time.monotonic) if group is None else None
-        return Child(order.number, pid, directory, group, sampler), [address]
+    def _started(self, order: StartChild, streams: list[int], failed: contextlib.ExitStack) -> list[int]:
+        directory = self._directories.make(order.number)
+        failed.callback(delete, directory)
+        child = Child(order, 0, directory)
+        sampled = {MEMORY: order.memory, PROCESSES: order.processes}
+        if self._groups is not None:
+            child.group = self._groups.make(order.number, order.memory, order.processes)
+            failed.callback(child.group.close)
+            sampled = {} if self._groups.limits_processes else {PROCESSES: order.processes}
+        listener, address = listen(directory)
+        failed.callback(os.close, address)
+        with listener:  # it is the child's alone, so that no request is taken for one that has ended
+            enter = child.group.enter if child.group is not None else None
+            child.pid = spawn(order, str(directory), [*streams, listener.fileno()], enter)
+        if sampled:
+            child.sampler = Sampler(child.pid, sampled, self._interval)
+        if child.group is not None and child.group.event is not None:
+            self._selector.register(child.group.event, selectors.EVENT_READ, child)
+        self._children[order.number] = self._by_pid[child.pid] = child
+        return [address]
 
     def _end(self, number: int) -> None:
         """Have a container ended. What is below its first process shows up when that has ended."""
         child = self._children.get(number)
         if child is None:
-            self._channel.send(ChildGone(number))
+            self._channel.send(messages.ChildGone(number))
         elif not child.unwanted:
             child.unwanted = True
             if not child.ended:
                 _kill_group(child.pid)
 
     def _check(self, child: Child) -> None:
-        """Kill a container that has exceeded its memory limit."""
-        if not child.ended and child.exhausted():
+        """Kill a container that has exceeded a limit."""
+        if not child.ended and child.exceeded():
             _kill_group(child.pid)
 
     def _reap(self) -> None:
         """Wait for what has ended; tell of first processes."""
-        for pid, status in _ended():
-            if (child := self._by_pid.pop(pid, None)) is not None:
-                child.ended = True
-                code = os.waitstatus_to_exitcode(status)
-                self._channel.send(ChildExited(child.number, code, child.exhausted(), child.peak(now=False)))
-            elif (child := self._cleaners.pop(pid, None)) is not None:
-                self._forget(child)
+        with contextlib.suppress(ChildProcessError):  # there are no children at all
+            while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+                pid, status = ended
+                if (child := self._by_pid.pop(pid, None)) is not None:
+                    self._channel.send(child.exited(status))
+                elif (child := self._cleaners.pop(pid, None)) is not None:
+                    self._forget(child)
 
     def _settle(self) -> None:
         """Kill what the dead left behind; clean up after those who left nothing."""
         ended = [child for child in self._children.values() if child.ended]
         ours = self._by_pid.keys() | self._cleaners.keys()
-        strays = [pid for pid in self._table.children(os.getpid()) if pid not in ours] if ended else []
+        strays = [pid for pid in look(os.getpid())[1] if pid not in ours] if ended else []
         dying = [stray for stray in strays if _kill_group(stray)]
         self._unsettled = bool(dying) or any(child.unwanted for child in self._children.values())
         if not dying:
@@ -234,15 +229,8 @@ class Supervisor:
             self._forget(child)
 
     def _forget(self, child: Child) -> None:
-        del self._children[child.number]
-        self._channel.send(ChildGone(child.number))
-
-
-def _ended() -> Iterator[tuple[int, int]]:
-    """Wait for children that have ended; yield number and status of each."""
-    with contextlib.suppress(ChildProcessError):  # there are none at all
-        while (found := os.waitpid(-1, os.WNOHANG))[0] != 0:
-            yield found
+        del self._children[child.order.number]
+        self._channel.send(messages.ChildGone(child.order.number))
 
 
 def _kill_group(pid: int) -> bool:
@@ -253,10 +241,8 @@ def _kill_group(pid: int) -> bool:
             os.killpg(group, signal.SIGKILL)  # at once, so that none of it can fork in between
     try:
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
     return True
 
 
@@ -274,32 +260,36 @@ def main() -> None:
     """Clean up after supervisors that were killed, say that all is ready, and serve until the invoker is gone."""
     descriptor, base, cgroup, interval, invoker = sys.argv[1:]
     channel = MessageChannel(socket.socket(fileno=int(descriptor)))
-    os.set_inheritable(channel.fileno(), False)  # noqa: FBT003 (its only argument)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the invoker decides when its containers end
         signal.signal(ignored, signal.SIG_IGN)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+        channel.send(messages.SupervisorReady("process: the kernel lists no children (CONFIG_PROC_CHILDREN)"))
+        return
     try:
         directories = WorkingDirectories(Path(base))
         sweep(Path(base))
     except OSError as error:
-        channel.send(SupervisorReady(f"{error.filename or base}: {error.strerror}"))
+        channel.send(messages.SupervisorReady(f"process.work_dir: {error.filename or base}: {error.strerror}"))
         return
-    groups, obstacle = None, ""
+    groups, limits = None, "sampling"
     if cgroup != "off":
         try:
             groups = delegated(directories.path.name, int(invoker))
-            directories.remember([groups.path])
+            directories.remember(groups.paths)
+            limits = f"control groups in {groups.paths[0]}" + ("" if groups.limits_processes else ", and by sampling")
         except NoControlGroups as error:
-            obstacle = str(error)
+            limits = f"sampling: {error}"
     supervisor = Supervisor(channel, directories, groups, float(interval))
-    channel.send(SupervisorReady("", str(groups.path) if groups is not None else "", obstacle))
+    channel.send(messages.SupervisorReady("", limits))
     gc.collect()
     gc.freeze()  # a collection would touch, and so copy, what each fork shares with its child
     try:
         supervisor.run()
     finally:
         if groups is not None:
-            groups.remove()
+            for path in groups.paths:
+                cgroups.remove(path)
     delete(directories.path)
 
 

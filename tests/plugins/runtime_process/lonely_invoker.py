@@ -11,7 +11,7 @@ from typing import Literal, cast
 from invoker import Settings
 from invoker.testing.containers import RecordedOutput
 from invoker_process.runtime import ProcessRuntime, process_runtime
-from invoker_process.sampling import ProcessTable
+from invoker_process.sampling import look
 from invoker_process.settings import ProcessSettings
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
@@ -25,6 +25,11 @@ BUSY = {
 }
 
 
+def children(runtime: ProcessRuntime) -> list[int]:
+    """Return the first process of each container."""
+    return look(runtime.supervisor_pid)[1]
+
+
 async def daemons(runtime: ProcessRuntime) -> list[int]:
     """Three containers with two daemons each."""
     containers = [await loaded(runtime, DAEMONS, name=f"wsk_{number}") for number in range(3)]
@@ -36,9 +41,9 @@ async def states(runtime: ProcessRuntime) -> list[int]:
     running = set()
     for family in {kind.family for kind in runtime.runtimes()}:
         kind = f"{family}:default"
-        stopped = set(ProcessTable().children(runtime.supervisor_pid))
+        stopped = set(children(runtime))
         await run(await loaded(runtime, IDLE[family], name=f"{family}_stopped", kind=kind))
-        (pid,) = set(ProcessTable().children(runtime.supervisor_pid)) - stopped
+        (pid,) = set(children(runtime)) - stopped
         os.kill(pid, signal.SIGSTOP)
         await runtime.create(a_spec(f"{family}_prewarmed", kind), RecordedOutput())
         await run(await loaded(runtime, IDLE[family], name=f"{family}_warm", kind=kind))
@@ -46,7 +51,7 @@ async def states(runtime: ProcessRuntime) -> list[int]:
         busy = await loaded(runtime, BUSY[family], name=f"{family}_busy", kind=kind, output=output)
         running.add(asyncio.ensure_future(run(busy)))
         await output.says(b"busy")
-    return ProcessTable().children(runtime.supervisor_pid)
+    return children(runtime)
 
 
 async def main(work_dir: str, cgroup: str, what: str) -> None:

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from invoker import Settings
-from invoker_process.cgroups import LEAF, ControlGroups, NoControlGroups, delegated, members, remove
+from invoker_process.cgroups import LEAF, ContainerGroup, ControlGroups, NoControlGroups, delegated, members, remove
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
 from tests.plugins.runtime_process.actions import DAEMONS, entries, loaded, run, watching
@@ -65,15 +66,29 @@ def test_version_2_gives_each_container_a_group_that_is_killed_as_one(unified: S
     base = unified.root / "unified/system.slice/invoker.service"
 
     groups = delegated("functions-invoker-1", INVOKER, unified.proc)
-    groups.make(7, 128 * MB)
+    groups.make(7, 128 * MB, 64)
 
-    assert groups.path == base / "functions-invoker-1"
-    assert read(base / "cgroup.subtree_control") == "+memory"
-    assert read(groups.path / "cgroup.subtree_control") == "+memory"
-    group = groups.path / "7"
+    assert groups.paths[0] == base / "functions-invoker-1"
+    assert groups.limits_processes
+    assert read(base / "cgroup.subtree_control") == "+memory +pids"
+    assert read(groups.paths[0] / "cgroup.subtree_control") == "+memory +pids"
+    group = groups.paths[0] / "7"
     assert read(group / "memory.max") == str(128 * MB)
+    assert read(group / "pids.max") == "64"
     assert read(group / "memory.swap.max") == "0"
     assert read(group / "memory.oom.group") == "1"
+
+
+def test_version_2_without_the_controller_of_processes_limits_memory(unified: System) -> None:
+    base = unified.group("unified/system.slice/invoker.service", cgroup__controllers="cpu memory\n")
+
+    groups = delegated("functions-invoker-1", INVOKER, unified.proc)
+    group = groups.make(7, 128 * MB, 64)
+
+    assert not groups.limits_processes
+    assert read(base / "cgroup.subtree_control") == "+memory"
+    assert not (groups.paths[0] / "7" / "pids.max").exists()
+    assert not group.refused()
 
 
 def test_version_2_moves_the_invoker_out_of_the_way(unified: System) -> None:
@@ -90,21 +105,23 @@ def test_version_2_finds_the_group_again_after_the_invoker_moved(unified: System
 
     groups = delegated("functions-invoker-2", INVOKER, unified.proc)
 
-    assert groups.path == base / "functions-invoker-2"
+    assert groups.paths[0] == base / "functions-invoker-2"
 
 
-def test_version_2_tells_of_kills_and_of_the_peak(unified: System) -> None:
+def test_version_2_tells_of_kills_of_the_peak_and_of_processes_that_were_refused(unified: System) -> None:
     groups = delegated("functions-invoker-1", INVOKER, unified.proc)
-    group = groups.make(7, 128 * MB)
-    files = groups.path / "7"
+    group = groups.make(7, 128 * MB, 64)
+    files = groups.paths[0] / "7"
     (files / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 0\noom_kill 0\noom_group_kill 0\n")
-    before = (group.exhausted(), group.peak())
+    (files / "pids.events").write_text("max 0\n")
+    before = (group.exhausted(), group.peak(), group.refused())
 
     (files / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 3\noom_group_kill 1\n")
     (files / "memory.peak").write_text(f"{127 * MB}\n")
+    (files / "pids.events").write_text("max 3\n")
 
-    assert before == (False, None)
-    assert (group.exhausted(), group.peak()) == (True, 127 * MB)
+    assert before == (False, None, False)
+    assert (group.exhausted(), group.peak(), group.refused()) == (True, 127 * MB, True)
 
 
 def test_version_2_is_left_alone_where_others_are_in_the_group(unified: System) -> None:
@@ -130,8 +147,31 @@ def test_version_1_gives_each_container_a_group_below_the_invokers_own(tmp_path:
 
     groups = delegated("functions-invoker-1", INVOKER, system.proc)
 
-    assert groups.path == own / "functions-invoker-1"
-    assert groups.path.is_dir()
+    assert groups.paths == [own / "functions-invoker-1"]
+    assert groups.paths[0].is_dir()
+    assert not groups.limits_processes
+
+
+def test_version_1_limits_processes_in_another_tree(tmp_path: Path) -> None:
+    mounts = MOUNTS["v1"] + MOUNTS["v1"].replace("memory", "pids")
+    system = System(tmp_path, mounts, "4:memory:/user/zoe\n5:pids:/user\n0::/\n")
+    own = [system.group("memory/user/zoe"), system.group("pids/user")]
+
+    groups = delegated("functions-invoker-1", INVOKER, system.proc)
+
+    assert groups.paths == [group / "functions-invoker-1" for group in own]
+    assert groups.limits_processes
+
+
+def test_version_1_does_without_a_tree_of_processes_that_is_not_ours(tmp_path: Path) -> None:
+    mounts = MOUNTS["v1"] + MOUNTS["v1"].replace("memory", "pids")
+    system = System(tmp_path, mounts, "4:memory:/user/zoe\n5:pids:/user\n0::/\n")
+    own = system.group("memory/user/zoe")
+
+    groups = delegated("functions-invoker-1", INVOKER, system.proc)
+
+    assert groups.paths == [own / "functions-invoker-1"]
+    assert not groups.limits_processes
 
 
 def test_a_part_of_a_hierarchy_is_of_no_use(tmp_path: Path) -> None:
@@ -157,71 +197,105 @@ def test_a_system_without_control_groups_is_of_no_use(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def version1() -> ControlGroups:
-    """A group of this machine's version 1, where the tests may make one."""
+def version1() -> Iterator[ControlGroups]:
+    """Groups of this machine's version 1, where the tests may make some."""
     if not Path("/sys/fs/cgroup/memory").exists():
         pytest.skip("control groups are of version 2")
     try:
-        return delegated(f"functions-invoker-test-{os.getpid()}", INVOKER)
+        groups = delegated(f"functions-invoker-test-{os.getpid()}", INVOKER)
     except NoControlGroups as error:
         pytest.skip(f"no memory group of version 1 can be made here: {error}")
+    yield groups
+    for path in groups.paths:
+        remove(path)
+        assert not path.exists()
+
+
+def in_group(group: ContainerGroup, code: str) -> subprocess.Popen[bytes]:
+    """Start a Python program in a group; it has no threads when it enters."""
+    command = [sys.executable, "-I", "-S", "-c", code]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=group.enter)  # noqa: PLW1509
 
 
 def test_the_kernel_keeps_a_group_within_its_limit(version1: ControlGroups) -> None:
-    group = version1.make(1, 32 * MB)
-    code = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
-    try:
-        before = group.exhausted()
-        with subprocess.Popen([sys.executable, "-I", "-S", "-c", code], preexec_fn=group.enter) as process:  # noqa: PLW1509 (no threads)
-            process.wait()
+    group = version1.make(1, 32 * MB, 64)
+    before = group.exhausted()
 
-        assert not before
-        assert process.returncode == -9
-        assert group.exhausted()
-        assert group.peak() is not None
-        assert 30 * MB < group.peak() <= 32 * MB
-    finally:
-        group.close()
-        remove(version1.path)
-    assert not version1.path.exists()
+    with in_group(group, "kept = []\nwhile True: kept.append(bytearray(1 << 20))") as process:
+        process.wait()
+
+    assert not before
+    assert process.returncode == -9
+    assert group.exhausted()
+    assert 30 * MB < (group.peak() or 0) <= 32 * MB
+    assert not group.refused()
+    group.close()
+
+
+def test_the_kernel_refuses_processes_above_the_limit(version1: ControlGroups) -> None:
+    if not version1.limits_processes:
+        pytest.skip("processes can't be limited here")
+    group = version1.make(1, 32 * MB, 8)
+
+    with in_group(group, FORKS) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == b"7 children, then Resource temporarily unavailable"
+
+    assert group.refused()
+    assert not group.exhausted()
+    group.close()
+
+
+FORKS = """
+import os, signal
+children = []
+try:
+    for _ in range(100):
+        child = os.fork()
+        if child == 0:
+            os.close(1)
+            signal.pause()
+        children.append(child)
+except OSError as error:
+    print(len(children), "children, then", error.strerror, end="", flush=True)
+for child in children:
+    os.kill(child, 9)
+    os.wait()
+"""
 
 
 def test_processes_of_a_group_are_found_wherever_they_are(version1: ControlGroups) -> None:
-    group = version1.make(1, 32 * MB)
-    try:
-        with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, preexec_fn=group.enter) as process:  # noqa: PLW1509 (no threads)
-            assert members(version1.path) == [process.pid]
-        assert members(version1.path) == []
-    finally:
-        group.close()
-        remove(version1.path)
+    group = version1.make(1, 32 * MB, 64)
+
+    with in_group(group, "input()") as process:
+        assert [members(path) for path in version1.paths] == [{process.pid}] * len(version1.paths)
+    assert members(version1.paths[0]) == set()
+    group.close()
 
 
 async def test_a_runtime_leaves_no_group_behind(tmp_path: Path, version1: ControlGroups) -> None:
-    own = version1.path.parent
-    remove(version1.path)
     settings = Settings.of(ProcessSettings(work_dir=tmp_path))
     async with process_runtime(settings) as runtime:
-        name = entries(tmp_path)[0].name
+        paths = [path.with_name(entries(tmp_path)[0].name) for path in version1.paths]
         container = await loaded(runtime, DAEMONS)
-        grouped = members(own / name)
-        pids = (await run(container)).values()
+        grouped = [members(path) for path in paths]
+        pids = set((await run(container)).values())
 
-        assert set(grouped) <= set(pids)
-        assert set(members(own / name)) == set(pids)
+        assert all(found <= pids for found in grouped)
+        assert [members(path) for path in paths] == [pids] * len(paths)
 
-    assert not (own / name).exists()
+    assert [path for path in paths if path.exists()] == []
 
 
-async def test_the_group_of_a_killed_supervisor_is_removed_by_the_next(tmp_path: Path, version1: ControlGroups) -> None:
-    own = version1.path.parent
-    remove(version1.path)
+async def test_the_groups_of_a_killed_supervisor_are_removed_by_the_next(
+    tmp_path: Path, version1: ControlGroups
+) -> None:
     async with process_runtime(Settings.of(ProcessSettings(work_dir=tmp_path))) as runtime:
-        name = entries(tmp_path)[0].name
+        paths = [path.with_name(entries(tmp_path)[0].name) for path in version1.paths]
         container = await loaded(runtime, DAEMONS)
         with watching((await run(container)).values()) as watch:
             os.kill(runtime.supervisor_pid, signal.SIGKILL)
             await container.remove()
 
             assert watch.running() == set()  # also the daemon without an environment: it is in the group
-        assert not (own / name).exists()
+        assert [path for path in paths if path.exists()] == []

@@ -22,24 +22,24 @@ from invoker_process.messages import (
 
 Ends = tuple[socket.socket, socket.socket]
 
-START = StartChild(1, ["/usr/bin/python"], {"LANG": "C.UTF-8", "HOST": "https://ö"}, 1 << 28, 1024, 1 << 30)
+START = StartChild(1, ["/usr/bin/python"], {"LANG": "C.UTF-8", "HOST": "https://ö"}, 1 << 28, 64, 1024, 1 << 30)
 MESSAGES: list[Message] = [
     START,
     KillChild(2),
     PeakMemory(2),
     PeakMemory(2, 7 << 20),
-    SupervisorReady("", "/sys/fs/cgroup/x", ""),
+    SupervisorReady("", "control groups in /sys/fs/cgroup/x"),
     SupervisorReady("no"),
     ChildStarted(1, ""),
-    ChildExited(3, -9, memory_exhausted=True, peak=123),
-    ChildExited(4, 0, memory_exhausted=False, peak=None),
+    ChildExited(3, -9, memory_exhausted=True, peak=123, remark=""),
+    ChildExited(4, 0, memory_exhausted=False, peak=None, remark="too many"),
     ChildGone(5),
 ]
 
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
-    ours, theirs = MessageChannel.pair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         yield ours, theirs
 

@@ -21,7 +21,7 @@ from tests.plugins.runtime_process.actions import a_spec, descriptors_of, entrie
 Left = Callable[[], Awaitable[Collection[object]]]
 
 SURROUNDINGS = """
-import os, resource
+import os, resource, sys
 
 ENVIRONMENT = dict(os.environ)
 
@@ -41,6 +41,7 @@ def main(args):
             pass  # that of the listing
     return {
         "environment": ENVIRONMENT,
+        "executable": sys.executable,
         "descriptors": descriptors,
         "packages": [name for name in ("msgspec", "invoker", "invoker_process", "pytest") if importable(name)],
         "directory": os.getcwd(),
@@ -60,7 +61,13 @@ function main() { return {environment, directory: process.cwd()} }
 """
 
 
-async def test_the_environment_is_clean_and_whole(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def real_parent(program: str) -> str:
+    return str(Path(program).resolve().parent)
+
+
+async def test_the_environment_is_clean_and_whole(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, node: str
+) -> None:
     monkeypatch.setenv("INVOKER_COUCHDB__PASSWORD", "secret")
     given = {"__OW_API_HOST": "https://api.example.org:443", "__OW_ALLOW_CONCURRENT": "true"}
     async with process_runtime(settings) as runtime:
@@ -70,7 +77,10 @@ async def test_the_environment_is_clean_and_whole(settings: Settings, monkeypatc
     assert {name: environment.pop(name) for name in given} == given
     assert set(environment) == {"PATH", "HOME", "TMPDIR", "LANG"}
     assert environment["LANG"] == "C.UTF-8"
-    assert {"/usr/local/bin", "/usr/bin", "/bin"} <= set(environment["PATH"].split(":"))
+    path = environment["PATH"].split(":")
+    assert path[0] == str(Path(found["executable"]).parent)
+    assert {real_parent(node), "/usr/local/bin", "/usr/bin", "/bin"} <= set(path)
+    assert len(path) == len(set(path))
 
 
 async def test_nothing_is_in_the_environment_that_nobody_gave(settings: Settings, node: str) -> None:
@@ -149,7 +159,7 @@ async def test_another_language_is_refused_with_the_kinds_there_are(settings: Se
 async def test_an_interpreter_that_is_gone_meanwhile_is_a_failed_start(
     tmp_path: Path, left: Left, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invoker_process.interpreters._ANSWER", FakeAnswer())
+    monkeypatch.setattr("invoker_process.runtime._ANSWER", FakeAnswer())
     async with process_runtime(Settings.of(ProcessSettings(work_dir=tmp_path))) as runtime:
         with pytest.raises(StartFailed, match="No such file"):
             await runtime.create(a_spec("wsk_1"), RecordedOutput())
@@ -179,6 +189,9 @@ async def test_a_request_to_a_container_that_died_idle_is_not_sent(settings: Set
 
 async def test_what_is_held_for_a_container_is_given_back(settings: Settings) -> None:
     async with process_runtime(settings) as runtime:
+        await (
+            await loaded(runtime, "def main(args): return {}")
+        ).remove()  # uvloop keeps one more with its first stream
         before = descriptors_of(os.getpid())
         supervisor_before = descriptors_of(runtime.supervisor_pid)
 

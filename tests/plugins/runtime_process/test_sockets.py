@@ -13,7 +13,7 @@ from pathlib import Path
 from invoker import Settings
 from invoker.testing.containers import PATIENCE
 from invoker_process.runtime import process_runtime
-from invoker_process.sampling import ProcessTable
+from invoker_process.sampling import tree
 from invoker_process.settings import ProcessSettings
 from tests.plugins.runtime_process.actions import entries, loaded, run
 
@@ -101,7 +101,7 @@ async def test_another_user_can_not_reach_a_container(tmp_path: Path, absent: Ca
         folder.chmod(0o755)  # so that nothing but the runtime's own doing stops anybody
     async with process_runtime(Settings.of(ProcessSettings(work_dir=tmp_path))) as runtime:
         await loaded(runtime, "def main(args): return {}")
-        paths, ports = ways_to([os.getpid(), *ProcessTable().tree(runtime.supervisor_pid)])
+        paths, ports = ways_to([os.getpid(), *tree(runtime.supervisor_pid)[0]])
         paths += [str(path) for path in entries(tmp_path, "**/*") if path.is_socket()]
 
         own, others = await visited(paths, ports, 0), await visited(paths, ports, NOBODY)
@@ -127,7 +127,7 @@ async def test_no_process_of_a_container_listens_on_a_tcp_port(settings: Setting
     async with process_runtime(settings) as runtime:
         await loaded(runtime, "def main(args): return {}", name="wsk_1")
         await loaded(runtime, "function main() { return {} }", name="wsk_2", kind="nodejs:20")
-        pids = ProcessTable().tree(runtime.supervisor_pid)
+        pids, _ = tree(runtime.supervisor_pid)
 
         paths, ports = ways_to(pids)
 

@@ -10,15 +10,13 @@
  * the process, whatever the function is doing. The thread is started by `/init` and costs 10 MB, and 35 ms of
  * processor time beside the function; who can have the kernel do it, such as a parent with PR_SET_PDEATHSIG, should.
  *
- * What the function throws is a failure (502) and goes to its log. As with OpenWhisk's own proxy, a promise that it
+ * As with OpenWhisk's own proxy, what the function throws is a failure (502) and goes to its log, and a promise that it
  * rejects is an answer: `{"error": …}`. `process.exit`, and what is thrown outside of a run, end the process, which
  * whoever called sees as a crash.
  *
- * Runs that arrive together wait for one another, unless the variable `__OW_ALLOW_CONCURRENT` is `true` when the proxy
- * is started (spec 10.12.6). Then they run together, and share what the process has: each sets `__OW_ACTIVATION_ID` and
- * its like anew, so that these are those of the run that began last, and what is printed can't be told apart. Each run
- * still ends both streams with a sentinel before it is answered. All that is as with OpenWhisk's own proxy, but that
- * refuses what it would have to wait for.
+ * Runs that arrive together wait for one another, unless `__OW_ALLOW_CONCURRENT` is `true` when the proxy is started
+ * (spec 10.12.6). Then they run together, and share what the process has: `__OW_ACTIVATION_ID` and its like are those of
+ * the run that began last, and output can't be told apart; yet each ends both streams with a sentinel before its answer.
  */
 "use strict";
 
@@ -29,25 +27,18 @@ const path = require("path");
 const { Writable } = require("stream");
 
 const SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"; // spec 9.11.1
-/** Bytes of a request. */
-const BODY_LIMIT = 64 * 2 ** 20;
-/** Bytes of all files of an archive together. */
-const UNPACKED_LIMIT = 512 * 2 ** 20;
+const BODY_LIMIT = 64 * 2 ** 20; // bytes of a request
+const UNPACKED_LIMIT = 512 * 2 ** 20; // bytes of all files of an archive together
 const MEMBER_LIMIT = 20000;
-/** How much larger than the archive its files may be; small archives are let off up to the floor. */
-const RATIO_LIMIT = 200;
-const RATIO_FLOOR = 32 * 2 ** 20;
+const RATIO_LIMIT = 200; // how much larger than the archive its files may be
+const RATIO_FLOOR = 32 * 2 ** 20; // up to which small archives are let off
 const ERROR_TEXT_LIMIT = 4096;
-/** Milliseconds for which an idle connection is kept; Node.js tells callers in the `Keep-Alive` header. */
-const KEEP_ALIVE = 600000;
+const KEEP_ALIVE = 600000; // milliseconds for which an idle connection is kept; the `Keep-Alive` header tells callers
 
-/** Whether runs that arrive together run together. */
-const SHARED = /^true$/i.test(process.env.__OW_ALLOW_CONCURRENT);
+const SHARED = /^true$/i.test(process.env.__OW_ALLOW_CONCURRENT); // runs that arrive together run together
 
-/** The function, once it is loaded; `null` while it is. */
-let main;
-/** Ends with the last run that was asked for; only where one waits for another. */
-let turn = Promise.resolve();
+let main; // the function, once it is loaded; `null` while it is
+let turn = Promise.resolve(); // ends with the last run that was asked for; only where one waits for another
 
 /** A request that can't be served, or code that can't be loaded: what its caller is told. */
 class Refused extends Error {
@@ -115,16 +106,13 @@ async function outcome(value) {
 
 function asJson(result) {
   if (result === undefined || result === null) return "{}";
-  let text;
   try {
-    text = typeof result === "object" ? JSON.stringify(result) : undefined;
+    const text = typeof result === "object" ? JSON.stringify(result) : undefined;
+    if (/^[{[]/.test(text)) return text;
   } catch (error) {
     log(`The result is not JSON: ${brief(error)}`);
   }
-  if (text === undefined || (text[0] !== "{" && text[0] !== "[")) {
-    throw new Refused(502, "The action did not return a dictionary or array.");
-  }
-  return text;
+  throw new Refused(502, "The action did not return a dictionary or array.");
 }
 
 /** What a promise was rejected with, as a JSON value; JSON knows nothing of errors. */
@@ -133,9 +121,7 @@ function asValue(error) {
   return error instanceof Error ? { name: error.name, message: error.message, ...error } : error;
 }
 
-function asText(value) {
-  return typeof value === "string" ? value : value === null ? "" : JSON.stringify(value);
-}
+const asText = (value) => (typeof value === "string" ? value : value === null ? "" : JSON.stringify(value));
 
 function brief(error) {
   try {
@@ -235,8 +221,8 @@ async function imported(file, name) {
 }
 
 function entryPoint(found, name) {
-  if (typeof found !== "function") throw new TypeError(`Action entrypoint '${name}' is not a function.`);
-  return found;
+  if (typeof found === "function") return found;
+  throw new TypeError(`Action entrypoint '${name}' is not a function.`);
 }
 
 /** What is wrong with a CommonJS module, told without the line that was added to it. */
@@ -249,9 +235,7 @@ function syntaxError(code, filename) {
   }
 }
 
-function newFolder() {
-  return fs.realpathSync(fs.mkdtempSync(path.join(require("os").tmpdir(), "action-")));
-}
+const newFolder = () => fs.realpathSync(fs.mkdtempSync(path.join(require("os").tmpdir(), "action-")));
 
 /** Unpack a zip archive; everything stays inside `folder`. */
 function unpack(data, folder) {
@@ -335,10 +319,7 @@ function inside(folder, name) {
 
 // --- HTTP ------------------------------------------------------------------------------------------------------
 
-const HANDLERS = new Map([
-  ["POST /init", init],
-  ["POST /run", run],
-]);
+const HANDLERS = new Map(Object.entries({ "POST /init": init, "POST /run": run }));
 
 function receive(request, response) {
   const length = request.headers["content-length"];
@@ -375,9 +356,7 @@ async function answer(request, body, response) {
   send(response, status, text);
 }
 
-function failure(error) {
-  return JSON.stringify({ error: error.message });
-}
+const failure = (error) => JSON.stringify({ error: error.message });
 
 function send(response, status, text) {
   response.sendDate = false;
@@ -400,8 +379,7 @@ function parse(body) {
 
 // --- the process -----------------------------------------------------------------------------------------------
 
-/** Descriptor whose end ends us, until a thread of its own watches it; `undefined` if nobody asked for that. */
-let watched;
+let watched; // descriptor whose end ends us, until a thread of its own watches it, if anybody asked for that
 
 /** Leave at the end of `fd`, as soon as this thread gets to it. Its text is also the thread's program. */
 function leaveWith(fd) {

@@ -31,20 +31,16 @@ from typing import Any
 
 SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"  # spec 9.11.1
 HEAD_LIMIT = 64 << 10
-BODY_LIMIT = 64 << 20
-"""Bytes of a request."""
-UNPACKED_LIMIT = 512 << 20
-"""Bytes of all files of an archive together."""
+BODY_LIMIT = 64 << 20  # bytes of a request
+UNPACKED_LIMIT = 512 << 20  # bytes of all files of an archive together
 MEMBER_LIMIT = 20_000
-RATIO_LIMIT = 200
-RATIO_FLOOR = 32 << 20
-"""How much larger than the archive its files may be; small archives are let off up to the floor."""
+RATIO_LIMIT = 200  # how much larger than the archive its files may be
+RATIO_FLOOR = 32 << 20  # up to which small archives are let off
 ERROR_TEXT_LIMIT = 4096
 
 _REASONS = {200: b"OK", 400: b"Bad Request", 403: b"Forbidden", 404: b"Not Found", 411: b"Length Required"}
 _REASONS |= {413: b"Content Too Large", 431: b"Headers Too Long", 500: b"Internal Server Error", 502: b"Bad Gateway"}
-_KEPT = b"Keep-Alive: timeout=600"
-"""For ever, in truth; callers that look at it (as Node.js' do) keep their connection as long."""
+_KEPT = b"Keep-Alive: timeout=600"  # for ever, in truth; callers that look at it keep their connection as long
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*(?:\r|$)", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:[ \t]*close|^\S+ \S+ HTTP/1\.0(?:\r|$)", re.IGNORECASE)
 _CODED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
@@ -54,8 +50,7 @@ _decode = json.JSONDecoder().decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
-Answer = tuple[int, bytes]
-"""Status and JSON."""
+Answer = tuple[int, bytes]  # status and JSON
 
 
 class RequestRefused(Exception):
@@ -204,19 +199,14 @@ def _packed(code: str) -> ModuleType:
     return module
 
 
-def _entry_point(module: ModuleType, name: str) -> Callable[[Any], Any]:
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise TypeError(f"the code has no function {name!r}")
-    return function  # type: ignore[no-any-return]
+def _entry_point(module: ModuleType, name: str) -> Any:
+    if callable(function := getattr(module, name, None)):
+        return function
+    raise TypeError(f"the code has no function {name!r}")
 
 
 def unpack(data: bytes, folder: str) -> None:
-    """Unpack a zip archive; everything stays inside `folder`.
-
-    Raises:
-        ValueError: it isn't one, or a member of it is not acceptable.
-    """
+    """Unpack a zip archive; everything stays inside `folder`. `ValueError` if it is none, or a member is refused."""
     import shutil
     import stat
     import zipfile
@@ -226,7 +216,7 @@ def unpack(data: bytes, folder: str) -> None:
     except zipfile.BadZipFile as error:
         raise ValueError(f"the code is no zip archive: {error}") from None
     members = archive.infolist()
-    _check_sizes(len(data), [one.file_size for one in members])
+    _check_sizes(len(data), [member.file_size for member in members])
     links: list[tuple[str, bytes]] = []
     for member in members:
         if member.flag_bits & 1:
@@ -240,8 +230,8 @@ def unpack(data: bytes, folder: str) -> None:
             os.makedirs(path, exist_ok=True)
         else:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with archive.open(member) as packed, open(path, "xb") as unpacked:  # never twice
-                shutil.copyfileobj(packed, unpacked, 1 << 20)
+            with archive.open(member) as packed, open(path, "xb") as file:  # never twice
+                shutil.copyfileobj(packed, file, 1 << 20)
             if mode & 0o111:
                 os.chmod(path, 0o755)  # noqa: S103 (executable, as it was packed)
     for path, target in links:  # at last, so that nothing is written through one
@@ -281,18 +271,14 @@ class ProxyConnection:
         self.connection = connection
         self._action = action
         self._unread = bytearray()
-        self._wanted = 0
-        """How many bytes must be there before it is worth another look."""
+        self._wanted = 0  # bytes that must be there before it is worth another look
 
     def ready(self) -> bool:
         """Read what came, answer what is complete; return whether the connection goes on."""
         try:
             data = self.connection.recv(1 << 16)
             self._unread += data
-            while data and len(self._unread) >= max(self._wanted, 1):
-                request = self._request()
-                if request is None:
-                    break
+            while data and len(self._unread) >= max(self._wanted, 1) and (request := self._request()) is not None:
                 if not self._answer(*request):
                     return False
         except RequestRefused as error:  # not HTTP as we know it: what follows can't be understood
@@ -374,9 +360,9 @@ def _parse(body: bytes) -> dict[str, Any]:
         request = _decode(body.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise RequestRefused(400, f"The request is not JSON: {error}") from None
-    if not isinstance(request, dict):
-        raise RequestRefused(400, "The request is no JSON object.")
-    return request
+    if isinstance(request, dict):
+        return request
+    raise RequestRefused(400, "The request is no JSON object.")
 
 
 def _failure(status: int, text: str) -> Answer:
@@ -436,9 +422,8 @@ def _leave_with_stdin() -> None:
 
 def _listener(options: dict[str, str]) -> socket.socket:
     if "--fd" in options:
-        listener = socket.socket(fileno=int(options["--fd"]))
-        listener.set_inheritable(False)
-        return listener
+        os.set_inheritable(int(options["--fd"]), False)  # noqa: FBT003 (its only argument)
+        return socket.socket(fileno=int(options["--fd"]))
     address = options.get("--host", "0.0.0.0"), int(options.get("--port", "8080"))  # noqa: S104 (of a container)
     return socket.create_server(address, backlog=128)
 
@@ -449,9 +434,8 @@ def main() -> None:
     listener = _listener(dict(zip(arguments[::2], arguments[1::2], strict=True)))
     if "--watch-stdin" in sys.argv:
         _leave_with_stdin()
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     del sys.argv[1:]
     sys.dont_write_bytecode = True  # nobody will read it: each process has its own folder
     serve(listener, PythonAction(ActionStreams()))
