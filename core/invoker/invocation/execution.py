@@ -151,6 +151,8 @@ class Execution:
         if state.memory_exhausted:
             used = "" if state.peak_memory is None else f" after using {state.peak_memory / (1 << 20):.0f} MB"
             invocation.remark = f"The memory limit is {limits.memory} MB; the action was stopped{used}."
+        else:
+            invocation.remark = state.remark
         took = invocation.init_end - invocation.init_start if init else invocation.run_end - invocation.run_start
         if took >= limits.timeout:
             invocation.timed_out = True

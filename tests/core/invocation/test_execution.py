@@ -167,3 +167,16 @@ async def test_a_container_that_did_not_take_the_call_leaves_no_trace_in_the_rec
 
     assert heard.activation.is_system_error
     assert (heard.activation.init_time, heard.activation.duration) == (None, 0)
+
+
+async def test_what_else_a_container_ended_of_is_told_to_its_developer() -> None:
+    async def bomb(container: FakeContainer, path: str, body: bytes) -> Reply:
+        if path == "/run":
+            raise Lost(ContainerState(running=False, exit_code=-9, remark="The limit is 8 processes."))
+        return reply(b"{}")
+
+    async with a_line(FakeRuntime(bomb), HELLO) as line:
+        heard = await line.invoke(a_request(HELLO))
+
+        assert heard.activation.outcome.status is Status.DEVELOPER_ERROR
+        assert line.records[0].logs[-1].endswith(" stderr: The limit is 8 processes.")
