@@ -17,9 +17,10 @@ from tests.end_to_end.messages import message
 from tests.end_to_end.program import Home, Process, Running
 from tests.services.images import Images
 
-NETWORK = "invoker-end-to-end"
-BRIDGE = "inve2e0"
-"""Shared by all who run these tests at the same time."""
+MARK = uuid.uuid4().hex[:8]
+NETWORK = f"invoker-end-to-end-{MARK}"
+BRIDGE = f"ie2e{MARK}"
+"""Of this process of pytest's alone, which removes them in the end."""
 MB = 1 << 20
 PATIENCE = 30.0
 _AGAIN = 0.02

@@ -137,7 +137,8 @@ class InvokerPlace(msgspec.Struct, frozen=True, kw_only=True):
     ) -> str:
         """Create a container behind the runtime's back, of a life of this invoker or another; return its id."""
         mine = {OWNER_LABEL: identity(self.node) if owner is None else owner, NAME_LABEL: name, BOOT_LABEL: boot}
-        request = {"Image": self.image, "Labels": {**mine, **labels}, **ALONE}
+        given = {label: value for label, value in {**mine, **labels}.items() if value}
+        request = {"Image": self.image, "Labels": given, **ALONE}
         status, said = self.ask("POST", "/containers/create", request, name=name)
         assert status == HTTPStatus.CREATED, said
         if start:

@@ -1,10 +1,17 @@
 """An engine that is down, or only seems to be up, is known."""
 
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
 import pytest
 
 from invoker.config import Seconds
 from invoker.errors import StartFailed
 from invoker.testing.containers import RecordedOutput
+from invoker_docker.engine import EngineClient
+from invoker_docker.failures import EngineDown
+from invoker_docker.health import EngineHealth
 from tests.plugins.runtime_docker.invoker_place import ECHO, InvokerPlace, in_trouble, loaded, metric, run, until
 
 
@@ -52,3 +59,31 @@ async def test_an_engine_that_only_seems_to_be_awake_is_a_fault(docker_place: In
         await until(lambda: not runtime.faults())
         await until(lambda: docker_place.containers() == [docker_place.name])  # the engine did it all the same
     assert docker_place.containers() == []
+
+
+class DeadEngine:
+    """Never answers."""
+
+    def __init__(self) -> None:
+        self.on_down: Callable[[], None] = lambda: None
+        self.looks = 0
+
+    async def negotiate(self) -> None:
+        self.looks += 1
+        await asyncio.sleep(0)
+        self.on_down()
+        raise EngineDown("version: no answer")
+
+
+async def test_a_look_at_an_engine_that_is_down_is_no_reason_for_another_at_once() -> None:
+    engine = DeadEngine()
+    health = EngineHealth(cast("EngineClient", engine), 3600, "network")
+    async with asyncio.TaskGroup() as tasks:
+        watch = tasks.create_task(health.watch())
+        await asyncio.sleep(0)
+        engine.on_down()  # somebody else had no answer
+        for _ in range(100):
+            await asyncio.sleep(0)
+        watch.cancel()
+
+    assert (engine.looks, len(health.faults())) == (1, 1)

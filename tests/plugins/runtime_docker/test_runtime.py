@@ -97,6 +97,24 @@ async def test_the_network_is_made_when_it_is_needed_and_stays(place: InvokerPla
         place.remove_network()
 
 
+async def test_a_network_that_can_not_be_made_is_told_to_who_sweeps_and_leaves_no_name_to_who_creates(
+    docker_place: InvokerPlace,
+) -> None:
+    other = docker_place.with_a_network_of_its_own()
+    place = docker_place.but(network=f"{other.docker.network}-2", bridge=other.docker.bridge)
+    options = {"com.docker.network.bridge.name": other.docker.bridge}
+    assert place.ask("POST", "/networks/create", {"Name": other.docker.network, "Options": options})[0] == 201
+    try:
+        async with docker_runtime(place.settings) as runtime:
+            with pytest.raises(SettingsError, match="can't create"):
+                await runtime.sweep()
+            for _ in range(2):
+                with pytest.raises(StartFailed, match="can't create"):
+                    await runtime.create(place.spec(), RecordedOutput())
+    finally:
+        other.remove_network()
+
+
 async def test_who_merely_looks_changes_nothing(place: InvokerPlace) -> None:
     place = place.with_a_network_of_its_own()
     names = sorted(f"{place.name}-{state}" for state in ("created", "running"))
