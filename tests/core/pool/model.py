@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from invoker.contracts import Output
+from invoker.contracts import Container, ContainerRuntime, Output
 from invoker.entities.activation import Status
 from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
 from invoker.entities.runtimes import Runtimes
@@ -35,12 +35,13 @@ class Step:
         self.end: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
 
-class PlayedShell:
+class PlayedShell(Container):
     """A container that takes note of whatever no container could bear."""
+
+    pausable = True
 
     def __init__(self, spec: ContainerSpec, output: Output, runtime: "PlayedRuntime") -> None:
         self.spec = spec
-        self.name = spec.name
         self.output = output
         self.users: set[Activation] = set()
         self.function: str | None = None
@@ -49,6 +50,10 @@ class PlayedShell:
         self._runtime = runtime
         self._busy = False
         self._removing = False
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
 
     async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109
         raise AssertionError("nobody posts here")
@@ -97,7 +102,7 @@ class PlayedShell:
             self._runtime.faults.append(f"{self.name}: {fault}")
 
 
-class PlayedRuntime:
+class PlayedRuntime(ContainerRuntime):
     """Creates containers when the machine says so."""
 
     def __init__(self) -> None:
