@@ -5,9 +5,7 @@ import asyncio
 import pytest
 
 from invoker.entities.activation import Outcome
-from invoker.pool import Lease, Pool
-from invoker.pool.slot import State
-from invoker.pool.view import StartReason
+from invoker.pool import Lease, Pool, StartReason, State
 from tests.core.pool.simulation import idle
 from tests.core.pool.workshop import PausableShell, Workshop, a_task
 

@@ -7,8 +7,7 @@ import pytest
 
 from invoker.config import NodeSettings
 from invoker.errors import StartFailed
-from invoker.pool import Pool
-from invoker.pool.slot import State
+from invoker.pool import Pool, State
 from tests.core.pool.holders import Holder, use, waiting
 from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, a_task

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from invoker.config import Seconds
-from invoker.pool.slot import State
-from invoker.pool.view import StartReason, WaitReason
+from invoker.pool import StartReason, State, WaitReason
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, run, use, waiting, warmed
 from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool
@@ -21,7 +20,7 @@ async def test_a_burst_of_instant_activations_waits_for_warm_containers() -> Non
         took = await burst(pool, 64, seconds=INSTANT)
 
     assert workshop.created == 4
-    assert pool.waits == {WaitReason.SOONER: 60, WaitReason.MEMORY: 0, WaitReason.STARTS: 0}
+    assert pool.waits == {WaitReason.SOONER: 60, WaitReason.MEMORY: 0, WaitReason.STARTS: 0, WaitReason.ROOM: 0}
     assert took == pytest.approx(16 * INSTANT, rel=0.01)
 
 
@@ -186,7 +185,7 @@ async def test_the_reasons_of_cold_starts_are_counted_and_the_last_ones_listed()
         await moved.has_it.wait()
         await moved.release()
 
-        view = pool.view()
+        view = pool.snapshot()
 
     reasons = [(one.action, one.reason) for one in reversed(view.recent)]
     assert reasons == [

@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from invoker.config import ByteSize, LimitsSettings, NodeSettings, PoolSettings, Seconds
-from invoker.contracts import Container, ContainerRuntime, LogFollower, Output
+from invoker.contracts import Container, ContainerRuntime, Output
 from invoker.entities.container import ContainerSpec, ContainerState, Reply
 from invoker.entities.function import Executable, Limits
 from invoker.entities.request import Request
-from invoker.entities.runtimes import Runtime, Runtimes, StemCell
+from invoker.entities.runtimes import PrewarmConfig, Runtime, Runtimes
 from invoker.errors import ContainerError, StartFailed
 from invoker.pool import Pool, container_pool
 from invoker.testing.builders import a_caller, a_function, a_request, a_runtime, an_executable
 from invoker_attached_logs.follower import AttachedLogs
 
 MB = 1 << 20
-NO_STEM_CELLS = Runtimes([])
+NOTHING_PREWARMED = Runtimes([])
 DEFAULTS: dict[str, Any] = {"patience": Seconds(10), "parallel_starts": 1000}
 """Starts are bounded where that is what is tested."""
 
@@ -144,7 +144,7 @@ async def a_pool(
     *,
     memory: int = 512,
     clock: Callable[[], float] | None = None,
-    runtimes: Runtimes = NO_STEM_CELLS,
+    runtimes: Runtimes = NOTHING_PREWARMED,
     concurrency: int = 1,
     node: NodeSettings = NODE,
     **settings: Any,
@@ -176,11 +176,8 @@ def a_task(
     return an_executable(function, runtime), a_request(function, caller=a_caller(namespace=namespace))
 
 
-def with_stem_cells(*cells: StemCell) -> Runtimes:
-    """Return the kind that `a_task` is of, with stem cells."""
-    return Runtimes([a_runtime(stem_cells=cells)])
+def with_prewarm(*configs: PrewarmConfig) -> Runtimes:
+    """Return the kind that `a_task` is of, of which some are prewarmed."""
+    return Runtimes([a_runtime(prewarm=configs)])
 
 
-def output_of(pool: Pool, name: str) -> LogFollower:
-    """Return where the output of a container goes."""
-    return next(slot.follower for slot in pool.containers.starter if slot.spec.name == name)

@@ -1,11 +1,11 @@
 """Start another container, or wait: the arithmetic, and what a function's containers make of it."""
 
 import pytest
-
 from invoker.pool.fleet import Fleet
 from invoker.pool.scaling import HOLD, START, UNSEEN, WORTH, averaged, expected_wait, worth_starting
 from invoker.pool.slot import Slot, WarmKey
-from invoker.pool.view import StartReason
+
+from invoker.pool import StartReason
 from invoker.testing.builders import a_spec
 from invoker_attached_logs.follower import AttachedLogs
 

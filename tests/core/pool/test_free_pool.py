@@ -1,9 +1,10 @@
 """Idle containers: the newest is reused, the oldest is given up."""
 
-from invoker.config import RolesSettings
 from invoker.pool.fleet import Fleet
 from invoker.pool.shelf import Shelf
 from invoker.pool.slot import Slot, WarmKey
+
+from invoker.config import RolesSettings
 from invoker.testing.builders import a_spec
 from invoker_attached_logs.follower import AttachedLogs
 

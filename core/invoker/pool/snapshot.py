@@ -1,4 +1,4 @@
-"""What operators see of the pool: its containers, and why it started them or had activations wait."""
+"""What operators see of the pool at one moment: its containers, and why it started them or had activations wait."""
 
 import enum
 
@@ -9,7 +9,7 @@ class StartReason(enum.Enum):
     """Why an activation was not served by a warm container: the code in metrics and records."""
 
     NEW = "new"
-    """There has been no container of this function, or it was forgotten."""
+    """There has been no container of this action, or it was forgotten."""
     BUSY = "busy"
     """Its containers were busy, and one of them was expected to be free later than a new one, or one was prewarmed."""
     ALWAYS = "always"
@@ -30,14 +30,16 @@ class WaitReason(enum.Enum):
     """Why an activation had to wait."""
 
     SOONER = "sooner"
-    """A busy container of its function was expected to be free before a new one, or nothing was known of either."""
+    """A busy container of its action was expected to be free before a new one, or nothing was known of either."""
     MEMORY = "memory"
     """There was no memory for another container."""
     STARTS = "starts"
     """As many containers were being created as may be at once."""
+    ROOM = "room"
+    """The runtime lacked something other than memory for another container: see `NoRoom`."""
 
 
-class ContainerView(msgspec.Struct, frozen=True, kw_only=True):
+class ContainerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One container."""
 
     name: str
@@ -59,23 +61,23 @@ class ContainerView(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     """Seconds in its present state."""
     reason: str | None
-    """Why it was started: a `StartReason`; `None` for one that nobody asked for."""
+    """Why it was started: a `StartReason`; `None` for a prewarmed one that nobody has taken."""
 
 
-class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One function of one invoking namespace, as long as the pool remembers it."""
+class ActionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One action of one invoking namespace, as long as the pool remembers it."""
 
     namespace: str
     action: str
     containers: int
     waiting: int
-    hold: float | None
+    service_time: float | None
     """Seconds for which an activation has a container, a moving average; `None` if none has ended yet."""
-    start: float | None
+    start_time: float | None
     """Seconds from the decision to start a container to the end of `/init`, a moving average."""
 
 
-class StemCellView(msgspec.Struct, frozen=True, kw_only=True):
+class PrewarmSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Prewarmed containers of one kind and memory."""
 
     kind: str
@@ -102,8 +104,8 @@ class ColdStart(msgspec.Struct, frozen=True, kw_only=True):
     """A prewarmed container was taken."""
 
 
-class PoolView(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole pool at one moment."""
+class PoolSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole pool."""
 
     memory: int
     """Bytes for all containers together."""
@@ -111,9 +113,9 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of all containers, those that are being started or removed included."""
     waiting: int
     """Activations without a container."""
-    containers: tuple[ContainerView, ...]
-    functions: tuple[FunctionView, ...]
-    stem_cells: tuple[StemCellView, ...]
+    containers: tuple[ContainerSnapshot, ...]
+    actions: tuple[ActionSnapshot, ...]
+    prewarmed: tuple[PrewarmSnapshot, ...]
     starts: dict[str, int]
     """Cold starts since the invoker started, by `StartReason`."""
     waits: dict[str, int]

@@ -6,8 +6,8 @@ import pytest
 
 from invoker.config import Seconds
 from invoker.errors import ContainerError
-from invoker.pool.freezing import AT_ONCE, TRIES
-from invoker.pool.slot import State
+from invoker.pool import State
+from invoker.pool.idle import AT_ONCE, TRIES
 from tests.core.pool.holders import GRACE, Holder, paused, shell_of, use
 from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Shell, Workshop, a_pool

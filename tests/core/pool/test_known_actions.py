@@ -3,6 +3,7 @@
 from invoker.pool.fleet import Fleet
 from invoker.pool.fleets import REMEMBERED, Fleets
 from invoker.pool.slot import Slot, WarmKey
+
 from invoker.testing.builders import a_spec
 from invoker_attached_logs.follower import AttachedLogs
 

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
+from invoker.pool.slot import Slot
 
 from invoker.contracts import LogFollower, Logs
 from invoker.entities.activation import Status
 from invoker.entities.container import Stream
 from invoker.entities.request import Request
 from invoker.errors import Aborted, Unreachable
-from invoker.pool.slot import Slot
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.builders import a_request, a_spec, an_outcome
 from invoker_attached_logs.follower import AttachedLogs

@@ -1,0 +1,384 @@
+"""The life of containers: from the memory that is reserved for one until that memory is given back."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from invoker.config import PoolSettings
+from invoker.entities.activation import Outcome
+from invoker.errors import Aborted, NoRoom, StartFailed, Unreachable
+from invoker.pool.actions import START_TIME, ActionContainers, KnownActions, averaged
+from invoker.pool.container import ContainerFactory, PooledContainer, State
+from invoker.pool.idle import FreePool, PrewarmedPool
+from invoker.pool.snapshot import StartReason, WaitReason
+
+logger = logging.getLogger("invoker.pool")
+
+STEP: Final = 32
+"""Containers that are removed in one turn of the event loop, at most: each removal begins with a request (0.1 ms)."""
+GRACE: Final = 5.0
+"""Seconds for which stopping waits for removals: the runtime, which closes next, has a limit of its own for others."""
+FIRST_BACK_OFF: Final = 0.1
+LAST_BACK_OFF: Final = 5.0
+"""Seconds until a runtime that had no room is asked again though nothing has gone, doubled from first to last."""
+
+
+class Containers:
+    """Every container of this invoker, and the memory they share. Owned by the scheduler, which decides who gets which.
+
+    Memory is reserved before a container is created and released when it is gone, so that the sum never exceeds what
+    there is (spec T76).
+    """
+
+    def __init__(
+        self,
+        factory: ContainerFactory,
+        settings: PoolSettings,
+        tasks: asyncio.TaskGroup,
+        clock: Callable[[], float],
+        *,
+        serve: Callable[[], bool],
+        on_lost: Callable[[ActionContainers], None],
+    ) -> None:
+        """`serve` gives what is free to those who wait, and says whether somebody still needs another container.
+
+        `on_lost` is told of an action that has one container less.
+        """
+        self.factory = factory
+        self._tasks = tasks
+        self._clock = clock
+        self._serve = serve
+        self._on_lost = on_lost
+        self._idle_timeout = settings.idle_timeout
+        self._pause = settings.pause
+        self._most_starts = settings.parallel_starts
+        self.memory = int(settings.memory)
+        """Bytes for all containers together."""
+        self.used = 0
+        """Bytes that are reserved."""
+        self.all: dict[PooledContainer, ActionContainers | None] = {}
+        """From before their creation until after their removal, with the action they were taken for, if they were."""
+        self.actions = KnownActions()
+        self.free = FreePool()
+        self.prewarmed = PrewarmedPool()
+        self.typical_start: float | None = None
+        """Seconds that starts take here, whatever the action; a moving average."""
+        self.creating = 0
+        """Containers that are being created for activations."""
+        self.spare = asyncio.Event()
+        """There may be memory for prewarmed containers."""
+        self._spare_refused = False
+        """A prewarmed container was not started because somebody waited for another."""
+        self._removals: set[asyncio.Task[None]] = set()
+        self._removing = 0
+        """Bytes of containers whose removal is under way."""
+        self._back_off = 0.0
+        """Seconds for which the runtime was last not asked, since it had no room; 0 once it had again."""
+        self._retry: asyncio.TimerHandle | None = None
+        """While it is not asked."""
+
+    # --- in use -----------------------------------------------------------------------------------------------
+
+    def lend(self, action: ActionContainers, now: float) -> PooledContainer | None:
+        """Lend a share of a container that is initialised: rather of one in use than of one that is idle."""
+        if action.shared:
+            container = next(iter(action.shared))
+            container.active += 1
+            if container.active == container.shares:
+                del action.shared[container]
+            return container
+        idle = self.free.take_newest(action)
+        if idle is not None:
+            idle.active = 1
+            if not idle.paused:
+                idle.state = State.BUSY
+                idle.since = now
+            if idle.shares > 1:
+                action.shared[idle] = None
+        return idle
+
+    def lend_warming(self, action: ActionContainers) -> PooledContainer | None:
+        """Lend a share of a container that somebody else starts or initialises (spec 10.12.2)."""
+        container = next(iter(action.warming), None)
+        if container is not None:
+            container.active += 1
+            if container.active == container.shares:
+                del action.warming[container]
+        return container
+
+    def give_back(self, action: ActionContainers, container: PooledContainer, now: float) -> None:
+        """Keep a container of which a share came back for whoever comes."""
+        if container.active:
+            (action.shared if container.initialised else action.warming)[container] = None
+            return
+        if container.shares > 1:
+            del action.shared[container]
+        container.state = (
+            State.IDLE if not container.paused else State.PAUSING if container.transition else State.PAUSED
+        )
+        container.since = now
+        self.free.put(action, container)
+
+    def initialised(self, action: ActionContainers, container: PooledContainer, outcome: Outcome | None) -> None:
+        """Note how `/init` ended, `None` for success, and how long the start took."""
+        if outcome is not None:
+            container.tell_joiners(Aborted(outcome))
+            self.doom(action, container)
+            return
+        container.initialised = True
+        container.tell_joiners()
+        began = action.starting.pop(container, None)
+        if began is None:  # it has ended by itself meanwhile
+            return
+        action.coming -= container.shares
+        action.ready += container.shares
+        if container in action.warming:
+            del action.warming[container]
+            action.shared[container] = None
+        if not container.prewarmed:
+            seconds = self._clock() - began
+            action.started(seconds)
+            self.typical_start = averaged(self.typical_start, seconds, START_TIME)
+
+    def doom(self, action: ActionContainers, container: PooledContainer) -> None:
+        """Lend no further share; remove it when the last one is back (spec 10.11.1)."""
+        self._lose(action, container)
+        if not container.initialised:
+            container.tell_joiners(Unreachable(f"{container.name} was not initialised"))
+        if not container.active:
+            self.remove(container)
+
+    def gone(self, container: PooledContainer) -> None:
+        """Drop a container that ended while nobody used it; the end of a busy one is its leases' business."""
+        action = self.all.get(container)
+        if container.active and action is not None:
+            self._lose(action, container)
+        elif container.state in {State.IDLE, State.PAUSING, State.PAUSED}:
+            self.free.discard(container)
+            self.remove(container)
+
+    # --- beginning --------------------------------------------------------------------------------------------
+
+    def reserve(self, size: int) -> WaitReason | None:
+        """Reserve memory for a container that is to be created for an activation; say what is missing, if anything is.
+
+        What is missing may be there soon: room is made for it.
+        """
+        if self._retry is not None:
+            if not self._removals:
+                self._evict()
+            return WaitReason.ROOM
+        if self.creating >= (1 if self._back_off else self._most_starts):
+            return WaitReason.STARTS
+        if size > self.memory - self.used:
+            self._make_room(size)
+            return WaitReason.MEMORY
+        self.used += size
+        return None
+
+    def reserve_spare(self, size: int) -> WaitReason | None:
+        """Reserve memory that nobody waits for, for a prewarmed container; say what is missing, if anything is."""
+        if self._retry is not None or self._serve():
+            self._spare_refused = True
+            return WaitReason.MEMORY if self._retry is None else WaitReason.ROOM
+        if size > self.memory - self.used:
+            return WaitReason.MEMORY
+        self.used += size
+        return None
+
+    def nobody_waits(self) -> None:
+        """Remember the prewarmed containers that had to stand back."""
+        if self._spare_refused:
+            self._spare_refused = False
+            self.spare.set()
+
+    def enlist(self, action: ActionContainers, container: PooledContainer, reason: StartReason) -> None:
+        """Make a container one of an action's, lent to whoever initialises it. Others may join at once (10.12.2)."""
+        now = self._clock()
+        self.all[container] = action
+        container.shares = action.concurrency
+        container.reason = reason
+        container.active = 1
+        action.containers.add(container)
+        action.starting[container] = now
+        action.coming += container.shares
+        if container.shares > 1:
+            action.warming[container] = None
+        if container.container is None:
+            self.creating += 1
+        else:
+            container.state = State.BUSY
+            container.since = now
+
+    async def create(self, container: PooledContainer) -> None:
+        """Create a container that is enlisted, in memory that is reserved already.
+
+        Raises:
+            StartFailed: no container came of it; all who joined fail alike (10.12.2).
+            NoRoom: not now; see `put_off`.
+        """
+        try:
+            await self.factory.create(container)
+        except NoRoom:
+            raise
+        except BaseException as error:
+            self.forsake(container, error if isinstance(error, StartFailed) else None)
+            raise
+        self.creating -= 1
+        self.created(container, State.BUSY)
+        self._serve()
+
+    def created(self, container: PooledContainer, state: State) -> None:
+        """Note that a container is there."""
+        assert container.container is not None  # noqa: S101 (see above)
+        container.state = state
+        container.since = self._clock()
+        container.may_pause = self._pause and container.container.pausable
+        self._back_off = 0.0
+
+    def prewarmed_ready(self, container: PooledContainer) -> None:
+        """Keep a prewarmed container for whoever needs one."""
+        if self.typical_start is None:  # until a start with an `/init` was seen
+            self.typical_start = averaged(None, container.since - container.born, START_TIME)
+        self.prewarmed.put(container)
+        self._serve()
+
+    def forsake(self, container: PooledContainer, failure: StartFailed | None = None) -> None:
+        """Give up a container that was enlisted and not created: those who wait for it only have to leave.
+
+        Whoever was to start it never returns its share, so that nobody removes what is not there.
+        """
+        action = self.all[container]
+        if failure is not None and action is not None and not action.ready:  # others that serve are waited for instead
+            action.lost(1.0)
+        self._drop(container, StartReason.DIED)
+        container.tell_joiners(failure or Unreachable(f"{container.name} was not initialised"))
+        self._ask_again()
+        self.came_free()
+
+    def put_off(self, container: PooledContainer) -> None:
+        """Give up a container for which the runtime had no room. Nobody is to blame, and nobody is told."""
+        self.no_room()
+        self._drop(container, None)
+
+    def _drop(self, container: PooledContainer, why: StartReason | None) -> None:
+        """Forget a container that was not created."""
+        self.creating -= 1
+        self._strike_off(container, why)
+        container.state = State.REMOVING
+        self.let_go(container)
+
+    def let_go(self, container: PooledContainer) -> None:
+        """Forget a container of which nothing is left, or nothing came."""
+        del self.all[container]
+        self.used -= container.memory
+
+    # --- no room ----------------------------------------------------------------------------------------------
+
+    def no_room(self) -> None:
+        """Note that the runtime had no room: it is not asked until a container has gone, or for a while."""
+        if self._retry is None:  # those that were asked for at the same time are one refusal
+            self._back_off = min(max(2 * self._back_off, FIRST_BACK_OFF), LAST_BACK_OFF)
+            self._retry = asyncio.get_running_loop().call_later(self._back_off, self._back_off_ends)
+
+    def _back_off_ends(self) -> None:
+        self._retry = None
+        self.came_free()
+
+    def _ask_again(self) -> None:
+        """Something has gone: the runtime may have room."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    # --- end --------------------------------------------------------------------------------------------------
+
+    def came_free(self) -> None:
+        """Serve those who wait, for there is more than before; what nobody waits for is for prewarmed containers."""
+        if not self._serve():
+            self.spare.set()
+
+    def remove(self, container: PooledContainer, why: StartReason = StartReason.DIED) -> None:
+        """Begin to remove a container that nobody uses."""
+        self._strike_off(container, why)
+        container.state = State.REMOVING
+        container.since = self._clock()
+        self._removing += container.memory
+        removal = self._tasks.create_task(self._remove(container), name="container removal")
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+
+    def remove_expired(self) -> bool:
+        """Remove some of the containers that have been idle for too long (spec 10.1); return whether there are more."""
+        before = self._clock() - self._idle_timeout
+        for _ in range(STEP):
+            container = self.free.oldest()
+            if container is None or container.since > before:
+                return False
+            self.free.discard(container)
+            self.remove(container, StartReason.EXPIRED)
+        return True
+
+    async def empty(self) -> None:
+        """Remove every container that nobody uses, and wait until all removals have ended, within limits."""
+        self._ask_again()
+        while self._evict():
+            if not len(self._removals) % STEP:
+                await asyncio.sleep(0)
+        if self._removals:
+            _, late = await asyncio.wait(self._removals, timeout=GRACE)
+            for removal in late:
+                removal.cancel()
+
+    def _make_room(self, needed: int) -> None:
+        """Evict what has been idle longest, then prewarmed ones, if together they make the difference (spec 10.4)."""
+        shortage = needed - (self.memory - self.used) - self._removing
+        if shortage <= self.free.memory + self.prewarmed.memory:
+            enough = self._removing + shortage
+            while self._removing < enough and self._evict():
+                pass
+
+    def _evict(self) -> bool:
+        """Begin to remove the container that is wanted least, if there is one that nobody uses."""
+        container = self.free.take_oldest() or self.prewarmed.take_any()
+        if container is not None:
+            self.remove(container, StartReason.EVICTED)
+        return container is not None
+
+    async def _remove(self, container: PooledContainer) -> None:
+        assert container.container is not None  # noqa: S101 (only what was created is removed)
+        try:
+            if container.transition is not None:  # no daemon likes to be asked for both at once
+                await asyncio.wait({container.transition})
+            await container.container.remove()
+        except Exception:  # a plugin's failure must not end the pool; the runtime removes what is left when it closes
+            logger.exception("container %s could not be removed", container.name)
+        finally:
+            self._removing -= container.memory
+            self.let_go(container)
+            self._ask_again()
+            self.came_free()
+
+    def _lose(self, action: ActionContainers, container: PooledContainer) -> None:
+        """Take a container that an activation cost from its action."""
+        if not container.doomed:
+            action.lost(1.0)
+            self._strike_off(container, StartReason.DIED)
+
+    def _strike_off(self, container: PooledContainer, why: StartReason | None) -> None:
+        """Take a container from its action, if it has one: no share of it is lent any more, and none is counted on."""
+        container.doomed = True
+        action = self.all.get(container)
+        if action is None or container not in action.containers:
+            return
+        action.containers.discard(container)
+        action.shared.pop(container, None)
+        action.warming.pop(container, None)
+        if action.starting.pop(container, None) is None:
+            action.ready -= container.shares
+        else:
+            action.coming -= container.shares
+        action.gone = why or action.gone
+        self.actions.settle(action)
+        self._on_lost(action)
