@@ -1,7 +1,8 @@
-"""The containers of one action and caller, and whether another is worth its start. Seconds throughout."""
+"""The containers of one action and caller, and whether another one is worth its start. Durations are in seconds."""
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import msgspec
@@ -13,17 +14,17 @@ from invoker.pool.snapshot import ActionSnapshot, StartReason
 
 REMEMBERED: Final = 2000
 """Actions without containers whose averages are kept; one takes about a kilobyte."""
-
 WORTH: Final = 1.25
 """A start must save this much of what it costs: it also takes the processor from whatever runs (a cold start on Docker
 costs 100 ms of two cores), and averages are no promises."""
-
+UNSEEN: Final = 1.0
+"""What a start is taken to cost before there was one: what Docker needs for four at once on two cores, and a little."""
 _WEIGHT: Final = 0.125
 """Of a new observation: an average follows a change within some eight activations."""
 
 WarmKey: TypeAlias = tuple[bytes, str, str | None]
-"""Activations with equal keys may use the same container (spec 10.2.1, T37): digest of the action, its revision left out;
-invoking namespace (10.2.3); binding, whose init parameters live in the container's environment (10.2.2)."""
+"""Activations with equal keys may use the same container (spec 10.2.1, T37): digest of the action, which leaves its
+revision out; invoking namespace (10.2.3); binding, since its parameters are in the container's environment (10.2.2)."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -36,8 +37,6 @@ class Bounds(msgspec.Struct, frozen=True):
 SERVICE_TIME: Final = Bounds(0.0001, 60.0)
 START_TIME: Final = Bounds(0.01, 30.0)
 LOSS: Final = Bounds(0.0, 1.0)
-UNSEEN: Final = 1.0
-"""What a start is taken to cost before there was one: what Docker needs for four at once on two cores, and a little."""
 
 
 def averaged(average: float | None, observed: float, bounds: Bounds) -> float:
@@ -50,8 +49,8 @@ def averaged(average: float | None, observed: float, bounds: Bounds) -> float:
 def expected_wait(*, service_time: float, ahead: int, ready: int, coming: int, left: float) -> float:
     """Return how long one more activation is expected to wait for a share of a container.
 
-    `service_time` is how long each keeps its share; `ahead` are those who wait already. `ready` shares are all lent now
-    and come free one after the other. So do `coming` ones from `left` seconds on: whoever starts or joined them is first.
+    Each keeps its share for `service_time`; `ahead` wait already. `ready` shares are all lent now and come free one
+    after the other. So do `coming` ones, from `left` seconds on: whoever starts or joined them is first.
     """
     work = service_time * (ahead + 1)
     if ready and (not coming or work / ready <= left):
@@ -66,94 +65,62 @@ def worth_starting(*, wait: float, start: float) -> bool:
     return wait > WORTH * start
 
 
+@dataclass(eq=False, slots=True)
 class ActionContainers:
     """The containers of one action and invoking namespace, those who wait for them, and how long things took.
 
-    Owned by the pool; changed only between awaits.
+    Owned by the pool; changed only between awaits. Averages are `None` until there is something to average.
     """
 
-    __slots__ = (
-        "_service_time_is_first",
-        "alarm",
-        "coming",
-        "concurrency",
-        "containers",
-        "due_until",
-        "gone",
-        "granted_at",
-        "idle",
-        "key",
-        "loss",
-        "moved",
-        "overdue",
-        "patient_from",
-        "queued_as",
-        "ready",
-        "service_time",
-        "shared",
-        "spec",
-        "start_time",
-        "starting",
-        "waiting",
-        "wanted_since",
-        "warming",
-    )
+    key: WarmKey
+    spec: ContainerSpec
+    """Of each container; only the last part of its name, and no environment."""
+    concurrency: int
+    """Shares of each container."""
 
-    def __init__(self, key: WarmKey, executable: Executable) -> None:
-        function = executable.function
-        self.key = key
-        _, namespace, _ = key
-        self.spec = ContainerSpec(
-            name=name_of(namespace, function.name),
-            runtime=executable.runtime,
-            memory=function.limits.memory_bytes,
-            namespace=namespace,
-            action=function.document_id,
-        )
-        """Of each container, but for the beginning of its name, and its environment."""
-        self.concurrency = function.limits.concurrency
-        """Shares of each container."""
-        self.containers: set[PooledContainer] = set()
-        """From before the creation until no more shares of them are lent."""
-        self.idle: OrderedDict[PooledContainer, None] = OrderedDict()
-        """Nobody uses them; the one used last is at the end."""
-        self.shared: OrderedDict[PooledContainer, None] = OrderedDict()
-        """In use, with a share to lend; only where `concurrency` is above 1."""
-        self.warming: OrderedDict[PooledContainer, None] = OrderedDict()
-        """Not initialised yet, with a share to lend; likewise."""
-        self.starting: OrderedDict[PooledContainer, float] = OrderedDict()
-        """Not initialised yet, with the time at which their start began; the first is the oldest."""
-        self.ready = 0
-        """Shares of all that are initialised."""
-        self.coming = 0
-        """Shares of all that are starting."""
-        self.waiting: OrderedDict[Waiter, None] = OrderedDict()
-        """Those without a share, in the order in which they came."""
-        self.moved: OrderedDict[Waiter, None] = OrderedDict()
-        """Those of them that want a container of their own."""
-        self.wanted_since: float | None = None
-        """Clock's time from which another container has been wanted; `None` if none is."""
-        self.queued_as = 0
-        """Number of the entry in the queue of those that want one, while this does."""
-        self.granted_at = 0.0
-        """When one of those who wait was last given a share."""
-        self.overdue = 0
-        """How many of those who came before `due_until` may have a container of their own, for they waited in vain."""
-        self.due_until = 0.0
-        self.patient_from = 0.0
-        """Clock's time from which those who came before `due_until` wait anew."""
-        self.alarm: asyncio.TimerHandle | None = None
-        """Rings when whoever came first has waited in vain, or earlier."""
-        self.service_time: float | None = None
-        """Seconds for which an activation keeps its share of a warm container; a moving average."""
-        self._service_time_is_first = False
-        """All there is of it is a run that came right after an `/init`, which takes longer than others do."""
-        self.loss: float | None = None
-        """Containers that each activation costs, from 0 to 1; a moving average, `None` as long as it never cost one."""
-        self.start_time: float | None = None
-        """Seconds from the decision to start a container to the end of `/init`; a moving average."""
-        self.gone: StartReason | None = None
-        """What became of the last container."""
+    containers: set[PooledContainer] = field(default_factory=set)
+    """From before the creation until no more shares of them are lent."""
+    idle: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)
+    """Nobody uses them; the one used last is at the end."""
+    shared: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)
+    """In use, with a share to lend; only where `concurrency` is above 1."""
+    warming: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)
+    """Not initialised yet, with a share to lend; likewise."""
+    starting: OrderedDict[PooledContainer, float] = field(default_factory=OrderedDict)
+    """Not initialised yet, with the time at which their start began; the first is the oldest."""
+    ready: int = 0
+    """Shares of all that are initialised."""
+    coming: int = 0
+    """Shares of all that are starting."""
+    gone: StartReason | None = None
+    """What became of the last container."""
+
+    waiting: OrderedDict[Waiter, None] = field(default_factory=OrderedDict)
+    """Those without a share, in the order in which they came."""
+    moved: OrderedDict[Waiter, None] = field(default_factory=OrderedDict)
+    """Those of them that want a container of their own, since another did not take them."""
+    wanted_since: float | None = None
+    """Clock's time from which another container has been wanted; `None` if none is."""
+    queued_as: int = 0
+    """Number of the entry among those that want one, while this does."""
+    granted_at: float = 0.0
+    """When one of those who wait was last given a share."""
+    overdue: int = 0
+    """How many of those who came before `due_until` may have a container of their own, since they waited in vain."""
+    due_until: float = 0.0
+    patient_from: float = 0.0
+    """Clock's time from which those who came before `due_until` wait once more."""
+    alarm: asyncio.TimerHandle | None = None
+    """Rings when whoever came first has waited in vain, or earlier."""
+
+    service_time: float | None = None
+    """For how long an activation keeps its share of a warm container."""
+    guessed: bool = False
+    """All there is of it is a run that came right after an `/init`, which takes longer than others do."""
+    start_time: float | None = None
+    """From the decision to start a container to the end of `/init`."""
+    loss: float | None = None
+    """Containers that each activation costs, from 0 to 1; `None` as long as it never cost one."""
 
     @property
     def empty(self) -> bool:
@@ -165,12 +132,10 @@ class ActionContainers:
         """Whether there is a share to lend."""
         return bool(self.idle or self.shared or self.warming)
 
-    # --- to wait, or to start another -------------------------------------------------------------------------
-
     def why_start(self, now: float, typical_start: float | None, ahead: int, *, always: bool) -> StartReason | None:
         """Say why one more activation, for which no container is free, gets one of its own; `None` if it should wait.
 
-        `ahead` wait already. The one container of an action that nobody knows is waited for: see `Scheduler.ready`.
+        `ahead` wait already. The one container of an action that nobody knows is waited for.
         """
         if not self.containers:
             return self.gone or StartReason.NEW
@@ -190,7 +155,7 @@ class ActionContainers:
         return StartReason.BUSY if worth_starting(wait=wait, start=start) else None
 
     def patience(self, typical_start: float | None) -> float:
-        """Return for how many seconds it is worth waiting for one of its containers."""
+        """Return for how long it is worth waiting for one of its containers."""
         return WORTH * self._start_cost(typical_start)
 
     def waits_since(self, waiter: Waiter) -> float:
@@ -203,31 +168,27 @@ class ActionContainers:
             return self.start_time
         return typical if typical is not None else UNSEEN
 
-    # --- what was seen ----------------------------------------------------------------------------------------
-
     def used(self, seconds: float) -> bool:
         """Take into account how long a share of a warm container was kept; say whether nothing was known of that."""
-        if self.service_time is None or self._service_time_is_first:
-            self.service_time = averaged(None, seconds, SERVICE_TIME)
-            self._service_time_is_first = False
-            return True
-        self.service_time = averaged(self.service_time, seconds, SERVICE_TIME)
-        return False
+        news = self.service_time is None or self.guessed
+        self.service_time = averaged(None if news else self.service_time, seconds, SERVICE_TIME)
+        self.guessed = False
+        return news
 
     def used_first(self, seconds: float) -> None:
         """Take a run that came right after `/init` for the rest, until one of these has ended."""
         if self.service_time is None:
             self.service_time = averaged(None, seconds, SERVICE_TIME)
-            self._service_time_is_first = True
-
-    def lost(self, containers: float) -> None:
-        """Take into account whether an activation cost its container, 1, or left it for the next one, 0."""
-        warm_before = self.service_time is not None and not self._service_time_is_first
-        self.loss = averaged(0.0 if self.loss is None and warm_before else self.loss, containers, LOSS)
+            self.guessed = True
 
     def started(self, seconds: float) -> None:
         """Take into account how long a start took."""
         self.start_time = averaged(self.start_time, seconds, START_TIME)
+
+    def lost(self, containers: float) -> None:
+        """Take into account whether an activation cost its container, 1, or left it for the next one, 0."""
+        warm_before = self.service_time is not None and not self.guessed
+        self.loss = averaged(0.0 if self.loss is None and warm_before else self.loss, containers, LOSS)
 
     def snapshot(self) -> ActionSnapshot:
         """Return what operators see of it."""
@@ -255,7 +216,16 @@ class KnownActions:
         """Return what is known of a key, which gets a container or a waiter now."""
         action = self._actions.get(key)
         if action is None:
-            action = self._actions[key] = ActionContainers(key, executable)
+            _, namespace, _ = key
+            function, limits = executable.function, executable.function.limits
+            spec = ContainerSpec(
+                name=name_of(namespace, function.name),
+                runtime=executable.runtime,
+                memory=limits.memory_bytes,
+                namespace=namespace,
+                action=function.document_id,
+            )
+            action = self._actions[key] = ActionContainers(key, spec, limits.concurrency)
         self._empty.pop(key, None)
         return action
 

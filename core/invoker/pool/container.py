@@ -5,7 +5,7 @@ import enum
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from invoker.contracts import Container, ContainerRuntime, LogExtractor, LogFoll
 from invoker.entities.container import ContainerSpec
 from invoker.entities.request import Request
 from invoker.errors import ContainerError
-from invoker.pool.snapshot import ContainerSnapshot, StartReason, WaitReason
+from invoker.pool.snapshot import StartReason, WaitReason
 
 _NO_LOGS: Final = Logs(())
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]")
@@ -51,9 +51,9 @@ class Waiter:
     granted: asyncio.Future["PooledContainer"] = field(repr=False)
     """A share of a container, lent from the moment at which it is granted."""
     reason: StartReason | None = None
-    """Why it starts, or initialises, what it was granted; `None` if that serves already."""
+    """Why it is to start, or initialise, what it was granted; `None` if that serves already."""
     joined: "PooledContainer | None" = None
-    """It has a share of this one, and waits until it is initialised."""
+    """It has a share of this one, and waits until somebody else has initialised it."""
     waits: tuple[WaitReason, ...] = ()
     """Why it has waited so far."""
 
@@ -61,7 +61,7 @@ class Waiter:
 class ContainerLogs:
     """A container's `Output`, and the logs of the activations in it, as long as these can be told apart.
 
-    They can't when several are in it at once (spec 9.11.12): each has logs only if it was alone from begin to end.
+    They can't when several are in it at once (spec 9.11.12): who has logs was alone from begin to end.
     """
 
     __slots__ = ("_follower", "_on_closed", "_running", "_shared", "settled", "write")
@@ -87,16 +87,15 @@ class ContainerLogs:
     def begin(self, request: Request, limit: int) -> None:
         """From here on output belongs to this activation, which may log `limit` bytes, as long as it is alone."""
         self._running += 1
-        if self._running == 1:
-            self._shared = False
-            self._follower.begin(request, limit)
-        else:
-            self._shared = True
+        self._shared = self._running > 1
+        if self._shared:
             self._follower.join(request)
+        else:
+            self._follower.begin(request, limit)
 
     @property
     def alone(self) -> bool:
-        """Whether no other activation has been in the container since the one in it began."""
+        """Whether the activation that is in the container has been the only one since it began."""
         return not self._shared
 
     def end(self, *, expected: bool, failed: bool) -> Logs:
@@ -108,83 +107,66 @@ class ContainerLogs:
         return Logs((), reusable=logs.reusable) if self._shared else logs
 
 
+@dataclass(eq=False, slots=True)
 class PooledContainer:
-    """A container from before its creation until after its removal, lent in as many shares as it has."""
+    """A container, lent in as many shares as it has. `on_gone` is told when it has ended."""
 
-    __slots__ = (
-        "_on_gone",
-        "active",
-        "born",
-        "container",
-        "doomed",
-        "gone",
-        "initialised",
-        "joiners",
-        "logs",
-        "may_pause",
-        "memory",
-        "pause_failures",
-        "paused",
-        "prewarmed",
-        "reason",
-        "served",
-        "shares",
-        "since",
-        "spec",
-        "state",
-        "transition",
-    )
+    spec: ContainerSpec
+    follower: InitVar[LogFollower]
+    born: float
+    """Clock's time at which its start began."""
+    on_gone: Callable[["PooledContainer"], None]
+    prewarmed: bool = False
+    """Started before anybody asked for it."""
 
-    def __init__(
-        self, spec: ContainerSpec, follower: LogFollower, born: float, on_gone: Callable[["PooledContainer"], None]
-    ) -> None:
-        """`on_gone` is told when there is no container any more."""
-        self.spec = spec
-        self.memory = spec.memory
-        """Bytes taken from the budget until it is removed."""
+    logs: ContainerLogs = field(init=False)
+    memory: int = field(init=False)
+    """Bytes that are reserved for it until it is removed."""
+    state: State = State.STARTING
+    since: float = field(init=False)
+    """Clock's time at which that began."""
+    container: Container | None = None
+    """`None` until the runtime has created it."""
+    reason: StartReason | None = None
+    """Why it was started; `None` for a prewarmed one that nobody has taken."""
+    initialised: bool = False
+    """`/init` succeeded."""
+    gone: bool = False
+    """It has ended by itself."""
+    doomed: bool = False
+    """To be removed as soon as nobody uses it (spec 10.11.1)."""
+
+    shares: int = 1
+    """Activations that it may serve at the same time (`limits.concurrency`, spec 10.12.1)."""
+    active: int = 0
+    """Shares that are lent."""
+    served: int = 0
+    """Shares that came back."""
+    joiners: dict[Waiter, None] = field(default_factory=dict)
+    """Those who have a share and wait until it is initialised."""
+
+    may_pause: bool = False
+    """The runtime can pause it, and the operator wants that."""
+    paused: bool = False
+    """Paused, or about to be: to be resumed before it is used."""
+    transition: asyncio.Task[str | None] | None = None
+    """The pause or resumption that is under way; its result says why it failed."""
+    pause_failures: int = 0
+
+    def __post_init__(self, follower: LogFollower) -> None:
         self.logs = ContainerLogs(follower, self._closed)
-        self._on_gone = on_gone
-        self.born = born
-        """Clock's time at which its start began."""
-        self.since = born
-        """Clock's time at which its present state began."""
-        self.state = State.STARTING
-        self.container: Container | None = None
-        """`None` until the runtime has created it."""
-        self.prewarmed = False
-        """Started before anybody asked for it."""
-        self.reason: StartReason | None = None
-        """Why it was started; `None` for a prewarmed one that nobody has taken."""
-        self.shares = 1
-        """Activations that it may serve at the same time (`limits.concurrency`, spec 10.12.1)."""
-        self.active = 0
-        """Shares that are lent."""
-        self.served = 0
-        """Shares that came back."""
-        self.joiners: dict[Waiter, None] = {}
-        """Those who have a share and wait until it is initialised."""
-        self.initialised = False
-        """`/init` succeeded."""
-        self.gone = False
-        """It has ended by itself."""
-        self.doomed = False
-        """To be removed as soon as nobody uses it (spec 10.11.1)."""
-        self.may_pause = False
-        """The runtime can pause it, and the operator wants that."""
-        self.paused = False
-        """Paused, or about to be: to be resumed before it is used."""
-        self.transition: asyncio.Task[str | None] | None = None
-        """The pause or resumption that is under way; its result says why it failed."""
-        self.pause_failures = 0
+        self.memory = self.spec.memory
+        self.since = self.born
 
     @property
     def name(self) -> str:
         """What it is called: the runtime may have had to give it another name than it was asked for."""
         return self.spec.name if self.container is None else self.container.name
 
-    def _closed(self) -> None:
-        self.gone = True
-        self._on_gone(self)
+    def enter(self, state: State, now: float) -> None:
+        """Note that it is in another state from now on."""
+        self.state = state
+        self.since = now
 
     def tell_joiners(self, failure: ContainerError | None = None) -> None:
         """Tell those who wait for `/init` that it succeeded, or take their shares back and tell them why it did not."""
@@ -198,21 +180,9 @@ class PooledContainer:
                 self.active -= 1
                 waiter.granted.set_exception(failure)
 
-    def snapshot(self, now: float, namespace: str, action: str) -> ContainerSnapshot:
-        """Return what operators see of it, and whose it is."""
-        return ContainerSnapshot(
-            name=self.name,
-            state=self.state.value,
-            kind=self.spec.runtime.kind,
-            memory=self.memory,
-            namespace=namespace,
-            action=action,
-            activations=self.active,
-            served=self.served,
-            age=now - self.born,
-            since=now - self.since,
-            reason=self.reason.value if self.reason is not None else None,
-        )
+    def _closed(self) -> None:
+        self.gone = True
+        self.on_gone(self)
 
 
 class ContainerFactory:
@@ -235,11 +205,13 @@ class ContainerFactory:
         if limits.max_concurrency > 1:  # for prewarmed ones too, of which nobody knows yet whom they will serve
             self._environment["__OW_ALLOW_CONCURRENT"] = "true"  # spec 10.12.6
 
-    def container(self, spec: ContainerSpec, on_gone: Callable[[PooledContainer], None]) -> PooledContainer:
-        """Return a container that is not created yet; the name in `spec` is only the last part of its own."""
+    def container(
+        self, spec: ContainerSpec, on_gone: Callable[[PooledContainer], None], *, prewarmed: bool = False
+    ) -> PooledContainer:
+        """Return a container that is not created yet; `spec` has the last part of its name."""
         name = f"{self._prefix}_{next(self._counter)}_{spec.name}"[:_LONGEST]
         spec = msgspec.structs.replace(spec, name=name, environment=self._environment)
-        return PooledContainer(spec, self._logs.follow(spec), self._clock(), on_gone)
+        return PooledContainer(spec, self._logs.follow(spec), self._clock(), on_gone, prewarmed)
 
     async def create(self, container: PooledContainer) -> None:
         """Create a container.

@@ -1,13 +1,12 @@
-"""Containers that nobody uses: to be used again, to be paused meanwhile, to be given up for others."""
+"""Containers that nobody uses: to be used again, to be paused meanwhile, to make room for others."""
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, TypeAlias
 
 from invoker.config import PoolSettings
-from invoker.contracts import Container
 from invoker.entities.container import ContainerSpec
 from invoker.errors import Unreachable
 from invoker.pool.actions import ActionContainers
@@ -21,7 +20,7 @@ TRIES: Final = 3
 """A container that refuses so often to be paused, once in `pool.pause_grace`, stays as it is."""
 
 Kind: TypeAlias = tuple[str, int]
-"""Kind and memory of prewarmed containers."""
+"""Kind and memory."""
 
 
 class FreePool:
@@ -34,8 +33,8 @@ class FreePool:
         self.memory = 0
         """Bytes of all of them."""
 
-    def __len__(self) -> int:
-        return len(self._oldest_first)
+    def __iter__(self) -> Iterator[PooledContainer]:
+        return iter(self._oldest_first)
 
     def put(self, action: ActionContainers, container: PooledContainer) -> None:
         """Take a container that just became idle."""
@@ -46,41 +45,29 @@ class FreePool:
             self.may_pause(container, container.since)
 
     def may_pause(self, container: PooledContainer, since: float) -> None:
-        """Note since when a container that is idle could be paused."""
+        """Note since when a container could be paused, if it is idle and can be."""
         if container.may_pause and not container.paused and container in self._oldest_first:
             self.unpaused[container] = since
 
     def take_newest(self, action: ActionContainers) -> PooledContainer | None:
         """Take the container of an action that became idle last."""
-        if not action.idle:
-            return None
-        container, _ = action.idle.popitem()
-        self._discard(container)
+        container = next(reversed(action.idle), None)
+        if container is not None:
+            self.discard(container)
         return container
 
     def oldest(self) -> PooledContainer | None:
         """Look at the container that has been idle longest, whatever its action."""
         return next(iter(self._oldest_first), None)
 
-    def take_oldest(self) -> PooledContainer | None:
-        """Take the container that has been idle longest, whatever its action."""
-        container = self.oldest()
-        if container is not None:
-            self.discard(container)
-        return container
-
     def discard(self, container: PooledContainer) -> None:
         """Take a container out, if it is there."""
-        action = self._oldest_first.get(container)
+        action = self._oldest_first.pop(container, None)
         if action is not None:
             del action.idle[container]
-            self._discard(container)
-
-    def _discard(self, container: PooledContainer) -> None:
-        del self._oldest_first[container]
-        self.memory -= container.memory
-        if container.may_pause:
-            self.unpaused.pop(container, None)
+            self.memory -= container.memory
+            if container.may_pause:
+                self.unpaused.pop(container, None)
 
 
 class PrewarmedPool:
@@ -91,26 +78,18 @@ class PrewarmedPool:
         self.memory = 0
         """Bytes of all of them."""
 
+    def of(self, kind: Kind) -> OrderedDict[PooledContainer, None]:
+        """Return those of one kind and memory: the one that was ready first comes first, for it expires soonest."""
+        return self._oldest_first.setdefault(kind, OrderedDict())
+
     def put(self, container: PooledContainer) -> None:
         """Take a container that is ready."""
         self.of(kind_of(container.spec))[container] = None
         self.memory += container.memory
 
-    def of(self, kind: Kind) -> OrderedDict[PooledContainer, None]:
-        """Return those of one kind and memory: the one that was ready first comes first, for it expires soonest."""
-        return self._oldest_first.setdefault(kind, OrderedDict())
-
-    def take(self, kind: Kind) -> PooledContainer | None:
-        """Take one of exactly this kind and memory, the soonest to expire (spec 10.2)."""
-        container = next(iter(self.of(kind)), None)
-        if container is not None:
-            self.discard(container)
-        return container
-
-    def take_any(self) -> PooledContainer | None:
-        """Take one to make room: an action that is asked for comes before one that may be (spec T78)."""
-        kind = next((kind for kind, ready in self._oldest_first.items() if ready), None)
-        return None if kind is None else self.take(kind)
+    def any(self) -> PooledContainer | None:
+        """Look at one of any kind."""
+        return next((next(iter(ready)) for ready in self._oldest_first.values() if ready), None)
 
     def discard(self, container: PooledContainer) -> bool:
         """Take a container out; return whether it was there."""
@@ -123,7 +102,7 @@ class PrewarmedPool:
 
 
 def kind_of(spec: ContainerSpec) -> Kind:
-    """Return what a prewarmed container must have in common with one that is wanted."""
+    """Return what a prewarmed container must have in common with one that is wanted (spec 10.2)."""
     return spec.runtime.kind, spec.memory
 
 
@@ -147,14 +126,10 @@ class Pauser:
             if since > before:
                 return
             del self._free.unpaused[container]
-            assert container.container is not None  # noqa: S101 (it has served)
             container.paused = True
-            container.state = State.PAUSING
-            container.transition = self._tasks.create_task(
-                self._pause(container, container.container), name="container pause"
-            )
-            self._pausing.add(container.transition)
-            container.transition.add_done_callback(self._pausing.discard)
+            pause = self._begin(container, State.PAUSING, self._pause(container))
+            self._pausing.add(pause)
+            pause.add_done_callback(self._pausing.discard)
 
     def close(self) -> None:
         """Give up the pauses that a runtime can't do now: nobody waits for them any more."""
@@ -167,30 +142,27 @@ class Pauser:
         Raises:
             Unreachable: it can't be resumed; another may serve (spec 9.8.1).
         """
-        while (transition := container.transition or self._resumption(container)) is not None:
+        while container.transition is not None or container.paused:
+            transition = container.transition or self._begin(container, State.RESUMING, self._resume(container))
             await asyncio.wait({transition})  # a task of its own: who waits may be cancelled while others go on
             if (failure := transition.result()) is not None and container.paused:
                 raise Unreachable(f"{container.name} can't be resumed: {failure}")
         if container.state is not State.BUSY:
-            container.state = State.BUSY
-            container.since = self._clock()
+            container.enter(State.BUSY, self._clock())
 
-    def _resumption(self, container: PooledContainer) -> asyncio.Task[str | None] | None:
-        """Begin to resume a container, unless it runs."""
-        if not container.paused:
-            return None
-        assert container.container is not None  # noqa: S101 (it was paused)
-        container.state = State.RESUMING
-        container.transition = self._tasks.create_task(
-            self._resume(container, container.container), name="container resumption"
-        )
+    def _begin(
+        self, container: PooledContainer, state: State, work: Coroutine[Any, Any, str | None]
+    ) -> asyncio.Task[str | None]:
+        container.state = state
+        container.transition = self._tasks.create_task(work, name=f"container {state.value}")
         return container.transition
 
-    async def _resume(self, pooled: PooledContainer, container: Container) -> str | None:
+    async def _resume(self, pooled: PooledContainer) -> str | None:
         """Return why it failed, if it did."""
+        assert pooled.container is not None  # noqa: S101 (it was paused)
         failure = None
         try:
-            await container.resume()
+            await pooled.container.resume()
         except Exception as error:  # noqa: BLE001 (a plugin's failure must not end the pool)
             failure = str(error)
         else:
@@ -198,11 +170,12 @@ class Pauser:
         pooled.transition = None
         return failure
 
-    async def _pause(self, pooled: PooledContainer, container: Container) -> str | None:
-        """Return why it failed, if it did."""
+    async def _pause(self, pooled: PooledContainer) -> str | None:
+        """Return why it failed, if it did: that costs nobody anything."""
+        assert pooled.container is not None  # noqa: S101 (it has served)
         failure = None
         try:
-            await container.pause()
+            await pooled.container.pause()
         except Exception as error:  # noqa: BLE001 (a plugin's failure must not end the pool)
             logger.info("container %s could not be paused: %s", pooled.name, error)
             failure = str(error)

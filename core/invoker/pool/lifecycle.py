@@ -41,18 +41,16 @@ class Containers:
         serve: Callable[[], bool],
         on_lost: Callable[[ActionContainers], None],
     ) -> None:
-        """`serve` gives what is free to those who wait, and says whether somebody still needs another container.
+        """`serve` gives what is free to those who wait, and says whether somebody still wants another container.
 
         `on_lost` is told of an action that has one container less.
         """
         self.factory = factory
+        self._settings = settings
         self._tasks = tasks
         self._clock = clock
         self._serve = serve
         self._on_lost = on_lost
-        self._idle_timeout = settings.idle_timeout
-        self._pause = settings.pause
-        self._most_starts = settings.parallel_starts
         self.memory = int(settings.memory)
         """Bytes for all containers together."""
         self.used = 0
@@ -69,12 +67,12 @@ class Containers:
         self.spare = asyncio.Event()
         """There may be memory for prewarmed containers."""
         self._spare_refused = False
-        """A prewarmed container was not started because somebody waited for another."""
+        """A prewarmed container was not started because somebody wanted another, or for want of room."""
         self._removals: set[asyncio.Task[None]] = set()
         self._removing = 0
         """Bytes of containers whose removal is under way."""
         self._back_off = 0.0
-        """Seconds for which the runtime was last not asked, since it had no room; 0 once it had again."""
+        """Seconds for which the runtime was not asked when it last had no room; 0 once it had again."""
         self._retry: asyncio.TimerHandle | None = None
         """While it is not asked."""
 
@@ -158,18 +156,15 @@ class Containers:
             self.free.discard(container)
             self.remove(container)
 
-    # --- beginning --------------------------------------------------------------------------------------------
+    # --- memory -----------------------------------------------------------------------------------------------
 
     def reserve(self, size: int) -> WaitReason | None:
-        """Reserve memory for a container that is to be created for an activation; say what is missing, if anything is.
-
-        What is missing may be there soon: room is made for it.
-        """
+        """Reserve memory for a container that an activation needs; say what is missing, and make room for it."""
         if self._retry is not None:
             if not self._removals:
                 self._evict()
             return WaitReason.ROOM
-        if self.creating >= (1 if self._back_off else self._most_starts):
+        if self.creating >= (1 if self._back_off else self._settings.parallel_starts):
             return WaitReason.STARTS
         if size > self.memory - self.used:
             self._make_room(size)
@@ -178,7 +173,7 @@ class Containers:
         return None
 
     def reserve_spare(self, size: int) -> WaitReason | None:
-        """Reserve memory that nobody waits for, for a prewarmed container; say what is missing, if anything is."""
+        """Reserve memory that nobody waits for, for a prewarmed container; say what is missing."""
         if self._retry is not None or self._serve():
             self._spare_refused = True
             return WaitReason.MEMORY if self._retry is None else WaitReason.ROOM
@@ -192,6 +187,36 @@ class Containers:
         if self._spare_refused:
             self._spare_refused = False
             self.spare.set()
+
+    def let_go(self, container: PooledContainer) -> None:
+        """Forget a container of which nothing is left, or nothing came, and release its memory."""
+        del self.all[container]
+        self.used -= container.memory
+
+    def came_free(self) -> None:
+        """Serve those who wait, for there is more than before; what nobody waits for is for prewarmed containers."""
+        if not self._serve():
+            self.spare.set()
+
+    def _make_room(self, needed: int) -> None:
+        """Evict what has been idle longest, then prewarmed ones, if together they make the difference (spec 10.4)."""
+        enough = needed - (self.memory - self.used)
+        if enough <= self._removing + self.free.memory + self.prewarmed.memory:
+            while self._removing < enough and self._evict():
+                pass
+
+    def _evict(self) -> bool:
+        """Begin to remove the container that is wanted least, if there is one that nobody uses."""
+        container = self.free.oldest() or self.prewarmed.any()
+        if container is None:
+            return False
+        self.free.discard(container)
+        if container.state is State.PREWARMED:
+            self.prewarmed.discard(container)
+        self.remove(container, StartReason.EVICTED)
+        return True
+
+    # --- beginning --------------------------------------------------------------------------------------------
 
     def enlist(self, action: ActionContainers, container: PooledContainer, reason: StartReason) -> None:
         """Make a container one of an action's, lent to whoever initialises it. Others may join at once (10.12.2)."""
@@ -208,8 +233,7 @@ class Containers:
         if container.container is None:
             self.creating += 1
         else:
-            container.state = State.BUSY
-            container.since = now
+            container.enter(State.BUSY, now)
 
     async def create(self, container: PooledContainer) -> None:
         """Create a container that is enlisted, in memory that is reserved already.
@@ -232,9 +256,8 @@ class Containers:
     def created(self, container: PooledContainer, state: State) -> None:
         """Note that a container is there."""
         assert container.container is not None  # noqa: S101 (see above)
-        container.state = state
-        container.since = self._clock()
-        container.may_pause = self._pause and container.container.pausable
+        container.enter(state, self._clock())
+        container.may_pause = self._settings.pause and container.container.pausable
         self._back_off = 0.0
 
     def prewarmed_ready(self, container: PooledContainer) -> None:
@@ -262,20 +285,6 @@ class Containers:
         self.no_room()
         self._drop(container, None)
 
-    def _drop(self, container: PooledContainer, why: StartReason | None) -> None:
-        """Forget a container that was not created."""
-        self.creating -= 1
-        self._strike_off(container, why)
-        container.state = State.REMOVING
-        self.let_go(container)
-
-    def let_go(self, container: PooledContainer) -> None:
-        """Forget a container of which nothing is left, or nothing came."""
-        del self.all[container]
-        self.used -= container.memory
-
-    # --- no room ----------------------------------------------------------------------------------------------
-
     def no_room(self) -> None:
         """Note that the runtime had no room: it is not asked until a container has gone, or for a while."""
         if self._retry is None:  # those that were asked for at the same time are one refusal
@@ -283,27 +292,28 @@ class Containers:
             self._retry = asyncio.get_running_loop().call_later(self._back_off, self._back_off_ends)
 
     def _back_off_ends(self) -> None:
-        self._retry = None
+        self._ask_again()
         self.came_free()
 
     def _ask_again(self) -> None:
-        """Something has gone: the runtime may have room."""
+        """Ask the runtime again if it had no room: something has gone, or it was long enough."""
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
 
-    # --- end --------------------------------------------------------------------------------------------------
+    def _drop(self, container: PooledContainer, why: StartReason | None) -> None:
+        """Forget a container that was not created."""
+        self.creating -= 1
+        self._strike_off(container, why)
+        container.state = State.REMOVING
+        self.let_go(container)
 
-    def came_free(self) -> None:
-        """Serve those who wait, for there is more than before; what nobody waits for is for prewarmed containers."""
-        if not self._serve():
-            self.spare.set()
+    # --- end --------------------------------------------------------------------------------------------------
 
     def remove(self, container: PooledContainer, why: StartReason = StartReason.DIED) -> None:
         """Begin to remove a container that nobody uses."""
         self._strike_off(container, why)
-        container.state = State.REMOVING
-        container.since = self._clock()
+        container.enter(State.REMOVING, self._clock())
         self._removing += container.memory
         removal = self._tasks.create_task(self._remove(container), name="container removal")
         self._removals.add(removal)
@@ -311,7 +321,7 @@ class Containers:
 
     def remove_expired(self) -> bool:
         """Remove some of the containers that have been idle for too long (spec 10.1); return whether there are more."""
-        before = self._clock() - self._idle_timeout
+        before = self._clock() - self._settings.idle_timeout
         for _ in range(STEP):
             container = self.free.oldest()
             if container is None or container.since > before:
@@ -330,21 +340,6 @@ class Containers:
             _, late = await asyncio.wait(self._removals, timeout=GRACE)
             for removal in late:
                 removal.cancel()
-
-    def _make_room(self, needed: int) -> None:
-        """Evict what has been idle longest, then prewarmed ones, if together they make the difference (spec 10.4)."""
-        shortage = needed - (self.memory - self.used) - self._removing
-        if shortage <= self.free.memory + self.prewarmed.memory:
-            enough = self._removing + shortage
-            while self._removing < enough and self._evict():
-                pass
-
-    def _evict(self) -> bool:
-        """Begin to remove the container that is wanted least, if there is one that nobody uses."""
-        container = self.free.take_oldest() or self.prewarmed.take_any()
-        if container is not None:
-            self.remove(container, StartReason.EVICTED)
-        return container is not None
 
     async def _remove(self, container: PooledContainer) -> None:
         assert container.container is not None  # noqa: S101 (only what was created is removed)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -16,9 +17,10 @@ from invoker.entities.runtimes import Runtimes
 from invoker.pool.actions import ActionContainers
 from invoker.pool.container import ContainerFactory, ContainerLogs, PooledContainer, State
 from invoker.pool.scheduler import Scheduler
-from invoker.pool.snapshot import PoolSnapshot, StartReason
+from invoker.pool.snapshot import ContainerSnapshot, PoolSnapshot, StartReason
 
 
+@dataclass(eq=False, slots=True)
 class Lease:
     """The use of a container, or of a share of one, for one activation: `async with pool.lease(…) as lease`.
 
@@ -27,42 +29,25 @@ class Lease:
     given a container in an unknown state.
     """
 
-    __slots__ = (
-        "_action",
-        "_executable",
-        "_moved",
-        "_pooled",
-        "_request",
-        "_scheduler",
-        "_since",
-        "container",
-        "keep",
-        "logs",
-        "prewarmed",
-        "reason",
-        "warm",
-    )
-
-    def __init__(self, scheduler: Scheduler, executable: Executable, request: Request, *, moved: bool) -> None:
-        self._scheduler = scheduler
-        self._executable = executable
-        self._request = request
-        self._moved = moved
-        self.keep = False
-        """Set it when the container may serve again."""
-        self.warm = True
-        """Whether the container had been initialised for this action before."""
-        self.prewarmed = False
-        """Whether it is a prewarmed one that was taken for this activation."""
-        self.reason: StartReason | None = None
-        """Why it is not warm."""
-        self.container: Container
-        self.logs: ContainerLogs
-        """The container's, which become this activation's."""
-        self._action: ActionContainers
-        self._pooled: PooledContainer
-        self._since: float | None
-        """Clock's time from which the container, initialised, is there for this activation."""
+    _scheduler: Scheduler
+    _executable: Executable
+    _request: Request
+    _moved: bool
+    keep: bool = False
+    """Set it when the container may serve again."""
+    warm: bool = True
+    """Whether the container had been initialised for this action before."""
+    prewarmed: bool = False
+    """Whether it is a prewarmed one that was taken for this activation."""
+    reason: StartReason | None = None
+    """Why it is not warm."""
+    container: Container = field(init=False)
+    logs: ContainerLogs = field(init=False)
+    """The container's, which become this activation's."""
+    _action: ActionContainers = field(init=False)
+    _pooled: PooledContainer = field(init=False)
+    _since: float | None = field(init=False)
+    """Clock's time from which the container, initialised, is there for this activation."""
 
     async def __aenter__(self) -> Self:
         """Get a container.
@@ -127,7 +112,7 @@ class Pool:
 
     def lease(self, executable: Executable, request: Request, *, moved: bool = False) -> Lease:
         """Return the way to a container for one activation; `moved` if one before did not take it."""
-        return Lease(self._scheduler, executable, request, moved=moved)
+        return Lease(self._scheduler, executable, request, moved)
 
     async def peak_memory(self) -> int | None:
         """Return the most memory that any living container has used, in bytes, where the runtime can tell."""
@@ -150,22 +135,35 @@ class Pool:
 
     def snapshot(self) -> PoolSnapshot:
         """Return what operators see."""
-        scheduler, containers, now = self._scheduler, self._containers, self._scheduler.clock()
-        shown = [
-            one.snapshot(now, *(("", "") if action is None else (action.spec.namespace, action.spec.action)))
-            for one, action in sorted(containers.all.items(), key=lambda item: item[0].born)
-        ]
+        scheduler, containers = self._scheduler, self._containers
+        shown = sorted(containers.all.items(), key=lambda item: item[0].born)
         return PoolSnapshot(
             memory=containers.memory,
             used=containers.used,
             waiting=self.waiting,
-            containers=tuple(shown),
+            containers=tuple(_shown(container, action, scheduler.clock()) for container, action in shown),
             actions=tuple(action.snapshot() for action in containers.actions.values()),
             prewarmed=tuple(scheduler.prewarmer.snapshot()),
             starts={reason.value: number for reason, number in self.starts.items()},
             waits={reason.value: number for reason, number in self.waits.items()},
             recent=tuple(scheduler.recent),
         )
+
+
+def _shown(container: PooledContainer, action: ActionContainers | None, now: float) -> ContainerSnapshot:
+    return ContainerSnapshot(
+        name=container.name,
+        state=container.state.value,
+        kind=container.spec.runtime.kind,
+        memory=container.memory,
+        namespace="" if action is None else action.spec.namespace,
+        action="" if action is None else action.spec.action,
+        activations=container.active,
+        served=container.served,
+        age=now - container.born,
+        since=now - container.since,
+        reason=None if container.reason is None else container.reason.value,
+    )
 
 
 @asynccontextmanager

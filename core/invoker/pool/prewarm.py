@@ -2,16 +2,18 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from invoker.entities.container import ContainerSpec
-from invoker.entities.runtimes import PrewarmConfig, Runtime, Runtimes
+from invoker.entities.runtimes import PrewarmConfig, Runtimes
 from invoker.errors import ContainerError, NoRoom
 from invoker.pool.container import PooledContainer, State, name_of
-from invoker.pool.idle import kind_of
+from invoker.pool.idle import Kind, kind_of
 from invoker.pool.lifecycle import Containers
 from invoker.pool.snapshot import PrewarmSnapshot, WaitReason
 
@@ -26,25 +28,35 @@ EXPIRED_AT_ONCE: Final = 100
 """Removed at most in one adjustment (spec 10.6.3)."""
 
 
+@dataclass(eq=False)
 class PrewarmedKind:
     """The prewarmed containers of one kind and memory: how many there are to be, and what went wrong."""
 
-    def __init__(self, runtime: Runtime, config: PrewarmConfig) -> None:
-        self.spec = ContainerSpec(name=name_of("prewarm", runtime.kind), runtime=runtime, memory=config.memory)
-        """Of each container, but for the beginning of its name, and its environment."""
-        self.config = config
-        self.wanted = config.count
-        self.starting: set[PooledContainer] = set()
-        self.cold_starts = 0
-        """Since the last adjustment."""
-        self.failures = 0
-        """Starts that failed, in a row; those under way at the same time are one."""
-        self.deaths = 0
-        """Containers that ended by themselves before long, in a row; likewise."""
-        self.failure: str | None = None
-        self.retry_at = 0.0
-        self.skipped = False
-        """Said already that memory, or room, is missing."""
+    spec: ContainerSpec
+    """Of each; only the last part of its name, and no environment."""
+    config: PrewarmConfig
+    ready: OrderedDict[PooledContainer, None]
+    """See `PrewarmedPool.of`."""
+    wanted: int = field(init=False)
+    starting: set[PooledContainer] = field(default_factory=set)
+    cold_starts: int = 0
+    """Since the last adjustment."""
+    failures: int = 0
+    """Starts that failed, in a row; those under way at the same time are one."""
+    deaths: int = 0
+    """Containers that ended by themselves before long, in a row; likewise."""
+    failure: str | None = None
+    retry_at: float = 0.0
+    skipped: bool = False
+    """Said already that memory, or room, is missing."""
+
+    def __post_init__(self) -> None:
+        self.wanted = self.config.count
+
+    @property
+    def missing(self) -> int:
+        """How many are to be started."""
+        return self.wanted - len(self.ready) - len(self.starting)
 
     def put_off(self, now: float, times: int) -> None:
         """Start no more for a while: something went wrong `times` in a row."""
@@ -65,13 +77,13 @@ class Prewarmer:
     def __init__(
         self, runtimes: Runtimes, containers: Containers, tasks: asyncio.TaskGroup, clock: Callable[[], float]
     ) -> None:
-        self._kinds = {
-            (runtime.kind, config.memory): PrewarmedKind(runtime, config)
-            for runtime in runtimes
-            for config in runtime.prewarm
-        }
         self._containers = containers
-        self._ready = containers.prewarmed
+        self._kinds: dict[Kind, PrewarmedKind] = {}
+        for runtime in runtimes:
+            for config in runtime.prewarm:
+                spec = ContainerSpec(name=name_of("prewarm", runtime.kind), runtime=runtime, memory=config.memory)
+                ready = containers.prewarmed.of(kind_of(spec))
+                self._kinds[kind_of(spec)] = PrewarmedKind(spec, config, ready)
         self._tasks = tasks
         self._clock = clock
         self._starts: set[asyncio.Task[None]] = set()
@@ -79,18 +91,17 @@ class Prewarmer:
 
     def has(self, spec: ContainerSpec) -> bool:
         """Say whether there is one to take."""
-        kind = kind_of(spec)
-        return kind in self._kinds and bool(self._ready.of(kind))
+        kind = self._kinds.get(kind_of(spec))
+        return kind is not None and bool(kind.ready)
 
     def take(self, spec: ContainerSpec) -> PooledContainer | None:
         """Take one of exactly this kind and memory, the soonest to expire (spec 10.2)."""
         kind = self._kinds.get(kind_of(spec))
-        if kind is None:
-            return None
-        container = self._ready.take(kind_of(spec))
-        if container is not None:
-            kind.deaths = 0
+        container = None if kind is None else next(iter(kind.ready), None)
+        if kind is not None and container is not None:
+            self._containers.prewarmed.discard(container)
             self._containers.spare.set()
+            kind.deaths = 0
         return container
 
     def missed(self, spec: ContainerSpec) -> None:
@@ -123,13 +134,13 @@ class Prewarmer:
         """Remove what has expired, of which only reactive ones have an end, and follow the demand (spec 10.6.3)."""
         expired = [
             container
-            for key, kind in self._kinds.items()
+            for kind in self._kinds.values()
             if (reactive := kind.config.reactive) is not None
-            for container in self._ready.of(key)
+            for container in kind.ready
             if now - container.born >= reactive.ttl
         ]
         for container in sorted(expired, key=lambda one: one.born)[:EXPIRED_AT_ONCE]:
-            self._ready.discard(container)
+            self._containers.prewarmed.discard(container)
             self._containers.remove(container)
         for kind in self._kinds.values():
             kind.adjust()
@@ -137,14 +148,12 @@ class Prewarmer:
     def backfill(self, now: float) -> None:
         """Start what is missing and fits."""
         for kind in self._kinds.values():
-            while self._missing(kind) > 0 and now >= kind.retry_at and not self._closed:
+            while kind.missing > 0 and now >= kind.retry_at and not self._closed:
                 lack = self._containers.reserve_spare(kind.config.memory)
                 if lack is not None:
                     self._skip(kind, lack)
                     break
-                kind.skipped = False
-                container = self._containers.factory.container(kind.spec, partial(self._gone, kind))
-                container.prewarmed = True
+                container = self._containers.factory.container(kind.spec, partial(self._gone, kind), prewarmed=True)
                 self._containers.all[container] = None
                 kind.starting.add(container)
                 start = self._tasks.create_task(self._start(kind, container), name="prewarmed container")
@@ -161,18 +170,15 @@ class Prewarmer:
 
     def snapshot(self) -> Iterator[PrewarmSnapshot]:
         """Return what operators see."""
-        for key, kind in self._kinds.items():
+        for kind in self._kinds.values():
             yield PrewarmSnapshot(
                 kind=kind.spec.runtime.kind,
                 memory=kind.config.memory,
                 wanted=kind.wanted,
-                ready=len(self._ready.of(key)),
+                ready=len(kind.ready),
                 starting=len(kind.starting),
                 failure=kind.failure,
             )
-
-    def _missing(self, kind: PrewarmedKind) -> int:
-        return kind.wanted - len(self._ready.of(kind_of(kind.spec))) - len(kind.starting)
 
     async def _start(self, kind: PrewarmedKind, container: PooledContainer) -> None:
         try:
@@ -181,6 +187,7 @@ class Prewarmer:
             kind.failure = str(error)
             self._containers.no_room()
             self._containers.let_go(container)
+            self._containers.came_free()
             return
         except Exception as error:  # noqa: BLE001 (a plugin's failure must not end the pool)
             self._failed(kind, container, error)
@@ -189,6 +196,7 @@ class Prewarmer:
             kind.starting.discard(container)  # in the step in which it is ready: nobody must see it counted twice
         kind.failures = 0
         kind.failure = None
+        kind.skipped = False
         self._containers.created(container, State.PREWARMED)
         if container.gone:
             self._containers.remove(container)
@@ -224,7 +232,7 @@ class Prewarmer:
 
     def _gone(self, kind: PrewarmedKind, container: PooledContainer) -> None:
         """A container that was prewarmed has ended by itself, taken or not."""
-        if not self._ready.discard(container):
+        if not self._containers.prewarmed.discard(container):
             self._containers.gone(container)
             return
         self._containers.remove(container)
@@ -248,12 +256,12 @@ class Prewarmer:
             logger.info(
                 "no %s for %d prewarmed %s containers of %d MB",
                 lack.value,
-                self._missing(kind),
+                kind.missing,
                 kind.spec.runtime.kind,
                 kind.config.memory >> 20,
             )
 
     def _next_due(self, now: float, adjust_at: float) -> float:
         """Clock's time at which there is something to do that nobody tells."""
-        retries = (one.retry_at for one in self._kinds.values() if self._missing(one) > 0 and one.retry_at > now)
+        retries = (one.retry_at for one in self._kinds.values() if one.missing > 0 and one.retry_at > now)
         return min((adjust_at, *retries))

@@ -60,8 +60,10 @@ class Scheduler:
         """Activations that had to wait, by reason; one that had several counts for each."""
         self.recent: deque[ColdStart] = deque(maxlen=RECENT)
         """The last cold starts, the latest first."""
+        self._stuck: ActionContainers | None = None
+        """The head of the queue, when it was last served in vain."""
         self._lack = WaitReason.STARTS
-        """What the head of the queue lacks."""
+        """What it lacked."""
         self._passed_over: OrderedDict[ActionContainers, None] = OrderedDict()
         """Those that may have a container free and somebody who waits, for the sake of the queue's head."""
         self._more: asyncio.Handle | None = None
@@ -140,7 +142,7 @@ class Scheduler:
         elif action.waiting and (first := self._next_of(action, now)) is not None:
             container.active += 1
             self._grant(action, first, container, now)
-            if not self._passed_over:  # nothing is left for others
+            if not self._passed_over and self.queue.head() is self._stuck:  # for everybody else all is as it was
                 return
         else:
             self.containers.give_back(action, container, now)
@@ -180,6 +182,7 @@ class Scheduler:
                 left -= 1
         if not left and self._more is None:
             self._more = asyncio.get_running_loop().call_soon(self._serve_more)
+        self._stuck = head
         if head is None:
             self.containers.nobody_waits()
         return head is not None
@@ -237,16 +240,16 @@ class Scheduler:
             action.overdue -= 1
         waiter.reason = reason
         self._grant(action, waiter, container, now)
-        if action.waiting:
-            self._watch(action, now)
-            if action.warming:
-                self._passed_over[action] = None
+        if action.waiting and action.warming:
+            self._passed_over[action] = None
         return True
 
     def _grant(self, action: ActionContainers, waiter: Waiter, container: PooledContainer, now: float) -> None:
         """Let a waiter go with a share that is lent to it, or have it wait until somebody else has initialised it."""
         action.granted_at = now
         self.queue.leave(action, waiter)
+        if action.waiting and action.alarm is None:
+            self._watch(action, now)
         if container.initialised or waiter.reason is not None:
             waiter.granted.set_result(container)
         else:
@@ -264,9 +267,7 @@ class Scheduler:
             return moved, StartReason.MOVED
         if action.containers and action.overdue and first.since <= action.due_until:
             return first, StartReason.OVERDUE
-        reason = action.why_start(
-            now, self.containers.typical_start, len(action.waiting) - 1, always=self._always
-        )
+        reason = action.why_start(now, self.containers.typical_start, len(action.waiting) - 1, always=self._always)
         if reason is StartReason.BUSY:  # who came last would wait longest
             return self.queue.last(action) or first, reason
         if reason is None and action.service_time is None and self.prewarmer.has(action.spec):
@@ -309,8 +310,10 @@ class Scheduler:
         if action.alarm is None and action.containers and (first := self.queue.first(action)) is not None:
             patience = action.patience(self.containers.typical_start)
             due = action.waits_since(first) + patience
-            if first.since <= action.due_until:  # it waits once more; somebody behind it may do so for the first time
-                due = min(due, now + patience / 4)
+            if first.since <= action.due_until:
+                if action.overdue:  # it gets the next container anyway
+                    return
+                due = min(due, now + patience / 4)  # it waits once more, but those behind it may not have yet
             action.alarm = asyncio.get_running_loop().call_later(max(0.0, due - now), self._ring, action)
 
     def _ring(self, action: ActionContainers) -> None:
@@ -383,6 +386,7 @@ class Scheduler:
             else:
                 self.give_back(action, container, keep=waiter.reason is None)
         self.containers.actions.settle(action)
+        self._watch(action, self.clock())
         self.serve()
 
     def _note(self, action: ActionContainers, container: PooledContainer, reason: StartReason) -> None:

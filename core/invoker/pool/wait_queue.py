@@ -70,9 +70,7 @@ class WaitQueue:
         """Return who of an action came last."""
         return self._end_of(action, action.waiting, last=True)
 
-    def _end_of(
-        self, action: ActionContainers, waiters: OrderedDict[Waiter, None], *, last: bool
-    ) -> Waiter | None:
+    def _end_of(self, action: ActionContainers, waiters: OrderedDict[Waiter, None], *, last: bool) -> Waiter | None:
         while waiters:
             waiter = next(reversed(waiters) if last else iter(waiters))
             if not waiter.granted.cancelled():

@@ -1,19 +1,17 @@
-"""A container's place: whose its output is, and what those are told who wait for its initialisation (spec 9.11.12)."""
+"""One container: whose its output is, and what those are told who wait for its initialisation (spec 9.11.12)."""
 
 import asyncio
-
-import pytest
-from invoker.pool.slot import Slot
 
 from invoker.contracts import LogFollower, Logs
 from invoker.entities.activation import Status
 from invoker.entities.container import Stream
 from invoker.entities.request import Request
 from invoker.errors import Aborted, Unreachable
+from invoker.pool.container import ContainerLogs, PooledContainer, Waiter
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.builders import a_request, a_spec, an_outcome
 from invoker_attached_logs.follower import AttachedLogs
-from tests.core.pool.simulation import idle, simulated
+from tests.core.pool.workshop import a_container
 
 REQUEST = a_request()
 
@@ -49,17 +47,12 @@ class WatchedFollower(LogFollower):
         return self._follower.end(expected=expected, failed=failed)
 
 
-def a_slot() -> Slot:
-    spec = a_spec()
-    return Slot(spec, AttachedLogs("openwhisk").follow(spec), 0.0, lambda _: None)
-
-
-def finish(slot: Slot, text: bytes = b"") -> None:
+def finish(logs: ContainerLogs, text: bytes = b"") -> None:
     """Print something, and what ends an activation's output."""
     if text:
-        slot.write(Stream.STDOUT, text + b"\n")
-    slot.write(Stream.STDOUT, SENTINEL_LINE)
-    slot.write(Stream.STDERR, SENTINEL_LINE)
+        logs.write(Stream.STDOUT, text + b"\n")
+    logs.write(Stream.STDOUT, SENTINEL_LINE)
+    logs.write(Stream.STDERR, SENTINEL_LINE)
 
 
 def texts(logs: Logs) -> list[str]:
@@ -67,100 +60,103 @@ def texts(logs: Logs) -> list[str]:
 
 
 def test_one_after_the_other_each_has_its_logs() -> None:
-    slot = a_slot()
+    logs = a_container().logs
     seen = []
     for text in (b"one", b"two"):
-        slot.begin_logs(REQUEST, LIMIT)
-        finish(slot, text)
-        seen.append((slot.alone, texts(slot.end_logs(expected=True, failed=False))))
+        logs.begin(REQUEST, LIMIT)
+        finish(logs, text)
+        seen.append((logs.alone, texts(logs.end(expected=True, failed=False))))
 
     assert seen == [(True, ["one"]), (True, ["two"])]
 
 
 def test_those_who_meet_have_none_and_the_next_one_alone_has_its_own() -> None:
-    slot = a_slot()
-    slot.begin_logs(REQUEST, LIMIT)
-    slot.begin_logs(REQUEST, LIMIT)
-    finish(slot, b"whose?")
-    first = (slot.alone, slot.end_logs(expected=False, failed=False))
-    finish(slot, b"and this?")
-    second = (slot.alone, slot.end_logs(expected=False, failed=False))
-    slot.begin_logs(REQUEST, LIMIT)
-    finish(slot, b"mine")
+    logs = a_container().logs
+    logs.begin(REQUEST, LIMIT)
+    logs.begin(REQUEST, LIMIT)
+    finish(logs, b"whose?")
+    first = (logs.alone, logs.end(expected=False, failed=False))
+    finish(logs, b"and this?")
+    second = (logs.alone, logs.end(expected=False, failed=False))
+    logs.begin(REQUEST, LIMIT)
+    finish(logs, b"mine")
 
     assert (first, second) == ((False, Logs(())), (False, Logs(())))
-    assert (slot.alone, texts(slot.end_logs(expected=True, failed=False))) == (True, ["mine"])
+    assert (logs.alone, texts(logs.end(expected=True, failed=False))) == (True, ["mine"])
 
 
 def test_the_follower_is_told_of_the_first_the_others_and_the_last() -> None:
-    slot = a_slot()
-    slot.follower = follower = WatchedFollower(slot.follower)
+    follower = WatchedFollower(AttachedLogs("openwhisk").follow(a_spec()))
+    logs = ContainerLogs(follower, lambda: None)
     for _ in range(3):
-        slot.begin_logs(REQUEST, LIMIT)
-    slot.end_logs(expected=False, failed=False)
-    slot.begin_logs(REQUEST, LIMIT)
+        logs.begin(REQUEST, LIMIT)
+    logs.end(expected=False, failed=False)
+    logs.begin(REQUEST, LIMIT)
     for _ in range(3):
-        slot.end_logs(expected=False, failed=False)
-    slot.begin_logs(REQUEST, LIMIT)
-    slot.end_logs(expected=False, failed=True)
+        logs.end(expected=False, failed=False)
+    logs.begin(REQUEST, LIMIT)
+    logs.end(expected=False, failed=True)
 
     assert follower.told == ["begin", "join", "join", "join", "end", "begin", "end"]
 
 
 def test_who_breaks_the_rules_among_others_costs_the_container_all_the_same() -> None:
     """T59: three sentinels of two activations."""
-    slot = a_slot()
-    slot.begin_logs(REQUEST, LIMIT)
-    slot.begin_logs(REQUEST, LIMIT)
+    logs = a_container().logs
+    logs.begin(REQUEST, LIMIT)
+    logs.begin(REQUEST, LIMIT)
     for _ in range(3):
-        finish(slot)
-    first = slot.end_logs(expected=False, failed=False)
+        finish(logs)
+    first = logs.end(expected=False, failed=False)
 
-    assert (first.reusable, slot.end_logs(expected=False, failed=False)) == (True, Logs((), reusable=False))
-
-
-@simulated
-async def test_who_waits_for_the_initialisation_is_told_how_it_ended() -> None:
-    outcome = an_outcome(b'{"error":"no"}', Status.DEVELOPER_ERROR)
-    good, bad, forsaken = a_slot(), a_slot(), a_slot()
-    waits = [asyncio.ensure_future(slot.initialisation()) for slot in (good, bad, forsaken) for _ in range(2)]
-    await idle()
-
-    good.initialised_with(None)
-    bad.initialised_with(outcome)
-    forsaken.never_initialised()
-    ends = await asyncio.gather(*waits, return_exceptions=True)
-
-    assert [type(end) for end in ends] == [type(None)] * 2 + [Aborted] * 2 + [Unreachable] * 2
-    assert isinstance(ends[2], Aborted)
-    assert ends[2].outcome is outcome
+    assert (first.reusable, logs.end(expected=False, failed=False)) == (True, Logs((), reusable=False))
 
 
-@simulated
-async def test_who_asks_late_is_told_the_same() -> None:
-    good, bad, forsaken = a_slot(), a_slot(), a_slot()
-    good.initialised_with(None)
-    bad.initialised_with(an_outcome(b'{"error":"no"}', Status.DEVELOPER_ERROR))
-    forsaken.never_initialised()
+async def test_who_waits_for_the_logs_waits_for_both_sentinels() -> None:
+    logs = a_container().logs
+    logs.begin(REQUEST, LIMIT)
+    logs.write(Stream.STDOUT, SENTINEL_LINE)
+    before = await logs.settled(0)
+    logs.write(Stream.STDERR, SENTINEL_LINE)
 
-    await good.initialisation()
-    with pytest.raises(Aborted):
-        await bad.initialisation()
-    with pytest.raises(Unreachable):
-        await forsaken.initialisation()
+    assert (before, await logs.settled(0)) == (False, True)
 
 
-@simulated
-async def test_the_first_word_counts() -> None:
-    """Whoever has initialised it, or failed to, leaves at once and has it removed."""
-    good, bad = a_slot(), a_slot()
-    waits = [asyncio.ensure_future(slot.initialisation()) for slot in (good, bad)]
-    await idle()
+def joined(container: PooledContainer, count: int) -> list[Waiter]:
+    """Return those who have a share and wait for the end of `/init`, beside the one who calls it."""
+    loop = asyncio.get_running_loop()
+    waiters = [Waiter(number=number, since=0.0, moved=False, granted=loop.create_future()) for number in range(count)]
+    container.joiners.update(dict.fromkeys(waiters))
+    container.active = 1 + count
+    return waiters
 
-    good.initialised_with(None)
-    bad.initialised_with(an_outcome(b'{"error":"no"}', Status.DEVELOPER_ERROR))
-    for slot in (good, bad):
-        slot.never_initialised()
-    ends = await asyncio.gather(*waits, return_exceptions=True)
 
-    assert [type(end) for end in ends] == [type(None), Aborted]
+async def test_those_who_joined_are_told_that_it_is_initialised_and_keep_their_shares() -> None:
+    container = a_container()
+    waiters = joined(container, 2)
+
+    container.tell_joiners()
+
+    assert [waiter.granted.result() for waiter in waiters] == [container] * 2
+    assert (container.active, container.joiners) == (3, {})
+
+
+async def test_those_who_joined_are_told_why_it_is_not_and_lose_their_shares() -> None:
+    container, failure = a_container(), Aborted(an_outcome(b'{"error":"no"}', Status.DEVELOPER_ERROR))
+    waiters = joined(container, 2)
+
+    container.tell_joiners(failure)
+
+    assert [waiter.granted.exception() for waiter in waiters] == [failure] * 2
+    assert (container.active, container.joiners) == (1, {})
+
+
+async def test_one_that_has_been_cancelled_gives_its_share_back_by_itself() -> None:
+    container = a_container()
+    cancelled, other = joined(container, 2)
+    cancelled.granted.cancel()
+
+    container.tell_joiners(Unreachable("no"))
+
+    assert other.granted.exception() is not None
+    assert (container.active, list(container.joiners)) == (2, [cancelled])

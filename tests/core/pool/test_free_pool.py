@@ -1,94 +1,83 @@
 """Idle containers: the newest is reused, the oldest is given up."""
 
-from invoker.pool.fleet import Fleet
-from invoker.pool.shelf import Shelf
-from invoker.pool.slot import Slot, WarmKey
+import asyncio
 
-from invoker.config import RolesSettings
-from invoker.testing.builders import a_spec
+from invoker.config import LimitsSettings, PoolSettings
+from invoker.pool.container import ContainerFactory
+from invoker.pool.idle import FreePool
+from invoker.pool.lifecycle import Containers
 from invoker_attached_logs.follower import AttachedLogs
-
-MB = 1 << 20
-
-
-def a_fleet(name: str = "hello") -> Fleet:
-    return Fleet(WarmKey(name.encode(), "guest", None), 256 * MB, "guest", f"guest/{name}")
+from tests.core.pool.workshop import MB, NODE, Workshop, a_container, an_action
 
 
-def a_slot(fleet: Fleet, memory: int = 256 * MB) -> Slot:
-    spec = a_spec(memory=memory)
-    slot = Slot(spec, AttachedLogs(RolesSettings().compat).follow(spec), 0.0, lambda _: None)
-    slot.fleet = fleet
-    return slot
+def test_the_newest_of_an_action_is_taken_first() -> None:
+    free, action = FreePool(), an_action()
+    older, newer = a_container(action), a_container(action)
+    free.put(action, older)
+    free.put(action, newer)
 
-
-def test_the_newest_of_a_function_is_free_first() -> None:
-    shelf, fleet = Shelf(), a_fleet()
-    older, newer = a_slot(fleet), a_slot(fleet)
-    shelf.put(older)
-    shelf.put(newer)
-
-    first = fleet.free()
-    shelf.discard(newer)
-    second = fleet.free()
-    shelf.discard(older)
-
-    assert [first, second, fleet.free()] == [newer, older, None]
+    assert [free.take_newest(action) for _ in range(3)] == [newer, older, None]
 
 
 def test_the_oldest_of_all_is_given_up_first() -> None:
-    shelf, hello, other = Shelf(), a_fleet(), a_fleet("other")
-    slots = [a_slot(hello), a_slot(other), a_slot(hello)]
-    for slot in slots:
-        shelf.put(slot)
+    free, hello, other = FreePool(), an_action(), an_action("other")
+    containers = [a_container(hello), a_container(other), a_container(hello)]
+    for container, action in zip(containers, (hello, other, hello), strict=True):
+        free.put(action, container)
+    seen = []
+    while (oldest := free.oldest()) is not None:
+        free.discard(oldest)
+        seen.append(oldest)
 
-    assert [shelf.take_oldest() for _ in range(4)] == [*slots, None]
-    assert (hello.free(), other.free()) == (None, None)
+    assert seen == containers
+    assert (free.take_newest(hello), free.take_newest(other)) == (None, None)
 
 
-def test_functions_do_not_mix() -> None:
-    shelf, hello, other = Shelf(), a_fleet(), a_fleet("other")
-    shelf.put(a_slot(other))
+def test_actions_do_not_mix() -> None:
+    free, hello, other = FreePool(), an_action(), an_action("other")
+    free.put(other, a_container(other))
 
-    assert hello.free() is None
+    assert free.take_newest(hello) is None
 
 
 def test_memory_is_the_sum_of_what_is_there() -> None:
-    shelf, fleet = Shelf(), a_fleet()
-    small, large = a_slot(fleet, 128 * MB), a_slot(fleet, 512 * MB)
-    shelf.put(small)
-    shelf.put(large)
+    free, small, large = FreePool(), an_action(memory=128), an_action(memory=512)
+    containers = [a_container(small), a_container(large)]
+    free.put(small, containers[0])
+    free.put(large, containers[1])
 
-    shelf.discard(small)
-    shelf.discard(small)
+    free.discard(containers[0])
+    free.discard(containers[0])
 
-    assert (shelf.memory, len(shelf), list(shelf)) == (512 * MB, 1, [large])
+    assert (free.memory, list(free)) == (512 * MB, [containers[1]])
 
 
 def test_one_in_the_middle_can_be_discarded() -> None:
-    shelf, fleet = Shelf(), a_fleet()
-    slots = [a_slot(fleet) for _ in range(3)]
-    for slot in slots:
-        shelf.put(slot)
+    free, action = FreePool(), an_action()
+    containers = [a_container(action) for _ in range(3)]
+    for container in containers:
+        free.put(action, container)
 
-    shelf.discard(slots[1])
+    free.discard(containers[1])
 
-    assert (list(shelf), fleet.idle) == ([slots[0], slots[2]], [slots[0], slots[2]])
+    assert list(free) == list(action.idle) == [containers[0], containers[2]]
 
 
-def test_a_share_of_what_is_in_use_comes_before_what_is_idle_and_that_before_what_is_starting() -> None:
-    shelf, fleet = Shelf(), a_fleet()
-    starting, ready, idle = a_slot(fleet), a_slot(fleet), a_slot(fleet)
+async def test_a_share_of_what_is_in_use_comes_before_what_is_idle_and_what_is_starting_is_joined() -> None:
+    action = an_action(concurrency=2)
+    starting, ready, idle = (a_container(action) for _ in range(3))
+    for container in (starting, ready, idle):
+        container.shares = 2
+    starting.active = ready.active = 1
     ready.initialised = idle.initialised = True
-    fleet.spare[starting] = fleet.spare[ready] = None
-    shelf.put(idle)
+    action.warming[starting] = action.shared[ready] = None
+    async with asyncio.TaskGroup() as tasks:
+        factory = ContainerFactory(Workshop(), AttachedLogs("openwhisk"), NODE, LimitsSettings(), float)
+        containers = Containers(factory, PoolSettings(), tasks, float, serve=bool, on_lost=print)
+        containers.free.put(action, idle)
 
-    seen = [fleet.free()]
-    del fleet.spare[ready]
-    seen.append(fleet.free())
-    shelf.discard(idle)
-    seen.append(fleet.free())
-    del fleet.spare[starting]
-    seen.append(fleet.free())
+        lent = [containers.lend(action, 0.0) for _ in range(4)]
+        joined = [containers.lend_warming(action) for _ in range(2)]
 
-    assert seen == [ready, idle, starting, None]
+    assert (lent, joined) == ([ready, idle, idle, None], [starting, None])
+    assert [container.active for container in (starting, ready, idle)] == [2, 2, 2]

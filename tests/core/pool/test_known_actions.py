@@ -1,76 +1,69 @@
-"""What the pool remembers of functions that have no container."""
+"""What the pool remembers of actions that have no container."""
 
-from invoker.pool.fleet import Fleet
-from invoker.pool.fleets import REMEMBERED, Fleets
-from invoker.pool.slot import Slot, WarmKey
+from invoker.pool.actions import REMEMBERED, ActionContainers, KnownActions, WarmKey
+from tests.core.pool.workshop import a_container, a_task
 
-from invoker.testing.builders import a_spec
-from invoker_attached_logs.follower import AttachedLogs
+EXECUTABLE, _ = a_task()
 
 
 def key(number: int) -> WarmKey:
-    return WarmKey(str(number).encode(), "guest", None)
+    return str(number).encode(), "guest", None
 
 
-def a_fleet(fleets: Fleets, number: int) -> Fleet:
-    return fleets.of(key(number), 256 << 20, f"guest/f{number}")
+def asked_for(actions: KnownActions, number: int) -> ActionContainers:
+    return actions.of(key(number), EXECUTABLE)
 
 
-def a_container(fleet: Fleet) -> Slot:
-    spec = a_spec()
-    slot = Slot(spec, AttachedLogs("openwhisk").follow(spec), 0.0, lambda _: None)
-    slot.fleet = fleet
-    fleet.slots.add(slot)
-    return slot
+def with_a_container(action: ActionContainers) -> ActionContainers:
+    action.containers.add(a_container(action))
+    return action
 
 
-def forget_the_oldest(fleets: Fleets) -> None:
-    """Have as many functions lose their container as are remembered."""
+def forget_the_oldest(actions: KnownActions) -> None:
+    """Have as many actions lose their container as are remembered."""
     for number in range(1000, 1000 + REMEMBERED):
-        fleets.settle(a_fleet(fleets, number))
+        actions.settle(asked_for(actions, number))
 
 
-def test_a_function_is_remembered_without_containers() -> None:
-    fleets = Fleets()
-    fleet = a_fleet(fleets, 1)
-    fleets.settle(fleet)
+def test_an_action_is_remembered_without_containers() -> None:
+    actions = KnownActions()
+    action = asked_for(actions, 1)
+    actions.settle(action)
 
-    assert fleets.get(key(1)) is fleet
-    assert a_fleet(fleets, 1) is fleet
+    assert actions.get(key(1)) is action
+    assert asked_for(actions, 1) is action
 
 
 def test_the_one_that_has_been_without_for_longest_is_forgotten_when_there_are_too_many() -> None:
-    fleets = Fleets()
+    actions = KnownActions()
     for number in (1, 2, 1):
-        fleets.settle(a_fleet(fleets, number))
+        actions.settle(asked_for(actions, number))
     for number in range(1000, 1000 + REMEMBERED - 1):
-        fleets.settle(a_fleet(fleets, number))
+        actions.settle(asked_for(actions, number))
 
-    assert (fleets.get(key(1)) is None, fleets.get(key(2)) is None) == (False, True)
-    assert len(list(fleets)) == REMEMBERED
+    assert (actions.get(key(1)) is None, actions.get(key(2)) is None) == (False, True)
+    assert len(actions.values()) == REMEMBERED
 
 
 def test_one_with_a_container_is_never_forgotten() -> None:
-    fleets = Fleets()
-    fleets.settle(a_fleet(fleets, 1))
-    fleet = a_fleet(fleets, 1)
-    a_container(fleet)
-    fleets.settle(fleet)
-    forget_the_oldest(fleets)
+    actions = KnownActions()
+    actions.settle(asked_for(actions, 1))
+    action = with_a_container(asked_for(actions, 1))
+    actions.settle(action)
+    forget_the_oldest(actions)
 
-    assert fleets.get(key(1)) is fleet
+    assert actions.get(key(1)) is action
 
 
 def test_one_that_was_forgotten_while_its_last_container_was_in_use_takes_nobodys_place() -> None:
-    fleets = Fleets()
-    old = a_fleet(fleets, 1)
-    fleets.settle(old)  # its container takes nobody else
-    forget_the_oldest(fleets)
-    new = a_fleet(fleets, 1)
-    a_container(new)
+    actions = KnownActions()
+    old = asked_for(actions, 1)
+    actions.settle(old)  # its container takes nobody else
+    forget_the_oldest(actions)
+    new = with_a_container(asked_for(actions, 1))
 
-    fleets.settle(old)  # and is gone
-    forget_the_oldest(fleets)
+    actions.settle(old)  # and is gone
+    forget_the_oldest(actions)
 
     assert old is not new
-    assert fleets.get(key(1)) is new
+    assert actions.get(key(1)) is new

@@ -1,6 +1,7 @@
 """How many prewarmed containers there are: the back-off of those that fail, and the demand (spec 10.6.3, T77)."""
 
 import asyncio
+from collections import OrderedDict
 from itertools import pairwise
 
 import pytest
@@ -12,8 +13,8 @@ from invoker.entities.runtimes import PrewarmConfig, Reactive
 from invoker.errors import StartFailed
 from invoker.pool import Pool, PrewarmSnapshot
 from invoker.pool.prewarm import EXPIRED_AT_ONCE, PrewarmedKind
-from invoker.testing.builders import a_runtime
-from tests.core.pool.holders import use
+from invoker.testing.builders import a_spec
+from tests.core.pool.holders import attempts, use
 from tests.core.pool.simulation import clock, idle, simulated
 from tests.core.pool.workshop import MB, Shell, Workshop, a_pool, with_prewarm
 
@@ -29,20 +30,13 @@ def cells(count: int = 0, **changes: float) -> PrewarmConfig:
     return PrewarmConfig(count=count, memory=256 * MB, reactive=reactive(**changes))
 
 
+def a_kind(config: PrewarmConfig) -> PrewarmedKind:
+    return PrewarmedKind(a_spec(), config, OrderedDict())
+
+
 def view_of(pool: Pool) -> PrewarmSnapshot:
     (view,) = pool.snapshot().prewarmed
     return view
-
-
-async def attempts(workshop: Workshop, count: int) -> list[float]:
-    """Return after how many seconds each of the next attempts came."""
-    times: list[float] = []
-    began, seen = clock(), workshop.attempts
-    while len(times) < count:
-        await asyncio.sleep(0.01)
-        times += [round(clock() - began, 1)] * (workshop.attempts - seen)
-        seen = workshop.attempts
-    return times
 
 
 # --- failures -----------------------------------------------------------------------------------------------------
@@ -98,11 +92,11 @@ async def test_after_a_start_that_works_the_next_failure_counts_as_the_first() -
 
 
 def test_no_number_of_failures_is_too_much() -> None:
-    culture = PrewarmedKind(a_runtime(), cells())
+    kind = a_kind(cells())
 
-    culture.put_off(1000.0, 5000)
+    kind.put_off(1000.0, 5000)
 
-    assert culture.retry_at == 1060.0
+    assert kind.retry_at == 1060.0
 
 
 @simulated
@@ -191,24 +185,24 @@ async def test_one_that_ends_soon_is_started_again_later_and_later() -> None:
 )
 def test_the_wanted_number_follows_the_cold_starts(cold_starts: int, changes: dict[str, float], wanted: int) -> None:
     """Spec 10.6.3 b."""
-    culture = PrewarmedKind(a_runtime(), cells(count=2, **changes))
-    culture.cold_starts = cold_starts
+    kind = a_kind(cells(count=2, **changes))
+    kind.cold_starts = cold_starts
 
-    culture.adjust()
-    first = culture.wanted
-    culture.adjust()
+    kind.adjust()
+    first = kind.wanted
+    kind.adjust()
 
-    assert (first, culture.cold_starts) == (wanted, 0)
-    assert culture.wanted == changes.get("min_count", 0)  # 10.6.3 d: counted anew
+    assert (first, kind.cold_starts) == (wanted, 0)
+    assert kind.wanted == changes.get("min_count", 0)  # 10.6.3 d: counted anew
 
 
 def test_without_reaction_the_number_stays() -> None:
-    culture = PrewarmedKind(a_runtime(), PrewarmConfig(count=2, memory=256 * MB))
-    culture.cold_starts = 100
+    kind = a_kind(PrewarmConfig(count=2, memory=256 * MB))
+    kind.cold_starts = 100
 
-    culture.adjust()
+    kind.adjust()
 
-    assert culture.wanted == 2
+    assert kind.wanted == 2
 
 
 @simulated

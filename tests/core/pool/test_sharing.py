@@ -253,6 +253,11 @@ async def test_who_waits_by_choice_shares_the_container_that_an_impatient_one_st
         await release_all(*busy, *patient)
 
 
+def counts(action: ActionContainers) -> tuple[int, int, int, int]:
+    """Return how many containers start, how many shares are initialised, where there are shares to lend, and all."""
+    return len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers)
+
+
 @simulated
 async def test_shares_are_counted_until_none_of_them_is_lent_any_more() -> None:
     workshop = Workshop()
@@ -260,17 +265,25 @@ async def test_shares_are_counted_until_none_of_them_is_lent_any_more() -> None:
         first = Holder(pool, concurrency=3, slow=True)
         await idle()
         action = action_of(pool)
-        seen = [(len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers))]
+        seen = [counts(action)]
         first.may_init.set()
         second, third = users(pool, 2)
         await idle()
-        seen.append((len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers)))
+        seen.append(
+            (len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers))
+        )
         await third.release()
-        seen.append((len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers)))
+        seen.append(
+            (len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers))
+        )
         workshop.shells[0].die()
-        seen.append((len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers)))
+        seen.append(
+            (len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers))
+        )
         await release_all(first, second)
-        seen.append((len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers)))
+        seen.append(
+            (len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers))
+        )
 
     assert seen == [(1, 0, 1, 1), (0, 3, 0, 1), (0, 3, 1, 1), (0, 0, 0, 0), (0, 0, 0, 0)]
 
