@@ -2,10 +2,10 @@
 
 import asyncio
 import enum
-import itertools
 import re
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
+from itertools import count, islice
 from typing import Final
 
 import msgspec
@@ -17,6 +17,8 @@ from invoker.entities.request import Request
 from invoker.errors import ContainerError
 from invoker.pool.snapshot import StartReason, WaitReason
 
+STEP: Final = 64
+"""Activations that get containers in one turn of the event loop, at most: each of them goes on in the next (45 µs)."""
 _NO_LOGS: Final = Logs(())
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]")
 _UNSAFE_IN_INSTANCE: Final = re.compile(r"[^A-Za-z0-9_.-]")
@@ -170,7 +172,7 @@ class PooledContainer:
 
     def tell_joiners(self, failure: ContainerError | None = None) -> None:
         """Tell those who wait for `/init` that it succeeded, or take their shares back and tell them why it did not."""
-        for waiter in list(self.joiners):
+        for waiter in list(islice(self.joiners, None if failure else STEP)):
             if waiter.granted.done():  # cancelled: it is about to give its share back
                 continue
             del self.joiners[waiter]
@@ -179,6 +181,8 @@ class PooledContainer:
             else:
                 self.active -= 1
                 waiter.granted.set_exception(failure)
+        if self.joiners and failure is None:
+            asyncio.get_running_loop().call_soon(self.tell_joiners)
 
     def _closed(self) -> None:
         self.gone = True
@@ -199,7 +203,7 @@ class ContainerFactory:
         self._runtime = runtime
         self._logs = logs
         self._clock = clock
-        self._counter = itertools.count(1)
+        self._counter = count(1)
         self._prefix = f"wsk{_UNSAFE_IN_INSTANCE.sub('', node.unique_name or '')}{node.id}"
         self._environment = {} if node.api_host is None else {"__OW_API_HOST": node.api_host}  # spec 10.7.6
         if limits.max_concurrency > 1:  # for prewarmed ones too, of which nobody knows yet whom they will serve

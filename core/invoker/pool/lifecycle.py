@@ -9,14 +9,12 @@ from invoker.config import PoolSettings
 from invoker.entities.activation import Outcome
 from invoker.errors import Aborted, NoRoom, StartFailed, Unreachable
 from invoker.pool.actions import START_TIME, ActionContainers, KnownActions, averaged
-from invoker.pool.container import ContainerFactory, PooledContainer, State
+from invoker.pool.container import STEP, ContainerFactory, PooledContainer, State
 from invoker.pool.idle import FreePool, PrewarmedPool
 from invoker.pool.snapshot import StartReason, WaitReason
 
 logger = logging.getLogger("invoker.pool")
 
-STEP: Final = 32
-"""Containers that are removed in one turn of the event loop, at most: each removal begins with a request (0.1 ms)."""
 GRACE: Final = 5.0
 """Seconds for which stopping waits for removals: the runtime, which closes next, has a limit of its own for others."""
 FIRST_BACK_OFF: Final = 0.1

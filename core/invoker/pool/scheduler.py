@@ -12,15 +12,13 @@ from invoker.entities.function import Executable
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import NoRoom, StartFailed
 from invoker.pool.actions import ActionContainers, WarmKey
-from invoker.pool.container import ContainerFactory, PooledContainer, Waiter
+from invoker.pool.container import STEP, ContainerFactory, PooledContainer, Waiter
 from invoker.pool.idle import Pauser
 from invoker.pool.lifecycle import Containers
 from invoker.pool.prewarm import Prewarmer
 from invoker.pool.snapshot import ColdStart, StartReason, WaitReason
 from invoker.pool.wait_queue import WaitQueue
 
-STEP: Final = 64
-"""Activations that get containers in one turn of the event loop, at most: each of them goes on in the next (45 µs)."""
 EARLY: Final = 0.0005
 """Seconds by which a timer may ring too early: uvloop's count milliseconds."""
 RECENT: Final = 50
