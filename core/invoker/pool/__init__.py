@@ -2,26 +2,6 @@
 
 from invoker.pool.container import State
 from invoker.pool.pool import Lease, Pool, container_pool
-from invoker.pool.snapshot import (
-    ActionSnapshot,
-    ColdStart,
-    ContainerSnapshot,
-    PoolSnapshot,
-    PrewarmSnapshot,
-    StartReason,
-    WaitReason,
-)
+from invoker.pool.snapshot import PoolSnapshot, StartReason, WaitReason
 
-__all__ = [
-    "ActionSnapshot",
-    "ColdStart",
-    "ContainerSnapshot",
-    "Lease",
-    "Pool",
-    "PoolSnapshot",
-    "PrewarmSnapshot",
-    "StartReason",
-    "State",
-    "WaitReason",
-    "container_pool",
-]
+__all__ = ["Lease", "Pool", "PoolSnapshot", "StartReason", "State", "WaitReason", "container_pool"]

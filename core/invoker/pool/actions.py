@@ -5,8 +5,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-import msgspec
-
 from invoker.entities.container import ContainerSpec
 from invoker.entities.function import Executable
 from invoker.pool.container import PooledContainer, Waiter, name_of
@@ -27,21 +25,15 @@ WarmKey: TypeAlias = tuple[bytes, str, str | None]
 revision out; invoking namespace (10.2.3); binding, since its parameters are in the container's environment (10.2.2)."""
 
 
-class Bounds(msgspec.Struct, frozen=True):
-    """No single observation counts as less or more than this: a stopped clock or one hung call must not decide."""
-
-    least: float
-    most: float
-
-
-SERVICE_TIME: Final = Bounds(0.0001, 60.0)
-START_TIME: Final = Bounds(0.01, 30.0)
-LOSS: Final = Bounds(0.0, 1.0)
+SERVICE_TIME: Final = (0.0001, 60.0)
+START_TIME: Final = (0.01, 30.0)
+LOSS: Final = (0.0, 1.0)
+"""No single observation counts as less or more: a stopped clock or one hung call must not decide."""
 
 
-def averaged(average: float | None, observed: float, bounds: Bounds) -> float:
+def averaged(average: float | None, observed: float, bounds: tuple[float, float]) -> float:
     """Return the moving average after one more observation; `None` is the average of none."""
-    least, most = bounds.least, bounds.most
+    least, most = bounds
     bounded = least if observed < least else min(observed, most)
     return bounded if average is None else average + _WEIGHT * (bounded - average)
 
@@ -60,11 +52,6 @@ def expected_wait(*, service_time: float, ahead: int, ready: int, coming: int, l
     return max(left, (work + coming * left) / (ready + coming))
 
 
-def worth_starting(*, wait: float, start: float) -> bool:
-    """Return whether a container of its own serves an activation so much sooner that it is worth it."""
-    return wait > WORTH * start
-
-
 @dataclass(eq=False, slots=True)
 class ActionContainers:
     """The containers of one action and invoking namespace, those who wait for them, and how long things took.
@@ -73,54 +60,31 @@ class ActionContainers:
     """
 
     key: WarmKey
-    spec: ContainerSpec
-    """Of each container; only the last part of its name, and no environment."""
-    concurrency: int
-    """Shares of each container."""
+    spec: ContainerSpec  # of each container: only the last part of its name, and no environment
+    concurrency: int  # shares of each container
+    containers: set[PooledContainer] = field(default_factory=set)  # until no more shares of them are lent
+    idle: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)  # the one used last is at the end
+    shared: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)  # in use, with a share to lend
+    warming: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)  # the same, not initialised yet
+    starting: OrderedDict[PooledContainer, float] = field(default_factory=OrderedDict)  # not initialised, since then
+    ready: int = 0  # shares of all that are initialised
+    coming: int = 0  # shares of all that are starting
+    gone: StartReason | None = None  # what became of the last container
 
-    containers: set[PooledContainer] = field(default_factory=set)
-    """From before the creation until no more shares of them are lent."""
-    idle: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)
-    """Nobody uses them; the one used last is at the end."""
-    shared: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)
-    """In use, with a share to lend; only where `concurrency` is above 1."""
-    warming: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)
-    """Not initialised yet, with a share to lend; likewise."""
-    starting: OrderedDict[PooledContainer, float] = field(default_factory=OrderedDict)
-    """Not initialised yet, with the time at which their start began; the first is the oldest."""
-    ready: int = 0
-    """Shares of all that are initialised."""
-    coming: int = 0
-    """Shares of all that are starting."""
-    gone: StartReason | None = None
-    """What became of the last container."""
-
-    waiting: OrderedDict[Waiter, None] = field(default_factory=OrderedDict)
-    """Those without a share, in the order in which they came."""
-    moved: OrderedDict[Waiter, None] = field(default_factory=OrderedDict)
-    """Those of them that want a container of their own, since another did not take them."""
-    wanted_since: float | None = None
-    """Clock's time from which another container has been wanted; `None` if none is."""
-    queued_as: int = 0
-    """Number of the entry among those that want one, while this does."""
-    granted_at: float = 0.0
-    """When one of those who wait was last given a share."""
-    overdue: int = 0
-    """How many of those who came before `due_until` may have a container of their own, since they waited in vain."""
+    waiting: OrderedDict[Waiter, None] = field(default_factory=OrderedDict)  # without a share; who came first is first
+    moved: OrderedDict[Waiter, None] = field(default_factory=OrderedDict)  # those of them that another did not take
+    granted_at: float = 0.0  # when one of them last got a share
+    wanted_since: float | None = None  # from when on another container has been wanted; `None` if none is
+    queued_as: int = 0  # number of the entry among those that want one, while this does
+    overdue: int = 0  # of those who came until `due_until`, so many may have a container of their own
     due_until: float = 0.0
-    patient_from: float = 0.0
-    """Clock's time from which those who came before `due_until` wait once more."""
-    alarm: asyncio.TimerHandle | None = None
-    """Rings when whoever came first has waited in vain, or earlier."""
+    patient_from: float = 0.0  # when those who came until `due_until` began to wait once more
+    alarm: asyncio.TimerHandle | None = None  # rings when whoever came first has waited in vain, or earlier
 
-    service_time: float | None = None
-    """For how long an activation keeps its share of a warm container."""
-    guessed: bool = False
-    """All there is of it is a run that came right after an `/init`, which takes longer than others do."""
-    start_time: float | None = None
-    """From the decision to start a container to the end of `/init`."""
-    loss: float | None = None
-    """Containers that each activation costs, from 0 to 1; `None` as long as it never cost one."""
+    service_time: float | None = None  # for which an activation keeps its share of a warm container
+    guessed: bool = False  # all there is of it is a run that came right after `/init`, which takes longer than others
+    start_time: float | None = None  # from the decision to start a container to the end of `/init`
+    loss: float | None = None  # containers that each activation costs, from 0 to 1; `None` if it never cost one
 
     @property
     def empty(self) -> bool:
@@ -152,7 +116,7 @@ class ActionContainers:
             coming=self.coming,
             left=max(0.0, start - (now - oldest)),
         )
-        return StartReason.BUSY if worth_starting(wait=wait, start=start) else None
+        return StartReason.BUSY if wait > WORTH * start else None
 
     def patience(self, typical_start: float | None) -> float:
         """Return for how long it is worth waiting for one of its containers."""
@@ -208,8 +172,7 @@ class KnownActions:
     def __init__(self) -> None:
         self._actions: dict[WarmKey, ActionContainers] = {}
         self._empty: OrderedDict[WarmKey, None] = OrderedDict()
-        self.get = self._actions.get
-        """Return what is known of a key: on every activation's way."""
+        self.get = self._actions.get  # not a method, for it is on every activation's way
         self.values = self._actions.values
 
     def of(self, key: WarmKey, executable: Executable) -> ActionContainers:

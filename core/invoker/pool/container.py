@@ -1,12 +1,13 @@
-"""One container of the pool, its output, and those who wait for it."""
+"""One container of the pool, its output, those who wait for it, and the pool of those that nobody uses."""
 
 import asyncio
 import enum
 import re
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import InitVar, dataclass, field
 from itertools import count, islice
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -44,20 +45,13 @@ class State(enum.Enum):
 class Waiter:
     """An activation that waits for a container."""
 
-    number: int
-    """Who came earlier has a lower one."""
-    since: float
-    """Clock's time at which it came."""
-    moved: bool
-    """A container did not take it: it wants one of its own, unless another is free."""
-    granted: asyncio.Future["PooledContainer"] = field(repr=False)
-    """A share of a container, lent from the moment at which it is granted."""
-    reason: StartReason | None = None
-    """Why it is to start, or initialise, what it was granted; `None` if that serves already."""
-    joined: "PooledContainer | None" = None
-    """It has a share of this one, and waits until somebody else has initialised it."""
-    waits: tuple[WaitReason, ...] = ()
-    """Why it has waited so far."""
+    number: int  # who came earlier has a lower one
+    since: float  # clock's time at which it came
+    moved: bool  # a container did not take it: it wants one of its own, unless another is free
+    granted: asyncio.Future["PooledContainer"]  # a share, lent from the moment at which it is granted
+    reason: StartReason | None = None  # why it is to start or initialise that; `None` if it serves already
+    joined: "PooledContainer | None" = None  # it has a share of this, and waits until somebody else has initialised it
+    waits: tuple[WaitReason, ...] = ()  # why it has waited so far
 
 
 class ContainerLogs:
@@ -72,14 +66,10 @@ class ContainerLogs:
         """`on_closed` is told that the container is gone."""
         self._follower = follower
         self._on_closed = on_closed
-        self._running = 0
-        """Activations that have begun and not ended."""
-        self._shared = False
-        """More than one has been there since the last time there was none."""
+        self._running = 0  # activations that have begun and not ended
+        self._shared = False  # more than one has been there since the last time there was none
         self.write = follower.write
-        """See `Output.write`."""
         self.settled = follower.settled
-        """See `LogFollower.settled`."""
 
     def closed(self) -> None:
         """See `Output.closed`."""
@@ -115,44 +105,27 @@ class PooledContainer:
 
     spec: ContainerSpec
     follower: InitVar[LogFollower]
-    born: float
-    """Clock's time at which its start began."""
+    born: float  # clock's time at which its start began
     on_gone: Callable[["PooledContainer"], None]
-    prewarmed: bool = False
-    """Started before anybody asked for it."""
-
+    prewarmed: bool = False  # started before anybody asked for it
     logs: ContainerLogs = field(init=False)
-    memory: int = field(init=False)
-    """Bytes that are reserved for it until it is removed."""
+    memory: int = field(init=False)  # bytes that are reserved for it until it is removed
     state: State = State.STARTING
-    since: float = field(init=False)
-    """Clock's time at which that began."""
-    container: Container | None = None
-    """`None` until the runtime has created it."""
-    reason: StartReason | None = None
-    """Why it was started; `None` for a prewarmed one that nobody has taken."""
-    initialised: bool = False
-    """`/init` succeeded."""
-    gone: bool = False
-    """It has ended by itself."""
-    doomed: bool = False
-    """To be removed as soon as nobody uses it (spec 10.11.1)."""
+    since: float = field(init=False)  # clock's time at which that began
+    container: Container | None = None  # `None` until the runtime has created it
+    reason: StartReason | None = None  # why it was started; `None` for a prewarmed one that nobody has taken
+    initialised: bool = False  # `/init` succeeded
+    gone: bool = False  # it has ended by itself
+    doomed: bool = False  # to be removed as soon as nobody uses it (spec 10.11.1)
 
-    shares: int = 1
-    """Activations that it may serve at the same time (`limits.concurrency`, spec 10.12.1)."""
-    active: int = 0
-    """Shares that are lent."""
-    served: int = 0
-    """Shares that came back."""
-    joiners: dict[Waiter, None] = field(default_factory=dict)
-    """Those who have a share and wait until it is initialised."""
+    shares: int = 1  # activations that it may serve at the same time (`limits.concurrency`, spec 10.12.1)
+    active: int = 0  # shares that are lent
+    served: int = 0  # shares that came back
+    joiners: dict[Waiter, None] = field(default_factory=dict)  # who has a share and waits until it is initialised
 
-    may_pause: bool = False
-    """The runtime can pause it, and the operator wants that."""
-    paused: bool = False
-    """Paused, or about to be: to be resumed before it is used."""
-    transition: asyncio.Task[str | None] | None = None
-    """The pause or resumption that is under way; its result says why it failed."""
+    may_pause: bool = False  # the runtime can, and the operator wants it
+    paused: bool = False  # or about to be: to be resumed before it is used
+    transition: asyncio.Task[str | None] | None = None  # of a pause or resumption; its result says why it failed
     pause_failures: int = 0
 
     def __post_init__(self, follower: LogFollower) -> None:
@@ -189,6 +162,46 @@ class PooledContainer:
         self.on_gone(self)
 
 
+FreeList: TypeAlias = OrderedDict[PooledContainer, None]
+"""The one that became free last is at the end."""
+
+
+class FreePool:
+    """Containers that nobody uses, in the order in which that began. Each is in its action's or kind's list, too."""
+
+    def __init__(self) -> None:
+        self._oldest_first: OrderedDict[PooledContainer, FreeList] = OrderedDict()
+        self.unpaused: OrderedDict[PooledContainer, float] = OrderedDict()  # could be paused since then
+        self.memory = 0  # bytes of all of them
+
+    def __iter__(self) -> Iterator[PooledContainer]:
+        return iter(self._oldest_first)
+
+    def put(self, container: PooledContainer, free: FreeList) -> None:
+        """Take a container that nobody uses any more, or yet, and put it at the end of `free`."""
+        free[container] = None
+        self._oldest_first[container] = free
+        self.memory += container.memory
+        if container.may_pause:
+            self.may_pause(container, container.since)
+
+    def may_pause(self, container: PooledContainer, since: float) -> None:
+        """Note since when a container could be paused, if it is here and can be."""
+        if container.may_pause and not container.paused and container in self._oldest_first:
+            self.unpaused[container] = since
+
+    def discard(self, container: PooledContainer) -> bool:
+        """Take a container out; return whether it was there."""
+        free = self._oldest_first.pop(container, None)
+        if free is None:
+            return False
+        del free[container]
+        self.memory -= container.memory
+        if container.may_pause:
+            self.unpaused.pop(container, None)
+        return True
+
+
 class ContainerFactory:
     """Creates containers, in memory that is reserved already."""
 
@@ -202,7 +215,7 @@ class ContainerFactory:
     ) -> None:
         self._runtime = runtime
         self._logs = logs
-        self._clock = clock
+        self.clock = clock
         self._counter = count(1)
         self._prefix = f"wsk{_UNSAFE_IN_INSTANCE.sub('', node.unique_name or '')}{node.id}"
         self._environment = {} if node.api_host is None else {"__OW_API_HOST": node.api_host}  # spec 10.7.6
@@ -215,15 +228,10 @@ class ContainerFactory:
         """Return a container that is not created yet; `spec` has the last part of its name."""
         name = f"{self._prefix}_{next(self._counter)}_{spec.name}"[:_LONGEST]
         spec = msgspec.structs.replace(spec, name=name, environment=self._environment)
-        return PooledContainer(spec, self._logs.follow(spec), self._clock(), on_gone, prewarmed)
+        return PooledContainer(spec, self._logs.follow(spec), self.clock(), on_gone, prewarmed)
 
     async def create(self, container: PooledContainer) -> None:
-        """Create a container.
-
-        Raises:
-            StartFailed: no container came of it.
-            NoRoom: not now, for want of something that others hold.
-        """
+        """Create a container. Raises as `ContainerRuntime.create` does."""
         container.container = await self._runtime.create(container.spec, container.logs)
 
 

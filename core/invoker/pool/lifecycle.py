@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from invoker.config import PoolSettings
 from invoker.entities.activation import Outcome
 from invoker.errors import Aborted, NoRoom, StartFailed, Unreachable
 from invoker.pool.actions import START_TIME, ActionContainers, KnownActions, averaged
-from invoker.pool.container import STEP, ContainerFactory, PooledContainer, State
-from invoker.pool.idle import FreePool, PrewarmedPool
+from invoker.pool.container import STEP, ContainerFactory, FreeList, FreePool, PooledContainer, State
 from invoker.pool.snapshot import StartReason, WaitReason
 
 logger = logging.getLogger("invoker.pool")
@@ -22,6 +22,7 @@ LAST_BACK_OFF: Final = 5.0
 """Seconds until a runtime that had no room is asked again though nothing has gone, doubled from first to last."""
 
 
+@dataclass(eq=False)
 class Containers:
     """Every container of this invoker, and the memory they share. Owned by the scheduler, which decides who gets which.
 
@@ -29,52 +30,28 @@ class Containers:
     there is (spec T76).
     """
 
-    def __init__(
-        self,
-        factory: ContainerFactory,
-        settings: PoolSettings,
-        tasks: asyncio.TaskGroup,
-        clock: Callable[[], float],
-        *,
-        serve: Callable[[], bool],
-        on_lost: Callable[[ActionContainers], None],
-    ) -> None:
-        """`serve` gives what is free to those who wait, and says whether somebody still wants another container.
+    factory: ContainerFactory
+    settings: PoolSettings
+    tasks: asyncio.TaskGroup
+    serve: Callable[[], bool]  # gives what is free to those who wait; says whether somebody still wants another
+    on_lost: Callable[[ActionContainers], None]  # is told of an action that has one container less
+    used: int = 0  # bytes that are reserved, of `settings.memory`
+    all: dict[PooledContainer, ActionContainers | None] = field(default_factory=dict)  # and what for; until removed
+    actions: KnownActions = field(default_factory=KnownActions)
+    free: FreePool = field(default_factory=FreePool)
+    prewarmed: FreePool = field(default_factory=FreePool)  # ready for any action of their kind and memory
+    typical_start: float | None = None  # seconds that starts take here, whatever the action; a moving average
+    creating: int = 0  # containers that are being created for activations
+    spare: asyncio.Event = field(default_factory=asyncio.Event)  # there may be memory for prewarmed containers
+    clock: Callable[[], float] = field(init=False)
+    _spare_refused: bool = False  # a prewarmed container had to stand back
+    _removals: set[asyncio.Task[None]] = field(default_factory=set)
+    _removing: int = 0  # bytes of containers whose removal is under way
+    _back_off: float = 0.0  # seconds for which the runtime was last not asked; 0 once it had room again
+    _retry: asyncio.TimerHandle | None = None  # while it is not asked
 
-        `on_lost` is told of an action that has one container less.
-        """
-        self.factory = factory
-        self._settings = settings
-        self._tasks = tasks
-        self._clock = clock
-        self._serve = serve
-        self._on_lost = on_lost
-        self.memory = int(settings.memory)
-        """Bytes for all containers together."""
-        self.used = 0
-        """Bytes that are reserved."""
-        self.all: dict[PooledContainer, ActionContainers | None] = {}
-        """From before their creation until after their removal, with the action they were taken for, if they were."""
-        self.actions = KnownActions()
-        self.free = FreePool()
-        self.prewarmed = PrewarmedPool()
-        self.typical_start: float | None = None
-        """Seconds that starts take here, whatever the action; a moving average."""
-        self.creating = 0
-        """Containers that are being created for activations."""
-        self.spare = asyncio.Event()
-        """There may be memory for prewarmed containers."""
-        self._spare_refused = False
-        """A prewarmed container was not started because somebody wanted another, or for want of room."""
-        self._removals: set[asyncio.Task[None]] = set()
-        self._removing = 0
-        """Bytes of containers whose removal is under way."""
-        self._back_off = 0.0
-        """Seconds for which the runtime was not asked when it last had no room; 0 once it had again."""
-        self._retry: asyncio.TimerHandle | None = None
-        """While it is not asked."""
-
-    # --- in use -----------------------------------------------------------------------------------------------
+    def __post_init__(self) -> None:
+        self.clock = self.factory.clock
 
     def lend(self, action: ActionContainers, now: float) -> PooledContainer | None:
         """Lend a share of a container that is initialised: rather of one in use than of one that is idle."""
@@ -84,14 +61,15 @@ class Containers:
             if container.active == container.shares:
                 del action.shared[container]
             return container
-        idle = self.free.take_newest(action)
-        if idle is not None:
-            idle.active = 1
-            if not idle.paused:
-                idle.state = State.BUSY
-                idle.since = now
-            if idle.shares > 1:
-                action.shared[idle] = None
+        if not action.idle:
+            return None
+        idle = next(reversed(action.idle))
+        self.free.discard(idle)
+        idle.active = 1
+        if not idle.paused:
+            idle.enter(State.BUSY, now)
+        if idle.shares > 1:
+            action.shared[idle] = None
         return idle
 
     def lend_warming(self, action: ActionContainers) -> PooledContainer | None:
@@ -110,11 +88,9 @@ class Containers:
             return
         if container.shares > 1:
             del action.shared[container]
-        container.state = (
-            State.IDLE if not container.paused else State.PAUSING if container.transition else State.PAUSED
-        )
-        container.since = now
-        self.free.put(action, container)
+        state = State.PAUSING if container.transition else State.PAUSED
+        container.enter(state if container.paused else State.IDLE, now)
+        self.free.put(container, action.idle)
 
     def initialised(self, action: ActionContainers, container: PooledContainer, outcome: Outcome | None) -> None:
         """Note how `/init` ended, `None` for success, and how long the start took."""
@@ -133,7 +109,7 @@ class Containers:
             del action.warming[container]
             action.shared[container] = None
         if not container.prewarmed:
-            seconds = self._clock() - began
+            seconds = self.clock() - began
             action.started(seconds)
             self.typical_start = averaged(self.typical_start, seconds, START_TIME)
 
@@ -150,11 +126,8 @@ class Containers:
         action = self.all.get(container)
         if container.active and action is not None:
             self._lose(action, container)
-        elif container.state in {State.IDLE, State.PAUSING, State.PAUSED}:
-            self.free.discard(container)
+        elif self.free.discard(container):
             self.remove(container)
-
-    # --- memory -----------------------------------------------------------------------------------------------
 
     def reserve(self, size: int) -> WaitReason | None:
         """Reserve memory for a container that an activation needs; say what is missing, and make room for it."""
@@ -162,9 +135,9 @@ class Containers:
             if not self._removals:
                 self._evict()
             return WaitReason.ROOM
-        if self.creating >= (1 if self._back_off else self._settings.parallel_starts):
+        if self.creating >= (1 if self._back_off else self.settings.parallel_starts):
             return WaitReason.STARTS
-        if size > self.memory - self.used:
+        if size > self.settings.memory - self.used:
             self._make_room(size)
             return WaitReason.MEMORY
         self.used += size
@@ -172,10 +145,10 @@ class Containers:
 
     def reserve_spare(self, size: int) -> WaitReason | None:
         """Reserve memory that nobody waits for, for a prewarmed container; say what is missing."""
-        if self._retry is not None or self._serve():
+        if self._retry is not None or self.serve():
             self._spare_refused = True
             return WaitReason.MEMORY if self._retry is None else WaitReason.ROOM
-        if size > self.memory - self.used:
+        if size > self.settings.memory - self.used:
             return WaitReason.MEMORY
         self.used += size
         return None
@@ -186,39 +159,54 @@ class Containers:
             self._spare_refused = False
             self.spare.set()
 
-    def let_go(self, container: PooledContainer) -> None:
-        """Forget a container of which nothing is left, or nothing came, and release its memory."""
+    def release(self, container: PooledContainer) -> None:
+        """Forget a container of which nothing is left, or nothing came, and serve those who wait for what it held."""
         del self.all[container]
         self.used -= container.memory
+        self._came_free()
 
-    def came_free(self) -> None:
-        """Serve those who wait, for there is more than before; what nobody waits for is for prewarmed containers."""
-        if not self._serve():
+    def _came_free(self) -> None:
+        """Serve those who wait; what nobody waits for is for prewarmed containers."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if not self.serve():
             self.spare.set()
+
+    def no_room(self, container: PooledContainer) -> None:
+        """Give up a container for which the runtime has no room: nobody is to blame.
+
+        It is not asked again until a container has gone, or for a while.
+        """
+        if self._retry is None:  # those that were asked for at the same time are one refusal
+            self._back_off = min(max(2 * self._back_off, FIRST_BACK_OFF), LAST_BACK_OFF)
+            self._retry = asyncio.get_running_loop().call_later(self._back_off, self._came_free)
+        if self.all[container] is not None:
+            self.creating -= 1
+        self._strike_off(container, None)
+        del self.all[container]
+        self.used -= container.memory
+        self.serve()
 
     def _make_room(self, needed: int) -> None:
         """Evict what has been idle longest, then prewarmed ones, if together they make the difference (spec 10.4)."""
-        enough = needed - (self.memory - self.used)
+        enough = needed - (self.settings.memory - self.used)
         if enough <= self._removing + self.free.memory + self.prewarmed.memory:
             while self._removing < enough and self._evict():
                 pass
 
     def _evict(self) -> bool:
         """Begin to remove the container that is wanted least, if there is one that nobody uses."""
-        container = self.free.oldest() or self.prewarmed.any()
-        if container is None:
-            return False
-        self.free.discard(container)
-        if container.state is State.PREWARMED:
-            self.prewarmed.discard(container)
-        self.remove(container, StartReason.EVICTED)
-        return True
-
-    # --- beginning --------------------------------------------------------------------------------------------
+        for pool in (self.free, self.prewarmed):  # an action that was asked for comes before one that may be (T78)
+            for container in pool:
+                pool.discard(container)
+                self.remove(container, StartReason.EVICTED)
+                return True
+        return False
 
     def enlist(self, action: ActionContainers, container: PooledContainer, reason: StartReason) -> None:
         """Make a container one of an action's, lent to whoever initialises it. Others may join at once (10.12.2)."""
-        now = self._clock()
+        now = self.clock()
         self.all[container] = action
         container.shares = action.concurrency
         container.reason = reason
@@ -238,32 +226,31 @@ class Containers:
 
         Raises:
             StartFailed: no container came of it; all who joined fail alike (10.12.2).
-            NoRoom: not now; see `put_off`.
+            NoRoom: not now; see `no_room`.
         """
         try:
             await self.factory.create(container)
-        except NoRoom:
-            raise
         except BaseException as error:
-            self.forsake(container, error if isinstance(error, StartFailed) else None)
+            if not isinstance(error, NoRoom):
+                self.forsake(container, error if isinstance(error, StartFailed) else None)
             raise
         self.creating -= 1
         self.created(container, State.BUSY)
-        self._serve()
+        self.serve()
 
     def created(self, container: PooledContainer, state: State) -> None:
         """Note that a container is there."""
         assert container.container is not None  # noqa: S101 (see above)
-        container.enter(state, self._clock())
-        container.may_pause = self._settings.pause and container.container.pausable
+        container.enter(state, self.clock())
+        container.may_pause = self.settings.pause and container.container.pausable
         self._back_off = 0.0
 
-    def prewarmed_ready(self, container: PooledContainer) -> None:
+    def keep_prewarmed(self, container: PooledContainer, ready: FreeList) -> None:
         """Keep a prewarmed container for whoever needs one."""
         if self.typical_start is None:  # until a start with an `/init` was seen
             self.typical_start = averaged(None, container.since - container.born, START_TIME)
-        self.prewarmed.put(container)
-        self._serve()
+        self.prewarmed.put(container, ready)
+        self.serve()
 
     def forsake(self, container: PooledContainer, failure: StartFailed | None = None) -> None:
         """Give up a container that was enlisted and not created: those who wait for it only have to leave.
@@ -273,55 +260,25 @@ class Containers:
         action = self.all[container]
         if failure is not None and action is not None and not action.ready:  # others that serve are waited for instead
             action.lost(1.0)
-        self._drop(container, StartReason.DIED)
-        container.tell_joiners(failure or Unreachable(f"{container.name} was not initialised"))
-        self._ask_again()
-        self.came_free()
-
-    def put_off(self, container: PooledContainer) -> None:
-        """Give up a container for which the runtime had no room. Nobody is to blame, and nobody is told."""
-        self.no_room()
-        self._drop(container, None)
-
-    def no_room(self) -> None:
-        """Note that the runtime had no room: it is not asked until a container has gone, or for a while."""
-        if self._retry is None:  # those that were asked for at the same time are one refusal
-            self._back_off = min(max(2 * self._back_off, FIRST_BACK_OFF), LAST_BACK_OFF)
-            self._retry = asyncio.get_running_loop().call_later(self._back_off, self._back_off_ends)
-
-    def _back_off_ends(self) -> None:
-        self._ask_again()
-        self.came_free()
-
-    def _ask_again(self) -> None:
-        """Ask the runtime again if it had no room: something has gone, or it was long enough."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-
-    def _drop(self, container: PooledContainer, why: StartReason | None) -> None:
-        """Forget a container that was not created."""
         self.creating -= 1
-        self._strike_off(container, why)
-        container.state = State.REMOVING
-        self.let_go(container)
-
-    # --- end --------------------------------------------------------------------------------------------------
+        self._strike_off(container, StartReason.DIED)
+        container.tell_joiners(failure or Unreachable(f"{container.name} was not initialised"))
+        self.release(container)
 
     def remove(self, container: PooledContainer, why: StartReason = StartReason.DIED) -> None:
         """Begin to remove a container that nobody uses."""
         self._strike_off(container, why)
-        container.enter(State.REMOVING, self._clock())
+        container.enter(State.REMOVING, self.clock())
         self._removing += container.memory
-        removal = self._tasks.create_task(self._remove(container), name="container removal")
+        removal = self.tasks.create_task(self._remove(container), name="container removal")
         self._removals.add(removal)
         removal.add_done_callback(self._removals.discard)
 
     def remove_expired(self) -> bool:
         """Remove some of the containers that have been idle for too long (spec 10.1); return whether there are more."""
-        before = self._clock() - self._settings.idle_timeout
+        before = self.clock() - self.settings.idle_timeout
         for _ in range(STEP):
-            container = self.free.oldest()
+            container = next(iter(self.free), None)
             if container is None or container.since > before:
                 return False
             self.free.discard(container)
@@ -330,7 +287,6 @@ class Containers:
 
     async def empty(self) -> None:
         """Remove every container that nobody uses, and wait until all removals have ended, within limits."""
-        self._ask_again()
         while self._evict():
             if not len(self._removals) % STEP:
                 await asyncio.sleep(0)
@@ -338,6 +294,8 @@ class Containers:
             _, late = await asyncio.wait(self._removals, timeout=GRACE)
             for removal in late:
                 removal.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
 
     async def _remove(self, container: PooledContainer) -> None:
         assert container.container is not None  # noqa: S101 (only what was created is removed)
@@ -349,9 +307,7 @@ class Containers:
             logger.exception("container %s could not be removed", container.name)
         finally:
             self._removing -= container.memory
-            self.let_go(container)
-            self._ask_again()
-            self.came_free()
+            self.release(container)
 
     def _lose(self, action: ActionContainers, container: PooledContainer) -> None:
         """Take a container that an activation cost from its action."""
@@ -374,4 +330,4 @@ class Containers:
             action.coming -= container.shares
         action.gone = why or action.gone
         self.actions.settle(action)
-        self._on_lost(action)
+        self.on_lost(action)

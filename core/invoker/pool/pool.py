@@ -46,8 +46,7 @@ class Lease:
     """The container's, which become this activation's."""
     _action: ActionContainers = field(init=False)
     _pooled: PooledContainer = field(init=False)
-    _since: float | None = field(init=False)
-    """Clock's time from which the container, initialised, is there for this activation."""
+    _since: float | None = field(init=False)  # clock's time from which, initialised, it is there for this activation
 
     async def __aenter__(self) -> Self:
         """Get a container.
@@ -69,20 +68,17 @@ class Lease:
         self._action = action
         self._pooled = pooled
         if pooled.paused:
-            await self._resume()
+            try:
+                await scheduler.pauser.resume(pooled)
+            except BaseException:
+                scheduler.give_back(action, pooled, keep=False, since=None, first=False)
+                raise
+            self._since = scheduler.clock()
         assert pooled.container is not None  # noqa: S101 (what is lent was created)
         self.prewarmed = pooled.prewarmed and not self.warm
         self.container = pooled.container
         self.logs = pooled.logs
         return self
-
-    async def _resume(self) -> None:
-        try:
-            await self._scheduler.pauser.resume(self._pooled)
-        except BaseException:
-            self._scheduler.give_back(self._action, self._pooled, keep=False)
-            raise
-        self._since = self._scheduler.clock()
 
     def initialised(self, outcome: Outcome | None) -> None:
         """Tell how `/init` ended, `None` for success: others may wait for it."""
@@ -96,7 +92,7 @@ class Lease:
         """Return the share, or have the container removed. Doesn't wait for the removal."""
         pooled = self._pooled
         keep = self.keep and pooled.initialised
-        self._scheduler.give_back(self._action, pooled, keep=keep, since=self._since, first_run=not self.warm)
+        self._scheduler.give_back(self._action, pooled, keep=keep, since=self._since, first=not self.warm)
 
 
 class Pool:
@@ -138,7 +134,7 @@ class Pool:
         scheduler, containers = self._scheduler, self._containers
         shown = sorted(containers.all.items(), key=lambda item: item[0].born)
         return PoolSnapshot(
-            memory=containers.memory,
+            memory=int(containers.settings.memory),
             used=containers.used,
             waiting=self.waiting,
             containers=tuple(_shown(container, action, scheduler.clock()) for container, action in shown),
@@ -167,7 +163,7 @@ def _shown(container: PooledContainer, action: ActionContainers | None, now: flo
 
 
 @asynccontextmanager
-async def container_pool(  # noqa: PLR0913 (what it is made of)
+async def container_pool(  # noqa: PLR0913
     runtime: ContainerRuntime,
     logs: LogExtractor,
     settings: PoolSettings,
@@ -182,7 +178,7 @@ async def container_pool(  # noqa: PLR0913 (what it is made of)
     `runtimes` says which containers are started before anybody asks for them.
     """
     async with asyncio.TaskGroup() as tasks:
-        scheduler = Scheduler(ContainerFactory(runtime, logs, node, limits, clock), settings, runtimes, tasks, clock)
+        scheduler = Scheduler(ContainerFactory(runtime, logs, node, limits, clock), settings, runtimes, tasks)
         upkeep = (
             tasks.create_task(_sweep(scheduler, settings), name="idle containers"),
             tasks.create_task(scheduler.prewarmer.run(settings.prewarm_interval), name="prewarmed containers"),

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from typing import Final
 
 from invoker.config import PoolSettings
@@ -13,8 +12,8 @@ from invoker.entities.runtimes import Runtimes
 from invoker.errors import NoRoom, StartFailed
 from invoker.pool.actions import ActionContainers, WarmKey
 from invoker.pool.container import STEP, ContainerFactory, PooledContainer, Waiter
-from invoker.pool.idle import Pauser
 from invoker.pool.lifecycle import Containers
+from invoker.pool.pausing import Pauser
 from invoker.pool.prewarm import Prewarmer
 from invoker.pool.snapshot import ColdStart, StartReason, WaitReason
 from invoker.pool.wait_queue import WaitQueue
@@ -26,48 +25,30 @@ RECENT: Final = 50
 
 
 class Scheduler:
-    """Gives containers to activations.
+    """Gives containers to activations. All decisions are made between awaits.
 
     Who finds no container waits: for one of its own action's, while that is expected to be sooner than a start; for
     another otherwise. The queue for these is fair: nobody overtakes its head, with one exception that saves a cold
     start: a container that becomes free goes to the first of its own action, until nobody of the head's action has got
-    anything for `patience` seconds.
-
-    A share is lent from the moment at which it is granted: what follows in the same turn of the event loop counts on
-    that. All decisions are made between awaits.
+    anything for `pool.patience`. A share is lent from the moment at which it is granted.
     """
 
     def __init__(
-        self,
-        factory: ContainerFactory,
-        settings: PoolSettings,
-        runtimes: Runtimes,
-        tasks: asyncio.TaskGroup,
-        clock: Callable[[], float],
+        self, factory: ContainerFactory, settings: PoolSettings, runtimes: Runtimes, tasks: asyncio.TaskGroup
     ) -> None:
-        self.clock = clock
+        self.clock = factory.clock
         self.queue = WaitQueue()
-        self.containers = Containers(factory, settings, tasks, clock, serve=self.serve, on_lost=self._look_soon)
-        self.prewarmer = Prewarmer(runtimes, self.containers, tasks, clock)
-        self.pauser = Pauser(settings, self.containers.free, tasks, clock)
-        self._patience = settings.patience
-        self._always = settings.scale_out == "always"
-        self.starts = dict.fromkeys(StartReason, 0)
-        """Activations that were not served by a warm container, by reason."""
-        self.waits = dict.fromkeys(WaitReason, 0)
-        """Activations that had to wait, by reason; one that had several counts for each."""
-        self.recent: deque[ColdStart] = deque(maxlen=RECENT)
-        """The last cold starts, the latest first."""
-        self._stuck: ActionContainers | None = None
-        """The head of the queue, when it was last served in vain."""
-        self._lack = WaitReason.STARTS
-        """What it lacked."""
-        self._passed_over: OrderedDict[ActionContainers, None] = OrderedDict()
-        """Those that may have a container free and somebody who waits, for the sake of the queue's head."""
-        self._more: asyncio.Handle | None = None
-        """More will be served in the next turn of the event loop."""
-
-    # --- for leases -------------------------------------------------------------------------------------------
+        self.containers = Containers(factory, settings, tasks, self.serve, self._look_soon)
+        self.prewarmer = Prewarmer(runtimes, self.containers)
+        self.pauser = Pauser(self.containers)
+        self._settings = settings
+        self.starts = dict.fromkeys(StartReason, 0)  # see `Pool`
+        self.waits = dict.fromkeys(WaitReason, 0)  # likewise
+        self.recent: deque[ColdStart] = deque(maxlen=RECENT)  # the last cold starts, the latest first
+        self._stuck: ActionContainers | None = None  # the head of the queue, when it was last served in vain
+        self._lack = WaitReason.STARTS  # what it lacked
+        self._passed_over: OrderedDict[ActionContainers, None] = OrderedDict()  # for its sake, though they may have one
+        self._more: asyncio.Handle | None = None  # more are served in the next turn of the event loop
 
     def take_warm(self, action: ActionContainers, now: float) -> PooledContainer | None:
         """Take a share of a container that is initialised and free, if nobody must not be overtaken for it."""
@@ -78,13 +59,7 @@ class Scheduler:
     async def obtain(
         self, key: WarmKey, executable: Executable, *, moved: bool
     ) -> tuple[ActionContainers, PooledContainer, StartReason | None]:
-        """Wait for a container, or start one; say why, if whoever asks has to initialise it.
-
-        Raises:
-            StartFailed: none could be started, whether by this activation or by another that it waited for.
-            Aborted: another activation initialised it, and that failed (spec 10.12.2).
-            Unreachable: another was to initialise it, and did not; one more container may serve.
-        """
+        """Wait for a container, or start one; say why, if whoever asks has to initialise it. Raises as a lease does."""
         action = self.containers.actions.of(key, executable)
         waiter = self._join(action, moved=moved)
         while True:
@@ -116,20 +91,14 @@ class Scheduler:
             self._limit_patience(action, patience)
 
     def give_back(
-        self,
-        action: ActionContainers,
-        container: PooledContainer,
-        *,
-        keep: bool,
-        since: float | None = None,
-        first_run: bool = False,
+        self, action: ActionContainers, container: PooledContainer, *, keep: bool, since: float | None, first: bool
     ) -> None:
-        """Take a share back; something ran in it `since` then, if that means anything, `first_run` if after `/init`."""
+        """Take a share back; something ran in it `since` then, if that means anything, `first` if after `/init`."""
         container.active -= 1
         container.served += 1
         now = self.clock()
         if since is not None:
-            if first_run:
+            if first:
                 action.used_first(now - since)
             elif action.used(now - since):
                 self._look_soon(action)
@@ -137,17 +106,17 @@ class Scheduler:
                 action.lost(0.0)
         if not keep or container.doomed:
             self.containers.doom(action, container)
-        elif action.waiting and (first := self._next_of(action, now)) is not None:
+        elif action.waiting and self._may_overtake(action, now) and (waiter := self.queue.first(action)) is not None:
             container.active += 1
-            self._grant(action, first, container, now)
+            self._grant(action, waiter, container, now)
             if not self._passed_over and self.queue.head() is self._stuck:  # for everybody else all is as it was
                 return
         else:
             self.containers.give_back(action, container, now)
+            if action.waiting:
+                self._passed_over[action] = None
         if self.queue.wanting:
             self.serve()
-
-    # --- for whoever runs it ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Remove every container that nobody uses, and wait until all removals have ended."""
@@ -161,7 +130,7 @@ class Scheduler:
     # --- whose turn it is -------------------------------------------------------------------------------------
 
     def serve(self) -> bool:
-        """Give those who wait what there is; return whether somebody still needs another container.
+        """Give those who wait what there is; return whether somebody still wants another container.
 
         The head of the queue gets what it needs, then the next, until one must go on waiting; then those are served who
         were passed over for it, if they may be. What is too much for one turn of the event loop is left for the next.
@@ -169,18 +138,15 @@ class Scheduler:
         left = STEP
         while (head := self.queue.head()) is not None and left and self._serve_head(head):
             left -= 1
+        self._stuck = head
         now = self.clock()
-        while self._passed_over and left:
-            action = next(iter(self._passed_over))
-            if not self._may_overtake(action, now):
-                break
-            if not self._serve_from_free(action, now):
-                del self._passed_over[action]
-            else:
+        while self._passed_over and left and self._may_overtake(action := next(iter(self._passed_over)), now):
+            if self._serve_from_free(action, now):
                 left -= 1
+            else:
+                del self._passed_over[action]
         if not left and self._more is None:
             self._more = asyncio.get_running_loop().call_soon(self._serve_more)
-        self._stuck = head
         if head is None:
             self.containers.nobody_waits()
         return head is not None
@@ -194,25 +160,17 @@ class Scheduler:
         head = self.queue.head()
         if head is None or head is action or self._lack is WaitReason.STARTS or head.wanted_since is None:
             return True
-        return now - max(head.wanted_since, head.granted_at) < self._patience
-
-    def _next_of(self, action: ActionContainers, now: float) -> Waiter | None:
-        """Return whom a free container of an action serves now."""
-        if self.queue.wanting and not self._may_overtake(action, now):
-            self._passed_over[action] = None
-            return None
-        return self.queue.first(action)
+        return now - max(head.wanted_since, head.granted_at) < self._settings.patience
 
     def _serve_from_free(self, action: ActionContainers, now: float) -> bool:
-        """Grant a share that is free to the first of its action; return whether there was one, and somebody waits."""
+        """Grant a share that is free to the first of its action; return whether there were both."""
         first = self.queue.first(action)
         if first is None:
             return False
         container = self.containers.lend(action, now) or self.containers.lend_warming(action)
-        if container is None:
-            return False
-        self._grant(action, first, container, now)
-        return True
+        if container is not None:
+            self._grant(action, first, container, now)
+        return container is not None
 
     def _serve_head(self, action: ActionContainers) -> bool:
         """Give the action at the head of the queue what it needs, if that is there; return whether it was."""
@@ -224,18 +182,19 @@ class Scheduler:
             self.queue.drop(action)
             return True
         waiter, reason = wanted
-        container = self.prewarmer.take(action.spec)
+        kind = self.prewarmer.kind_of(action.spec)
+        container = None if kind is None else self.prewarmer.take(kind)
         if container is None:
             lack = self.containers.reserve(action.spec.memory)
             if lack is not None:
                 self._lack = lack
                 self._count(waiter, lack)
                 return False
-            self.prewarmer.missed(action.spec)
+            if kind is not None:
+                kind.cold_starts += 1
             container = self.containers.factory.container(action.spec, self.containers.gone)
         self.containers.enlist(action, container, reason)
-        if reason is StartReason.OVERDUE:
-            action.overdue -= 1
+        action.overdue -= reason is StartReason.OVERDUE
         waiter.reason = reason
         self._grant(action, waiter, container, now)
         if action.waiting and action.warming:
@@ -261,15 +220,17 @@ class Scheduler:
         first = self.queue.first(action)
         if first is None:
             return None
-        if (moved := self.queue.first_moved(action)) is not None:
+        if (moved := self.queue.first(action, moved=True)) is not None:
             return moved, StartReason.MOVED
         if action.containers and action.overdue and first.since <= action.due_until:
             return first, StartReason.OVERDUE
-        reason = action.why_start(now, self.containers.typical_start, len(action.waiting) - 1, always=self._always)
+        always = self._settings.scale_out == "always"
+        reason = action.why_start(now, self.containers.typical_start, len(action.waiting) - 1, always=always)
         if reason is StartReason.BUSY:  # who came last would wait longest
-            return self.queue.last(action) or first, reason
-        if reason is None and action.service_time is None and self.prewarmer.has(action.spec):
-            reason = StartReason.BUSY  # started already, for just this: an action that nobody knows
+            return self.queue.first(action, reverse=True) or first, reason
+        if reason is None and action.service_time is None:  # prewarmed for just this: an action that nobody knows
+            kind = self.prewarmer.kind_of(action.spec)
+            reason = StartReason.BUSY if kind is not None and kind.ready else None
         return None if reason is None else (first, reason)
 
     def _look_at(self, action: ActionContainers, now: float) -> None:
@@ -288,8 +249,7 @@ class Scheduler:
     def _limit_patience(self, action: ActionContainers, before: float) -> None:
         """Have those who wait do so no longer than a start is worth by what is known of starts now, not `before`.
 
-        For an action that nobody knows that time begins when the first container runs something: for how long they
-        have waited says nothing of how long that will take.
+        If nobody knows the action, they begin anew: how long a start took says nothing of how long a run will take.
         """
         now = self.clock()
         patience = action.patience(self.containers.typical_start)
@@ -298,14 +258,14 @@ class Scheduler:
         if first is not None and (unknown or action.waits_since(first) + before > now + patience):
             action.patient_from = action.due_until = now
             action.overdue = 0
-        if action.alarm is not None:
-            action.alarm.cancel()
-            action.alarm = None
         self._watch(action, now)
 
     def _watch(self, action: ActionContainers, now: float) -> None:
         """Have the first of those who wait for an action's containers looked at when it has waited for too long."""
-        if action.alarm is None and action.containers and (first := self.queue.first(action)) is not None:
+        if action.alarm is not None:
+            action.alarm.cancel()
+            action.alarm = None
+        if action.containers and (first := self.queue.first(action)) is not None:
             patience = action.patience(self.containers.typical_start)
             due = action.waits_since(first) + patience
             if first.since <= action.due_until:
@@ -317,24 +277,20 @@ class Scheduler:
     def _ring(self, action: ActionContainers) -> None:
         """Have those who have waited for too long get containers of their own.
 
-        At most as many as there are containers, so that these double at most: when the machine was busy elsewhere for a
-        moment, all who wait are overdue at once. The others wait once more. All of them if the action never ended yet
-        though it runs: it takes so long that it is worth a start for each.
+        At most as many as there are containers, so that these double at most: when the machine was busy elsewhere, all
+        who wait are overdue at once. The others wait once more. All of them if the action runs and never ended yet.
         """
         action.alarm = None
         now = self.clock()
         first = self.queue.first(action)
-        if first is not None and action.containers:
-            patience = action.patience(self.containers.typical_start)
-            if action.waits_since(first) + patience <= now + EARLY:
-                slow = action.service_time is None and action.ready
-                action.overdue = len(action.waiting) if slow else len(action.containers)
-                action.due_until = max(first.since, now - patience)
-                action.patient_from = now
-                self._look_at(action, now)
-            self._watch(action, now)
-
-    # --- coming and going -------------------------------------------------------------------------------------
+        patience = action.patience(self.containers.typical_start)
+        if first is not None and action.containers and action.waits_since(first) + patience <= now + EARLY:
+            slow = action.service_time is None and action.ready
+            action.overdue = len(action.waiting) if slow else len(action.containers)
+            action.due_until = max(first.since, now - patience)
+            action.patient_from = now
+            self._look_at(action, now)
+        self._watch(action, now)
 
     def _join(self, action: ActionContainers, *, moved: bool) -> Waiter:
         """Have an activation wait, if there is nothing for it at once."""
@@ -350,15 +306,13 @@ class Scheduler:
 
     def _wait_on(self, action: ActionContainers, waiter: Waiter, container: PooledContainer) -> None:
         """Have those wait on, before all others of their action, for whose container there is no room."""
-        if waiter.reason is StartReason.OVERDUE:
-            action.overdue += 1
-        joiners = [joiner for joiner in container.joiners if not joiner.granted.cancelled()]
-        for joiner in joiners:
-            del container.joiners[joiner]
-        self.queue.return_to_front(action, (waiter, *joiners))
-        self.containers.put_off(container)
-        for one in (waiter, *joiners):
+        action.overdue += waiter.reason is StartReason.OVERDUE
+        waiters = [waiter, *(joiner for joiner in container.joiners if not joiner.granted.cancelled())]
+        for one in waiters:
+            container.joiners.pop(one, None)
             self._count(one, WaitReason.ROOM)
+        self.queue.return_to_front(action, waiters)
+        self.containers.no_room(container)
         now = self.clock()
         self._watch(action, now)
         self._look_at(action, now)
@@ -372,30 +326,26 @@ class Scheduler:
     def _abandon(self, action: ActionContainers, waiter: Waiter) -> None:
         """Undo what a waiter that was cancelled may already have been granted."""
         granted = waiter.granted
+        container = waiter.joined
         if granted.cancelled() or not granted.done():
             self.queue.leave(action, waiter)
-            if waiter.joined is not None:
-                waiter.joined.joiners.pop(waiter, None)
-                self.give_back(action, waiter.joined, keep=True)
-        elif granted.exception() is None:  # otherwise its share was taken back
-            container = granted.result()
-            if waiter.reason is not None and container.container is None:
-                self.containers.forsake(container)
-            else:
-                self.give_back(action, container, keep=waiter.reason is None)
+            if container is not None:
+                container.joiners.pop(waiter, None)
+        else:  # where it fails, the share was taken back
+            container = None if granted.exception() is not None else granted.result()
+        if container is None:
+            self._watch(action, self.clock())
+        elif waiter.reason is not None and container.container is None:
+            self.containers.forsake(container)
+        else:
+            self.give_back(action, container, keep=waiter.reason is None, since=None, first=False)
         self.containers.actions.settle(action)
-        self._watch(action, self.clock())
         self.serve()
 
     def _note(self, action: ActionContainers, container: PooledContainer, reason: StartReason) -> None:
         self.starts[reason] += 1
+        at = time.time_ns() // 1_000_000
+        spec = action.spec
         self.recent.appendleft(
-            ColdStart(
-                at=time.time_ns() // 1_000_000,
-                namespace=action.spec.namespace,
-                action=action.spec.action,
-                container=container.name,
-                reason=reason.value,
-                prewarmed=container.prewarmed,
-            )
+            ColdStart(at, spec.namespace, spec.action, container.name, reason.value, container.prewarmed)
         )

@@ -1,4 +1,4 @@
-"""What operators see of the pool at one moment: its containers, and why it started them or had activations wait."""
+"""What operators see of the pool at one moment. Sizes are bytes, durations seconds."""
 
 import enum
 
@@ -36,45 +36,34 @@ class WaitReason(enum.Enum):
     STARTS = "starts"
     """As many containers were being created as may be at once."""
     ROOM = "room"
-    """The runtime lacked something other than memory for another container: see `NoRoom`."""
+    """The runtime had no room for another container, for want of something other than memory (`NoRoom`)."""
 
 
 class ContainerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One container."""
+    """One container. `namespace`, the invoking one, and `action`, `path/name`, are empty while it is prewarmed."""
 
     name: str
-    state: str
-    """starting, prewarmed, busy, idle, pausing, paused, resuming or removing."""
+    state: str  # a `State`
     kind: str
     memory: int
-    """Bytes."""
     namespace: str
-    """The invoking one; empty while it is prewarmed."""
     action: str
-    """`path/name`; empty while it is prewarmed."""
-    activations: int
-    """In it now."""
-    served: int
-    """Activations that have ended in it."""
-    age: float
-    """Seconds since its start was begun."""
-    since: float
-    """Seconds in its present state."""
-    reason: str | None
-    """Why it was started: a `StartReason`; `None` for a prewarmed one that nobody has taken."""
+    activations: int  # in it now
+    served: int  # activations that have ended in it
+    age: float  # since its start was begun
+    since: float  # for so long it has been in its present state
+    reason: str | None  # why it was started: a `StartReason`; `None` for a prewarmed one that nobody has taken
 
 
 class ActionSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One action of one invoking namespace, as long as the pool remembers it."""
+    """One action of one invoking namespace, as long as the pool remembers it. Durations are moving averages."""
 
     namespace: str
     action: str
     containers: int
     waiting: int
-    service_time: float | None
-    """Seconds for which an activation has a container, a moving average; `None` if none has ended yet."""
-    start_time: float | None
-    """Seconds from the decision to start a container to the end of `/init`, a moving average."""
+    service_time: float | None  # for which an activation has a container; `None` if none has ended yet
+    start_time: float | None  # from the decision to start a container to the end of `/init`
 
 
 class PrewarmSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,43 +71,32 @@ class PrewarmSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     memory: int
-    """Bytes of each."""
     wanted: int
     ready: int
     starting: int
-    failure: str | None
-    """Why the last one could not be started; `None` once one could."""
+    failure: str | None  # why the last one could not be started; `None` once one could
 
 
-class ColdStart(msgspec.Struct, frozen=True, kw_only=True):
-    """One activation that was not served by a warm container."""
+class ColdStart(msgspec.Struct, frozen=True):
+    """One activation that was not served by a warm container, for a `StartReason`; `at` is Unix milliseconds."""
 
     at: int
-    """Unix milliseconds."""
     namespace: str
     action: str
     container: str
     reason: str
-    """A `StartReason`."""
-    prewarmed: bool
-    """A prewarmed container was taken."""
+    prewarmed: bool  # a prewarmed container was taken
 
 
 class PoolSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The whole pool."""
 
-    memory: int
-    """Bytes for all containers together."""
-    used: int
-    """Bytes of all containers, those that are being started or removed included."""
-    waiting: int
-    """Activations without a container."""
+    memory: int  # for all containers together
+    used: int  # by all of them, those that are being started or removed included
+    waiting: int  # activations without a container
     containers: tuple[ContainerSnapshot, ...]
     actions: tuple[ActionSnapshot, ...]
     prewarmed: tuple[PrewarmSnapshot, ...]
-    starts: dict[str, int]
-    """Cold starts since the invoker started, by `StartReason`."""
-    waits: dict[str, int]
-    """Activations that waited since the invoker started, by `WaitReason`; one that had several counts for each."""
-    recent: tuple[ColdStart, ...]
-    """The last cold starts, the latest first."""
+    starts: dict[str, int]  # cold starts since the invoker started, by `StartReason`
+    waits: dict[str, int]  # activations that waited, by `WaitReason`; one that had several counts for each
+    recent: tuple[ColdStart, ...]  # the last cold starts, the latest first

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections import OrderedDict
 from collections.abc import Iterable
 from heapq import heappop, heappush, heapreplace
 
@@ -17,13 +16,9 @@ class WaitQueue:
     """
 
     def __init__(self) -> None:
-        self.length = 0
-        """Activations that wait, whatever their action."""
+        self.length = 0  # activations that wait, whatever their action
         self.wanting: list[tuple[int, ActionContainers]] = []
-        """A heap of the actions that want another container, by the number of each one's first activation.
-
-        Activations leave without anybody's looking here: an entry is put right when it has come to the top.
-        """
+        """A heap of actions by the number of their first activation: put right when an entry has come to the top."""
         self._numbers = itertools.count(1)
 
     def join(self, action: ActionContainers, now: float, *, moved: bool) -> Waiter:
@@ -58,27 +53,15 @@ class WaitQueue:
             if waiter.moved:
                 del action.moved[waiter]
 
-    def first(self, action: ActionContainers) -> Waiter | None:
-        """Return who of an action came first."""
-        return self._end_of(action, action.waiting, last=False)
-
-    def first_moved(self, action: ActionContainers) -> Waiter | None:
-        """Return who came first of those that another container did not take."""
-        return self._end_of(action, action.moved, last=False)
-
-    def last(self, action: ActionContainers) -> Waiter | None:
-        """Return who of an action came last."""
-        return self._end_of(action, action.waiting, last=True)
-
-    def _end_of(self, action: ActionContainers, waiters: OrderedDict[Waiter, None], *, last: bool) -> Waiter | None:
+    def first(self, action: ActionContainers, *, moved: bool = False, reverse: bool = False) -> Waiter | None:
+        """Return who of an action came first, or last if in `reverse`; of those who `moved`, or of all."""
+        waiters = action.moved if moved else action.waiting
         while waiters:
-            waiter = next(reversed(waiters) if last else iter(waiters))
+            waiter = next(reversed(waiters) if reverse else iter(waiters))
             if not waiter.granted.cancelled():
                 return waiter
             self.leave(action, waiter)  # it was cancelled just now, and did not have its turn since
         return None
-
-    # --- those that want another container --------------------------------------------------------------------
 
     def want(self, action: ActionContainers, now: float) -> None:
         """Note that an action wants another container, for which its first activation waits."""

@@ -7,7 +7,7 @@ import pytest
 from invoker.config import Seconds
 from invoker.errors import ContainerError
 from invoker.pool import State
-from invoker.pool.idle import AT_ONCE, TRIES
+from invoker.pool.pausing import AT_ONCE, TRIES
 from tests.core.pool.holders import GRACE, Holder, paused, shell_of, use
 from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Shell, Workshop, a_pool

@@ -1,7 +1,6 @@
 """How many prewarmed containers there are: the back-off of those that fail, and the demand (spec 10.6.3, T77)."""
 
 import asyncio
-from collections import OrderedDict
 from itertools import pairwise
 
 import pytest
@@ -11,8 +10,9 @@ from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import PrewarmConfig, Reactive
 from invoker.errors import StartFailed
-from invoker.pool import Pool, PrewarmSnapshot
+from invoker.pool import Pool
 from invoker.pool.prewarm import EXPIRED_AT_ONCE, PrewarmedKind
+from invoker.pool.snapshot import PrewarmSnapshot
 from invoker.testing.builders import a_spec
 from tests.core.pool.holders import attempts, use
 from tests.core.pool.simulation import clock, idle, simulated
@@ -31,7 +31,7 @@ def cells(count: int = 0, **changes: float) -> PrewarmConfig:
 
 
 def a_kind(config: PrewarmConfig) -> PrewarmedKind:
-    return PrewarmedKind(a_spec(), config, OrderedDict())
+    return PrewarmedKind(a_spec(), config, config.count)
 
 
 def view_of(pool: Pool) -> PrewarmSnapshot:

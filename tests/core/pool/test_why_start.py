@@ -11,7 +11,6 @@ from invoker.pool.actions import (
     ActionContainers,
     averaged,
     expected_wait,
-    worth_starting,
 )
 from tests.core.pool.workshop import a_container, an_action
 
@@ -49,9 +48,9 @@ def known(
         (None, 0.5, 0.5),
         (0.5, 0.5, 0.5),
         (0.8, 0.0001, 0.8 - (0.8 - 0.0001) / 8),
-        (None, 0.0, SERVICE_TIME.least),
-        (None, -1.0, SERVICE_TIME.least),
-        (None, 1e9, SERVICE_TIME.most),
+        (None, 0.0, SERVICE_TIME[0]),
+        (None, -1.0, SERVICE_TIME[0]),
+        (None, 1e9, SERVICE_TIME[1]),
         (60.0, 1e9, 60.0),
     ],
 )
@@ -103,11 +102,6 @@ def test_nobody_waits_less_than_those_before(ready: int, coming: int) -> None:
     assert waits == sorted(waits)
 
 
-def test_a_start_must_save_more_than_it_costs() -> None:
-    assert not worth_starting(wait=0.1 * WORTH, start=0.1)
-    assert worth_starting(wait=0.1 * WORTH + 0.001, start=0.1)
-
-
 # --- why an action starts another one ----------------------------------------------------------------------------
 
 
@@ -155,6 +149,7 @@ def test_an_action_that_never_had_a_start_of_its_own_takes_what_starts_take_here
         (2.0, 0.1, 4, 0, False),  # two seconds are long
         (2.0, 5.0, 4, 2, True),  # but not beside a start of five
         (0.1, 0.1, 1, 0, True),
+        (WORTH * 0.1, 0.1, 1, 0, True),  # a start must save more than it costs
         (0.13, 0.1, 1, 0, False),
         (60.0, 0.01, 1000, 0, False),
         (0.0001, 30.0, 1, 100_000, True),
