@@ -48,7 +48,7 @@ class Execution:
         Raises:
             Unreachable: the container did not take the call; another may.
         """
-        lease.begin_logs(executable.function.limits.logs * self._log_unit)
+        lease.logs.begin(running.request, executable.function.limits.logs * self._log_unit)
         parameters, value = action_proxy.split(content, running.request.init_names)
         lost: Lost | None = None
         try:
@@ -124,20 +124,20 @@ class Execution:
     ) -> Logs:
         """Wait for the logs as long as it makes sense, and take them (spec 9.11, T58)."""
         failed = outcome.status is Status.DEVELOPER_ERROR
-        if not lease.alone:  # nobody can tell whose output is whose (spec 9.11.12)
+        if not lease.logs.alone:  # nobody can tell whose output is whose (spec 9.11.12)
             running.timeline.logs_end = running.timeline.now()
-            return lease.end_logs(expected=False, failed=False)
+            return lease.logs.end(expected=False, failed=False)
         expected = executable.runtime.sentinelled_logs and not failed
         if not executable.runtime.sentinelled_logs or failed:  # what has arrived counts, and what is on its way
             says_why = dead or (failed and not running.timed_out)
-            await lease.follower.settled(_LAST_WORDS if says_why else self._logs.combine_wait)
+            await lease.logs.settled(_LAST_WORDS if says_why else self._logs.combine_wait)
         elif running.telling.may_split:
-            if not await lease.follower.settled(self._logs.combine_wait):
+            if not await lease.logs.settled(self._logs.combine_wait):
                 await running.telling.result(running.activation(outcome))
-                await lease.follower.settled(self._logs.timeout)
+                await lease.logs.settled(self._logs.timeout)
         else:
-            await lease.follower.settled(self._logs.timeout)
-        logs = lease.end_logs(expected=expected, failed=failed)
+            await lease.logs.settled(self._logs.timeout)
+        logs = lease.logs.end(expected=expected, failed=failed)
         running.timeline.logs_end = running.timeline.now()
         return logs
 

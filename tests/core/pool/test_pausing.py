@@ -77,7 +77,7 @@ async def test_the_grace_is_a_setting(grace: float) -> None:
 @simulated
 async def test_a_refused_pause_costs_nobody_anything_and_is_tried_three_times() -> None:
     workshop = Workshop(pausable=True)
-    workshop.pause_failure = ContainerError("no freezer here")
+    workshop.pause_failure = ContainerError("no cgroup to pause it in")
     tries = []
     async with a_pool(workshop) as pool:
         await use(pool)

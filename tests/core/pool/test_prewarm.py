@@ -142,7 +142,7 @@ async def test_they_make_room_after_what_is_idle() -> None:
     workshop = Workshop()
     async with a_pool(workshop, memory=512, runtimes=ONE) as pool:
         await idle()
-        await run(pool, "idle", seconds=0)  # takes the stem cell; another one takes its place
+        await run(pool, "idle", seconds=0)  # takes the prewarmed one; another takes its place
         await idle()
         assert (counts(pool), pool.count(State.IDLE)) == ((1, 0), 1)
 
@@ -218,7 +218,7 @@ async def test_one_that_dies_is_replaced() -> None:
 
 
 async def just_taken(pool: Pool, workshop: Workshop) -> Holder:
-    """Return one who was granted a stem cell, and doesn't know yet."""
+    """Return one who was granted a prewarmed container, and doesn't know yet."""
     taker = Holder(pool, keep=False)
     await waiting(pool, 1)
     workshop.creating.set()
@@ -280,7 +280,7 @@ async def test_leaving_before_their_starts_have_begun_leaves_nothing() -> None:
 
 
 @simulated
-async def test_the_budget_may_be_smaller_than_a_stem_cell() -> None:
+async def test_the_budget_may_be_smaller_than_a_prewarmed_container() -> None:
     workshop = Workshop()
     async with a_pool(workshop, runtimes=ONE, memory=ByteSize(128)) as pool:
         await asyncio.sleep(1000)

@@ -214,7 +214,7 @@ async def test_cold_starts_ask_for_more_at_the_next_adjustment() -> None:
     ) as pool:
         await asyncio.sleep(2)
         async with asyncio.TaskGroup() as tasks:
-            for name in "abcde":  # the first takes the stem cell, and it takes a second until there is another
+            for name in "abcde":  # the first takes the prewarmed one, and it takes a second until there is another
                 tasks.create_task(use(pool, name))
         await use(pool, "of another size", memory=128)  # spec 10.6.5
         for _ in range(3):

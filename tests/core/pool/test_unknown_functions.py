@@ -109,12 +109,12 @@ async def test_as_soon_as_a_warm_run_has_ended_those_who_wait_count_on_it() -> N
 
 @simulated
 async def test_who_waits_has_less_patience_as_soon_as_a_start_turns_out_to_be_quick() -> None:
-    """All containers were stem cells so far, and what a start takes was a guess."""
+    """All containers were prewarmed so far, and what a start takes was a guess."""
     workshop = Workshop()
     cells = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))
     async with a_pool(workshop, memory=PLENTY, runtimes=cells) as pool:
         await idle()
-        workshop.failing = True  # no other stem cell for a second
+        workshop.failing = True  # no other is prewarmed for a second
         await use(pool)
         await use(pool)
         await idle()
@@ -151,8 +151,8 @@ async def test_those_who_shared_the_initialisation_do_not_count_it_as_their_run(
 
 
 @simulated
-async def test_what_the_start_of_a_stem_cell_took_is_known_of_starts_until_there_was_another() -> None:
-    """Two take the stem cells; the others have seen nothing for 1.25 starts then."""
+async def test_what_the_start_of_a_prewarmed_container_took_is_known_of_starts_until_there_was_another() -> None:
+    """Two take the prewarmed ones; the others have seen nothing for 1.25 starts then."""
     cells = with_prewarm(PrewarmConfig(count=2, memory=256 * MB))
     async with a_pool(Workshop(start=0.1), memory=PLENTY, runtimes=cells, parallel_starts=99) as pool:
         await asyncio.sleep(1)
