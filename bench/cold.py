@@ -12,7 +12,7 @@ import msgspec
 
 from bench import machine
 from bench.floor import Proxy, ask, proxy_command
-from bench.ground import ProcessRuntime, interpreter
+from bench.ground import MeasuredProcesses, interpreter
 from bench.messages import FIRST, direct_run, init, invocation, is_acknowledgement, is_answer_of_run
 from bench.report import Report, progress, row, row_beside
 from bench.target import Invoker, echoes, folder
@@ -62,7 +62,7 @@ def measure(report: Report, *, quick: bool) -> None:
 
 
 def _measure(report: Report, section: str, where: Path, command: Sequence[str], family: str, rounds: int) -> None:
-    invoker = Invoker(where, ProcessRuntime(where, interpreter("python", where)))
+    invoker = Invoker(where, MeasuredProcesses(where, interpreter("python", where)))
     functions = invoker.put(echoes(rounds + 1, family, "cold"))
     with invoker:
         _ours(report, section, invoker, functions[0], FIRST)  # the first of all finds no file in the page cache
@@ -90,7 +90,7 @@ def _measure(report: Report, section: str, where: Path, command: Sequence[str], 
             ),
             row("  the rest of duration: /run", "ms", [one.run for one in ours]),
             row("CPU of the invoker for each", "ms", cpu[:1]),
-            row("  and of the warden", "ms", cpu[1:]),
+            row("  and of the supervisor", "ms", cpu[1:]),
         ],
         ["the phases of ours are whole milliseconds: those of the activation's record"],
     )

@@ -116,17 +116,17 @@ class ProcessGround:
 
     name = "process"
 
-    def runtime(self, where: Path, proxy: str = "python") -> "ProcessRuntime":
+    def runtime(self, where: Path, proxy: str = "python") -> "MeasuredProcesses":
         """See `Ground`."""
-        return ProcessRuntime(where, interpreter(proxy, where))
+        return MeasuredProcesses(where, interpreter(proxy, where))
 
     def bare_removal(self, count: int) -> float | None:  # noqa: ARG002 (a contract)
         """See `Ground`."""
         return None
 
 
-class ProcessRuntime:
-    """Action proxies below a warden, which is pinned to the other core, and they with it."""
+class MeasuredProcesses:
+    """Action proxies below a supervisor, which is pinned to the other core, and they with it."""
 
     outlives = False
     direct_is = "the same calls straight to action proxies of the same kind"
@@ -134,12 +134,12 @@ class ProcessRuntime:
     def __init__(self, where: Path, program: Path) -> None:
         self._where = where
         self._program = program
-        self._warden = 0
+        self._supervisor = 0
 
     @property
     def helpers(self) -> tuple[int, ...]:
         """See `Runtime`."""
-        return (self._warden,)
+        return (self._supervisor,)
 
     def settings(self) -> Tables:
         """See `Runtime`."""
@@ -147,16 +147,16 @@ class ProcessRuntime:
 
     def attend(self, pid: int) -> None:
         """See `Runtime`."""
-        (self._warden,) = machine.children(pid)
-        machine.pin(self._warden, machine.LOAD_CORE)
+        (self._supervisor,) = machine.children(pid)
+        machine.pin(self._supervisor, machine.LOAD_CORE)
 
     def containers(self) -> int:
         """See `Runtime`."""
-        return len(machine.children(self._warden))
+        return len(machine.children(self._supervisor))
 
     def census(self) -> ChildrenCensus:
         """See `Runtime`."""
-        return ChildrenCensus(self._warden)
+        return ChildrenCensus(self._supervisor)
 
     @contextmanager
     def direct(self, functions: Sequence[Function]) -> Iterator[Sequence[Address]]:

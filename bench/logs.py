@@ -21,7 +21,7 @@ from invoker.entities.runtimes import Runtime
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.builders import a_request
 from invoker_attached_logs.follower import AttachedLogs
-from invoker_process.output import CHUNK, OutputPipes
+from invoker_process.container import CHUNK, OutputPipes
 
 REQUEST = a_request()
 

@@ -18,7 +18,7 @@ ALL_CORES: Final = frozenset(os.sched_getaffinity(0))
 INVOKER_CORE: Final = min(ALL_CORES)
 """The invoker and nothing else."""
 LOAD_CORE: Final = max(ALL_CORES)
-"""The load generator, the warden and every action proxy; with one core it is the same."""
+"""The load generator, the supervisor and every action proxy; with one core it is the same."""
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _CPU_CLOCK: Final = 2
@@ -35,7 +35,7 @@ def description() -> dict[str, str]:
         **{name: _version(name) for name in packages},
         "sqlite": sqlite3.sqlite_version,
         "load average": f"{os.getloadavg()[0]:.2f}",
-        "pinning": f"invoker on core {INVOKER_CORE}; load generator, warden and action proxies on core {LOAD_CORE}",
+        "pinning": f"invoker on core {INVOKER_CORE}; load generator, supervisor and action proxies on core {LOAD_CORE}",
     }
 
 

@@ -142,7 +142,7 @@ def _rows(place: _Place, ours: Sequence[Seen], direct: Sequence[Seen], relayed: 
     rates = [one.rate for one in ours]
     return [
         row_beside("CPU per invocation", "µs", _cpu(ours, 0), _cpu(relayed, 0), _RELAY, budget="<= 60, then 45"),
-        *(row("  and of the warden", "µs", _cpu(ours, one)) for one in range(1, len(place.invoker.watched))),
+        *(row("  and of the supervisor", "µs", _cpu(ours, one)) for one in range(1, len(place.invoker.watched))),
         row_beside("throughput", "/s", rates, [one.rate for one in direct], place.direct_is),
         row_beside("p50", "µs", _p50(ours), _p50(direct), place.direct_is),
         row_beside("p99", "µs", _p99(ours), _p99(direct), place.direct_is),

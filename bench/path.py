@@ -1,8 +1,8 @@
 """`path`: one warm invocation without any I/O, in this process: the whole line, and what its steps take.
 
-The stores, the container and the transport's socket are stand-ins that do nothing; all else is real: the intake, the
-core, the log follower, the answers. What the line takes here is what Python and the parsers take; system calls come on
-top of it (`profile` shows them). Stretches are cut out of the whole line where it passes a stand-in; steps are timed
+The stores, the container and the caller's socket are stand-ins that do nothing; all else is real: the connection, the
+core, the log follower. What the line takes here is what Python and the parsers take; system calls come on top of it
+(`profile` shows them). Stretches are cut out of the whole line where it passes a stand-in; steps are timed
 alone, in a tight loop that the processor's caches like, so that their sum is less than the line.
 """
 
@@ -20,7 +20,7 @@ from bench import messages
 from bench.report import Report, Row, progress, row
 from bench.standins import RUNTIME, Marks, Socket, StandIns, Writer
 from bench.target import echoes
-from invoker.app import Parts, opened
+from invoker.app import Core, opened
 from invoker.config import (
     LimitsSettings,
     NodeSettings,
@@ -29,14 +29,12 @@ from invoker.config import (
     TelemetrySettings,
     node_of,
 )
-from invoker.entities.activation import Ack
+from invoker.contracts import Admitted, Answers, Intake
+from invoker.entities.activation import Ack, Activation
 from invoker.entities.container import ContainerSpec, Reply, Stream
 from invoker.entities.function import Executable, Function
-from invoker.invocation.limits import LimitsCheck
-from invoker.invocation.outcome import Outcomes
-from invoker.invocation.running import Running
-from invoker.invocation.telling import Telling
-from invoker.invocation.timeline import Timeline
+from invoker.functions import LimitsCheck
+from invoker.invocation.invocation import Invocation
 from invoker.plugins import Plugins
 from invoker.sentinel import SENTINEL_LINE
 from invoker.telemetry import ActivationTelemetry, Finished, LogWriter, Metrics
@@ -44,10 +42,12 @@ from invoker.testing.builders import a_request
 from invoker.wire import action_proxy
 from invoker.wire import request as wire
 from invoker.wire.acknowledgement import Acknowledger
+from invoker.wire.outcome import Outcomes
 from invoker_attached_logs.follower import AttachedLogs
-from invoker_http.answers import BodyAnswers
-from invoker_http.response import Response
-from invoker_sqlite.records import row_of
+from invoker_http.connection import BodyAnswers, Connections, HttpConnection
+from invoker_http.requests import Endpoint, HttpRequest
+from invoker_http.settings import HttpSettings
+from invoker_sqlite.activations import row_of
 
 REQUEST = a_request()
 
@@ -61,24 +61,34 @@ _now: Final = time.thread_time_ns
 class _Bench:
     """The line, ready to be walked."""
 
-    def __init__(self, parts: Parts, function: Function, marks: Marks) -> None:
+    def __init__(self, core: Core, function: Function, marks: Marks) -> None:
         self.marks = marks
-        self.invoker = parts.invoker
-        self.parts = parts
+        self.core = core
         self.function = function
-        self.body = messages.invocation(function).render(messages.FIRST).partition(b"\r\n\r\n")[2]
-        self.socket = Socket(marks)
+        self.request = messages.invocation(function).render(messages.FIRST)
         self.acknowledger = Acknowledger(node_of(NodeSettings(), PoolSettings()), spelling="both", compat="openwhisk")
+        self.socket, self.connection = self.connected(core.invoker)
+
+    @property
+    def body(self) -> bytes:
+        """The message."""
+        return self.request.partition(b"\r\n\r\n")[2]
+
+    def connected(self, intake: Intake) -> tuple[Socket, HttpConnection]:
+        """Return a caller's side of a connection, and ours."""
+        endpoint = Endpoint(intake, lambda: False, limit=LimitsSettings().message)
+        connection = HttpConnection(Connections(endpoint, intake, self.acknowledger, HttpSettings()))
+        socket = Socket(self.marks)
+        connection.connection_made(socket)
+        return socket, connection
 
     async def walk(self) -> None:
-        """One invocation, from the message's bytes to the answer's."""
-        marks = self.marks
-        marks.start()
-        admitted = self.invoker.admit(self.body, via="http")
-        marks.pass_by("admission")
-        response = Response(cast("asyncio.WriteTransport", self.socket), chunked=True, keep_alive=True)
-        await self.invoker.invoke(admitted, BodyAnswers(self.acknowledger, admitted.request, response))
-        marks.pass_by("after the answer: metrics, log line")
+        """One invocation, from the request's bytes to the answer's."""
+        self.marks.start()
+        self.socket.answered.clear()
+        self.connection.data_received(self.request)
+        await self.socket.answered.wait()
+        self.marks.pass_by("after the answer: metrics, log line, task")
 
     async def whole(self, count: int) -> float:
         """Return the microseconds of one invocation."""
@@ -88,7 +98,7 @@ class _Bench:
             for _ in range(_BATCH):
                 await self.walk()
             taken += _now() - begun
-            while self.parts.recorder.pending:  # noqa: ASYNC110 (the recorder takes them, outside of the clock)
+            while self.core.recorder.pending:  # noqa: ASYNC110 (the recorder takes them, outside of the clock)
                 await asyncio.sleep(0)
         return taken / count / 1e3
 
@@ -108,8 +118,8 @@ async def _measure(count: int) -> tuple[list[Row], list[str]]:
     settings = Settings.of(TelemetrySettings())
     marks = Marks()
     plugins = cast("Plugins", StandIns(function, marks))
-    async with opened(plugins, settings, cast("LogWriter", Writer())) as parts:
-        bench = _Bench(parts, function, marks)
+    async with opened(plugins, settings, cast("LogWriter", Writer())) as core:
+        bench = _Bench(core, function, marks)
         await bench.whole(500)
         marks.taken.clear()
         rows = [row("the whole line", "µs", [await bench.whole(count) for _ in range(_REPEATS)])]
@@ -125,6 +135,7 @@ async def _measure(count: int) -> tuple[list[Row], list[str]]:
         for what, step in _Steps(bench).all():
             rows.append(row(f"  {what}", "µs", [_timed(step, count) for _ in range(_REPEATS)]))
         for what, slow in (
+            ("HTTP: a request, its receipt and its answer, from a core that does nothing", _http),
             ("lease a warm container and return it", _lease),
             ("logs: begin, two sentinels, end", _logs),
         ):
@@ -139,10 +150,44 @@ def _timed(step: Callable[[], object], count: int) -> float:
     return (_now() - begun) / count / 1e3
 
 
+class _Idle:
+    """A core that does nothing: see `Intake`."""
+
+    def __init__(self, admitted: Admitted, activation: Activation) -> None:
+        self._admitted = admitted
+        self._activation = activation
+        self.answers: Answers | None = None
+
+    def admit(self, *_: object, **__: object) -> Admitted:
+        """See `Intake`."""
+        return self._admitted
+
+    def invoke(self, _: Admitted, answers: Answers) -> None:
+        """See `Intake`."""
+        self.answers = answers
+
+    async def answer(self) -> None:
+        """Give the receipt and the answer."""
+        assert self.answers is not None
+        await self.answers.accepted()
+        await self.answers.completed(self._activation, Ack.COMBINED)
+
+
+async def _http(bench: _Bench, count: int) -> float:
+    steps = _Steps(bench)
+    idle = _Idle(steps.admitted, steps.activation)
+    _, connection = bench.connected(cast("Intake", idle))
+    begun = _now()
+    for _ in range(count):
+        connection.data_received(bench.request)
+        await idle.answer()
+    return (_now() - begun) / count / 1e3
+
+
 async def _lease(bench: _Bench, count: int) -> float:
     request = wire.parse(bench.body)
-    executable = await bench.parts.invoker._functions.fetch(request.function)  # noqa: SLF001 (the only way to it)
-    pool = bench.parts.pool
+    executable = await bench.core.invoker.functions.fetch(request.function)
+    pool = bench.core.pool
     begun = _now()
     for _ in range(count):
         async with pool.lease(executable, request) as lease:
@@ -170,23 +215,22 @@ class _Steps:
 
     def __init__(self, bench: _Bench) -> None:
         self.bench = bench
-        self.admitted = bench.invoker.admit(bench.body, via="http")
-        self.request = self.admitted.request
-        self.stay = bench.invoker._door.pass_for(self.admitted)  # noqa: SLF001 (the only way to it)
+        request = wire.parse(bench.body)
+        self.admitted = Admitted(request, len(bench.body), "http", {})
+        self.request = request
         self.reply = Reply(200, b'{"n":1000000000}', 16)
         self.outcomes = Outcomes("openwhisk")
         self.telemetry = ActivationTelemetry(Metrics(), cast("LogWriter", Writer()))
         self.limits = LimitsCheck(LimitsSettings(), 2 << 30, "openwhisk")
-        self.running = self.begun()
-        self.running.executable = Executable(bench.function, RUNTIME)
+        self.invocation = self.begun()
+        self.invocation.executable = Executable(bench.function, RUNTIME)
         self.outcome = self.outcomes.ran(self.reply, 1 << 20)
-        self.activation = self.running.activation(self.outcome)
+        self.activation = self.invocation.activation(self.outcome)
 
     def all(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """Yield each step's name and what does it."""
         bench, request, function = self.bench, self.request, self.bench.function
-        timeline = self.running.timeline
-        timeline.run_start = timeline.run_end = timeline.now()
+        self.invocation.run_start = self.invocation.run_end = self.invocation.now()
         content = request.content
         assert content is not None
         yield "message: decode", lambda: wire._MESSAGE.decode(bench.body)  # noqa: SLF001 (a part of the next)
@@ -195,30 +239,25 @@ class _Steps:
         yield "limits", lambda: self.limits.violation(function.limits, request.caller.limits)
         yield "/run: body", lambda: action_proxy.run_body(request, content, function, deadline=1_888_888_888_888)
         yield "/run: outcome of the reply", lambda: self.outcomes.ran(self.reply, 1 << 20)
-        yield "activation", lambda: self.running.activation(self.outcome)
+        yield "activation", lambda: self.invocation.activation(self.outcome)
         yield "acknowledgement: encode", lambda: bench.acknowledger.encode(Ack.COMBINED, request, self.activation)
         yield "metrics and log line", self.tell
         yield "record: SQLite row (in its own thread)", lambda: row_of(self.activation, 1_888_888_888_888)
 
-    def begun(self) -> Running:
+    def begun(self) -> Invocation:
         """Make what an invocation begins with."""
-        answers = BodyAnswers(self.bench.acknowledger, self.request, self.response())
-        telling = Telling(answers, blocking=self.request.blocking)
-        return Running(self.admitted, Timeline(time.time_ns), telling, self.stay)
-
-    def response(self) -> Response:
-        """Make a response."""
-        return Response(cast("asyncio.WriteTransport", self.bench.socket), chunked=True, keep_alive=True)
+        bench = self.bench
+        answers = BodyAnswers(bench.connection, bench.acknowledger, self.request, HttpRequest())
+        return Invocation(self.admitted, answers, time.time_ns() - time.monotonic_ns(), time.monotonic_ns)
 
     def tell(self) -> None:
         """Count and log."""
         self.telemetry.finished(
             Finished(
                 activation=self.activation,
-                transaction_id=self.request.transaction.id,
-                via="http",
+                admitted=self.admitted,
                 container="wsk0_1_guest_echo",
-                warm=True,
+                start="warm",
                 run_time=1,
                 log_time=0,
             )

@@ -36,7 +36,7 @@ class _Sample(NamedTuple):
 
     at: float
     each: tuple[int, ...]
-    """Of the invoker, and of a warden if there is one."""
+    """Of the invoker, and of a supervisor if there is one."""
 
 
 def measure(report: Report, plan: Plan, ground: Ground) -> None:
@@ -99,9 +99,9 @@ def _rows(samples: Sequence[_Sample], seen: Seen) -> list[Row]:
         row("p50", "µs", [seen.p50]),
         row("p99", "µs", [seen.p99]),
         row("worst", "µs", [seen.worst]),
-        *(row("CPU of the warden", "ms/s", [each / seen.seconds * 1e3]) for each in seen.cpu[1:]),
+        *(row("CPU of the supervisor", "ms/s", [each / seen.seconds * 1e3]) for each in seen.cpu[1:]),
     ]
-    for number, who in enumerate(("invoker", "warden")[: len(seen.cpu)]):
+    for number, who in enumerate(("invoker", "supervisor")[: len(seen.cpu)]):
         values = [one.each[number] for one in later]
         slope = statistics.linear_regression([one.at for one in later], values).slope
         rows.append(row(f"resident memory of the {who}, second half", "MB", [value / _MB for value in values]))

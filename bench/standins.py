@@ -1,13 +1,14 @@
 """Everything around the line of an invocation, doing nothing: stores, containers, a socket, a log."""
 
+import asyncio
 import time
 from array import array
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Final
 
 from invoker.config import Settings
-from invoker.contracts import Output
+from invoker.contracts import ActivationStore, Container, ContainerRuntime, FunctionStore, Output
 from invoker.entities.activation import Activation
 from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
 from invoker.entities.function import Function, FunctionRef
@@ -37,7 +38,7 @@ class Marks:
         self._last = time.perf_counter_ns()
 
 
-class StandInContainer:
+class StandInContainer(Container):
     """A container that has answered before it was asked."""
 
     name = "wsk0_1_guest_echo"
@@ -63,38 +64,11 @@ class StandInContainer:
         """See `Container`."""
 
 
-class StandIns:
-    """Every plugin, and the objects that they open."""
+class StandInStore(ActivationStore, FunctionStore):
+    """Both stores: one function, and records that nobody wants."""
 
-    has_observers = False
-
-    def __init__(self, function: Function, marks: Marks) -> None:
+    def __init__(self, function: Function) -> None:
         self._function = function
-        self._marks = marks
-
-    @asynccontextmanager
-    async def activation_store(self, _: Settings) -> AsyncIterator["StandIns"]:
-        """See `Plugins`."""
-        yield self
-
-    @asynccontextmanager
-    async def function_store(self, _: Settings) -> AsyncIterator["StandIns"]:
-        """See `Plugins`."""
-        yield self
-
-    @asynccontextmanager
-    async def container_runtime(self, _: Settings) -> AsyncIterator["StandIns"]:
-        """See `Plugins`."""
-        yield self
-
-    @asynccontextmanager
-    async def log_extractor(self, _: Settings) -> AsyncIterator[AttachedLogs]:
-        """See `Plugins`."""
-        yield AttachedLogs("openwhisk")
-
-    def admissions(self, _: Settings) -> Iterator[Any]:
-        """See `Plugins`."""
-        return iter(())
 
     async def put_many(self, batch: Sequence[Activation]) -> None:
         """See `ActivationStore`."""
@@ -102,6 +76,13 @@ class StandIns:
     async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:  # noqa: ARG002 (there is only one)
         """See `FunctionStore`."""
         return self._function
+
+
+class StandInRuntime(ContainerRuntime):
+    """Has containers at once."""
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks = marks
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`."""
@@ -112,24 +93,43 @@ class StandIns:
         return StandInContainer(output, self._marks)
 
 
-class Socket:
-    """A transport that takes everything."""
+class StandIns:
+    """See `Plugins`: every plugin, and the objects that they open."""
+
+    def __init__(self, function: Function, marks: Marks) -> None:
+        self.clients = _opening(None)
+        self.activation_store = self.function_store = _opening(StandInStore(function))
+        self.container_runtime = _opening(StandInRuntime(marks))
+        self.log_extractor = _opening(AttachedLogs("openwhisk"))
+        self.admissions = self.observers = lambda _: iter(())
+
+
+def _opening(part: object) -> Callable[[Settings], AbstractAsyncContextManager[object]]:
+    """Return what opens a part of which there is one."""
+    return lambda _: nullcontext(part)
+
+
+class Socket(asyncio.Transport):
+    """A transport that takes everything, and tells when an answer is whole."""
 
     def __init__(self, marks: Marks) -> None:
+        super().__init__()
         self.last = b""
+        self.answered = asyncio.Event()
         self._marks = marks
 
     def is_closing(self) -> bool:
-        """See `asyncio.WriteTransport`."""
+        """See `asyncio.BaseTransport`."""
         return False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """See `asyncio.WriteTransport`."""
-        receipt = data.startswith(b"HTTP/1.1 200")
-        self._marks.pass_by(
-            "entering, receipt" if receipt else "reply to answer: logs, outcome, record, acknowledgement"
-        )
-        self.last = data
+        self.last = bytes(data)
+        if self.last.startswith(b"HTTP/1.1 200"):
+            self._marks.pass_by("request to receipt: HTTP, admission, task")
+        else:
+            self._marks.pass_by("reply to answer: logs, outcome, record, acknowledgement")
+            self.answered.set()
 
 
 class Writer:

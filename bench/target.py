@@ -19,7 +19,7 @@ import msgspec
 from bench import machine
 from bench.ground import Runtime
 from bench.messages import NAMESPACE, NODEJS_ECHO, PYTHON_ECHO
-from invoker.cli.program import Program
+from invoker.cli.program import CommandLine
 from invoker.contracts import FunctionCatalog
 from invoker.entities.function import Function, Limits
 from invoker.pool import PoolSnapshot
@@ -95,7 +95,7 @@ class Invoker:
         return asyncio.run(self._put(functions))
 
     async def _put(self, functions: Sequence[Function]) -> list[Function]:
-        program = Program([str(self._file)], None, [])
+        program = CommandLine([str(self._file)], None, [])
         async with program.plugins.function_store(program.settings) as catalog:
             assert isinstance(catalog, FunctionCatalog)
             return [msgspec.structs.replace(each, revision=await catalog.put(each)) for each in functions]
@@ -132,7 +132,7 @@ class Invoker:
 
     @property
     def watched(self) -> tuple[int, ...]:
-        """The processes whose CPU time is the invoker's: itself, and a warden if there is one."""
+        """The processes whose CPU time is the invoker's: itself, and a supervisor if there is one."""
         return self.pid, *self.runtime.helpers
 
     def pool(self) -> PoolSnapshot:

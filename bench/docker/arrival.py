@@ -4,17 +4,17 @@ import asyncio
 import socket
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Final, cast
+from typing import Final
 
+from invoker.contracts import LogFollower
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.builders import a_request
 from invoker_attached_logs.follower import AttachedLogs
-from invoker_docker.address import DaemonAddress
-from invoker_docker.engine import Engine
-from invoker_docker.output import attached
+from invoker_docker.attach import AttachedOutput
+from invoker_docker.engine import connected
+from invoker_docker.settings import DockerSettings
 
 REQUEST = a_request()
 
@@ -22,6 +22,7 @@ FLOOR: Final = "from the write into a Unix socket until a task that waits for ba
 _PATIENCE: Final = 60.0
 _LIMIT: Final = 10 << 20
 _CHUNK: Final = 1 << 16
+_VERSION: Final = b'HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{"ApiVersion":"1.41"}'
 _TAKEN: Final = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 _LENGTH: Final = len(SENTINEL_LINE).to_bytes(4, "big")
 _STDOUT: Final = b"\x01\0\0\0" + _LENGTH + SENTINEL_LINE
@@ -31,18 +32,32 @@ _SPEC: Final = ContainerSpec(name="bench", runtime=Runtime(kind="python:3", fami
 
 async def arrival(path: Path, count: int, faults: list[str]) -> float:
     """Return the microseconds until logs are there, by the plugin's connection to an engine that this process plays."""
-    loop = asyncio.get_running_loop()
     follower = AttachedLogs("openwhisk").follow(_SPEC)
+    attached = AttachedOutput("bench", follower.write, lambda: None)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
         listener.setblocking(False)  # noqa: FBT003 (the standard library's)
-        engine = cast("Engine", SimpleNamespace(address=DaemonAddress(path=str(path)), api="v1.41", ssl=None))
-        attaching = asyncio.create_task(attached(engine, "bench", follower, lambda: None, timeout=_PATIENCE))
-        server, _ = await loop.sock_accept(listener)
+        playing = asyncio.create_task(_play(listener))
+        async with connected(DockerSettings(url=f"unix://{path}")) as engine:
+            await engine.attach("bench", attached)
+            server = await playing
+            return await _arrival(server, attached, follower, count, faults)
+
+
+async def _play(listener: socket.socket) -> socket.socket:
+    """Be an engine that says which version it is, and then lets its connection be taken over."""
+    loop = asyncio.get_running_loop()
+    server, _ = await loop.sock_accept(listener)
+    for answer in (_VERSION, _TAKEN):
         await loop.sock_recv(server, _CHUNK)
-        server.send(_TAKEN)
-        attachment = await attaching
+        server.send(answer)
+    return server
+
+
+async def _arrival(
+    server: socket.socket, attached: AttachedOutput, follower: LogFollower, count: int, faults: list[str]
+) -> float:
     taken = 0.0
     for _ in range(count):
         follower.begin(REQUEST, _LIMIT)
@@ -55,9 +70,9 @@ async def arrival(path: Path, count: int, faults: list[str]) -> float:
         taken += time.perf_counter() - begun
         if not complete or not logs.reusable:
             faults.append(f"not the logs: {logs}")
-    attachment.close()
+    attached.close()
     server.close()
-    await attachment.ended.wait()
+    await attached.ended.wait()
     return taken / count * 1e6
 
 

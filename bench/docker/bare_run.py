@@ -8,7 +8,7 @@ from typing import Final
 
 import httptools
 
-from bench.docker.bare import PORT, Place, bare_container, listening
+from bench.docker.ground import PORT, DockerHost, bare_container, listening
 from bench.floor import ask
 from bench.messages import FIRST, direct_run, init, is_answer_of_run
 from invoker.entities.function import Function
@@ -84,11 +84,11 @@ class BareRun:
 
 
 @asynccontextmanager
-async def bare_run(place: Place, name: str, function: Function) -> AsyncIterator[BareRun]:
+async def bare_run(host: DockerHost, name: str, function: Function) -> AsyncIterator[BareRun]:
     """Have a container that the function runs in."""
     loop = asyncio.get_running_loop()
-    engine = place.engine
-    with bare_container(place, name) as container:
+    engine = host.engine
+    with bare_container(host, name) as container:
         stream = engine.attach(container)
         stream.setblocking(False)  # noqa: FBT003 (the standard library's)
         engine.start(container)

@@ -6,7 +6,7 @@ import socket
 import threading
 from typing import Final, Self
 
-from bench.docker.engine import API, Engine, filters, opened
+from bench.docker.engine import API, BareEngine, filters, opened
 
 _CREATED: Final = "create"
 _DESTROYED: Final = "destroy"
@@ -15,7 +15,7 @@ _DESTROYED: Final = "destroy"
 class ContainerCensus:
     """Counts the containers with a label, from entering to leaving; a thread reads the events."""
 
-    def __init__(self, engine: Engine, label: str) -> None:
+    def __init__(self, engine: BareEngine, label: str) -> None:
         self.created = 0
         """How many were created."""
         self.most = 0

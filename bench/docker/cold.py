@@ -14,8 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from bench import machine
-from bench.docker.bare import PORT, bare_container, listening
-from bench.docker.ground import DockerGround, DockerRuntime
+from bench.docker.ground import PORT, DockerGround, DockerHost, bare_container, listening
 from bench.docker.tap import Tap
 from bench.floor import ask
 from bench.messages import FIRST, NAMESPACE, direct_run, init, invocation, is_acknowledgement, is_answer_of_run
@@ -87,7 +86,7 @@ def measure(report: Report, ground: DockerGround, *, quick: bool) -> None:
             _measure(report, section, runtime, tap, family, 5 if quick else 15)
 
 
-def _measure(report: Report, section: str, runtime: DockerRuntime, tap: Tap, family: str, rounds: int) -> None:
+def _measure(report: Report, section: str, runtime: DockerHost, tap: Tap, family: str, rounds: int) -> None:
     invoker = Invoker(runtime.where, runtime)
     functions = invoker.put([_stamping(family, number) for number in range(rounds + 1)])
     with invoker:
@@ -139,7 +138,7 @@ def _stamping(family: str, number: int) -> Function:
     )
 
 
-def _bare(report: Report, section: str, runtime: DockerRuntime, family: str, function: Function, number: int) -> _Cold:
+def _bare(report: Report, section: str, runtime: DockerHost, family: str, function: Function, number: int) -> _Cold:
     engine = runtime.engine
     engine.ask("GET", "/_ping")  # connected, as the invoker is
     marks = [_now()]

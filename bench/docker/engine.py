@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from invoker_docker.address import DaemonAddress
+from invoker_docker.settings import EngineAddress
 
 PATIENCE: Final = 120.0
 API: Final = "/v1.41"
@@ -27,7 +27,7 @@ class EngineRefusal(Exception):
 class _Connection(http.client.HTTPConnection):
     """HTTP to wherever an engine listens."""
 
-    def __init__(self, address: DaemonAddress) -> None:
+    def __init__(self, address: EngineAddress) -> None:
         super().__init__(address.host or "localhost", address.port or None, timeout=PATIENCE)
         self._address = address
 
@@ -35,7 +35,7 @@ class _Connection(http.client.HTTPConnection):
         self.sock = opened(self._address)
 
 
-def opened(address: DaemonAddress) -> socket.socket:
+def opened(address: EngineAddress) -> socket.socket:
     """Connect to an engine."""
     if address.path is None:
         return socket.create_connection((address.host, address.port), PATIENCE)
@@ -45,12 +45,12 @@ def opened(address: DaemonAddress) -> socket.socket:
     return connection
 
 
-class Engine:
+class BareEngine:
     """One connection to an engine; a thread needs its own."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.address = DaemonAddress.parse(url)
+        self.address = EngineAddress.parse(url)
         self._connection = _Connection(self.address)
 
     def __enter__(self) -> Self:

@@ -1,18 +1,19 @@
-"""A Docker engine as the place where actions run: a network of the benchmarks' own, labels, nothing left running."""
+"""A Docker engine as the place where actions run, with an invoker or without: nothing is left running."""
 
 import json
 import secrets
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
 from bench import machine
-from bench.docker import bare, images
-from bench.docker.bare import PORT
+from bench.docker import images
 from bench.docker.census import ContainerCensus
-from bench.docker.engine import Engine, EngineRefusal
+from bench.docker.engine import BareEngine, EngineRefusal
 from bench.floor import ask
 from bench.ground import Address, Tables
 from bench.messages import init
@@ -21,8 +22,13 @@ from invoker.config import NodeSettings, PoolSettings, Settings
 from invoker.entities.container import ContainerSpec
 from invoker.entities.function import Function
 from invoker.entities.runtimes import Runtime
-from invoker_docker.creation import create_request
+from invoker_docker.create_request import create_request
 from invoker_docker.settings import DockerSettings
+
+PORT: Final = 8080
+AT_ONCE: Final = 8
+"""Removals at one time: of 4, 8, 16 and 50 the one that is fastest here."""
+_PAUSE: Final = 0.001
 
 _LABEL: Final = "invoker-bench"
 _RUN_LABEL: Final = "invoker-bench-run"
@@ -47,7 +53,7 @@ class DockerGround:
     name = "docker"
 
     def __init__(self, url: str) -> None:
-        self.engine = Engine(url)
+        self.engine = BareEngine(url)
         self.run = secrets.token_hex(4)
         """What everything of this run is labelled with."""
 
@@ -77,17 +83,17 @@ class DockerGround:
         """Return the image of an action proxy."""
         return images.instant(self.engine, proxy) if proxy.startswith("instant") else self._images[proxy]
 
-    def runtime(self, where: Path, proxy: str = "python") -> "DockerRuntime":
+    def runtime(self, where: Path, proxy: str = "python") -> "DockerHost":
         """See `Ground`."""
-        return DockerRuntime(self, where, {"python": self.image(proxy), "nodejs": self.image("nodejs")})
+        return DockerHost(self, where, {"python": self.image(proxy), "nodejs": self.image("nodejs")})
 
     def bare_removal(self, count: int) -> float | None:
         """See `Ground`."""
         with folder() as where:
-            return bare.removal(self.runtime(where), count)
+            return removal(self.runtime(where), count)
 
 
-class DockerRuntime:
+class DockerHost:
     """Containers on the engine, of one invoker."""
 
     outlives = True
@@ -156,13 +162,67 @@ class DockerRuntime:
 
         They are not the invoker's own containers: a sentinel that it has not caused costs a container its life.
         """
-        with bare.running(self, [self.spec(f"direct-{number}") for number in range(len(functions))]) as containers:
+        with running(self, [self.spec(f"direct-{number}") for number in range(len(functions))]) as containers:
             addresses = [(self.engine.address_of(container), PORT) for container in containers]
             for address, function in zip(addresses, functions, strict=True):
-                with bare.listening(address) as connection:
+                with listening(address) as connection:
                     ask(connection, init(function))
             yield addresses
 
     def left(self) -> Sequence[object]:
         """See `Runtime`."""
         return self.engine.labelled(self.label)
+
+
+@contextmanager
+def bare_container(host: DockerHost, name: str, family: str = "python") -> Iterator[str]:
+    """Have a container that was created and not started."""
+    engine = host.engine
+    spec = host.spec(name, family)
+    container = engine.create(spec.name, host.request(spec))
+    try:
+        yield container
+    finally:
+        engine.remove(container)
+
+
+def listening(address: tuple[str, int]) -> socket.socket:
+    """Connect to an action proxy as soon as it listens."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return socket.create_connection(address, _PATIENCE)
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE)
+
+
+@contextmanager
+def running(host: DockerHost, specs: Sequence[ContainerSpec]) -> Iterator[Sequence[str]]:
+    """Have many containers, started and removed several at a time."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        containers = list(threads.map(lambda spec: _started(host, spec), specs))
+        try:
+            yield containers
+        finally:
+            list(threads.map(lambda container: _removed(host.engine.url, container), containers))
+
+
+def removal(host: DockerHost, count: int) -> float:
+    """Start containers, then remove them all; return the seconds that the removal takes."""
+    with running(host, [host.spec(f"removed-{number}") for number in range(count)]):
+        begun = time.perf_counter()
+    return time.perf_counter() - begun
+
+
+def _started(host: DockerHost, spec: ContainerSpec) -> str:
+    with BareEngine(host.engine.url) as engine:
+        container = engine.create(spec.name, host.request(spec))
+        engine.start(container)
+        return container
+
+
+def _removed(url: str, container: str) -> None:
+    with BareEngine(url) as engine:
+        engine.remove(container)

@@ -11,21 +11,21 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from bench import machine
-from bench.docker.engine import Engine, EngineRefusal
+from bench.docker.engine import BareEngine, EngineRefusal
 from bench.ground import INSTANT_SOURCE, compiled
 
 _BUILD: Final = machine.ROOT / "examples" / "docker" / "build.sh"
 _PORT: Final = "8080"
 
 
-def built(engine: Engine) -> dict[str, str]:
+def built(engine: BareEngine) -> dict[str, str]:
     """Return the project's images by their names; those that are missing are built."""
     environment = {**os.environ, "DOCKER_HOST": engine.url}
     said = subprocess.run([_BUILD], env=environment, stdout=subprocess.PIPE, check=True, text=True).stdout
     return {name: image for name, image, *_ in (line.split() for line in said.splitlines())}
 
 
-def instant(engine: Engine, proxy: str) -> str:
+def instant(engine: BareEngine, proxy: str) -> str:
     """Return the image of `instant.c`, compiled without libraries; it is imported where it is missing."""
     name = f"functions-invoker-bench/{proxy}"
     tag = hashlib.sha256(INSTANT_SOURCE.read_bytes()).hexdigest()[:12]

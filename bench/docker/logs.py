@@ -15,7 +15,7 @@ import uvloop
 from bench.docker.arrival import FLOOR as ARRIVAL_FLOOR
 from bench.docker.arrival import arrival, bare_arrival
 from bench.docker.bare_run import PATIENCE, BareRun, bare_run
-from bench.docker.ground import DockerGround, DockerRuntime
+from bench.docker.ground import DockerGround, DockerHost
 from bench.messages import FIRST, NAMESPACE, direct_run, init, is_answer_of_run
 from bench.report import Report, Row, progress, row_beside
 from bench.target import echoes, folder
@@ -70,7 +70,7 @@ def measure(report: Report, ground: DockerGround, *, quick: bool) -> None:
     report.fault(_SECTION, faults)
 
 
-async def _measure(runtime: DockerRuntime, faults: list[str], *, quick: bool) -> list[Row]:
+async def _measure(runtime: DockerHost, faults: list[str], *, quick: bool) -> list[Row]:
     repeats, count, chunks = (3, 300, 400) if quick else (7, 1_000, 1_600)
     bare_arrivals, arrivals = [], []
     for number in range(repeats):
@@ -92,7 +92,7 @@ async def _measure(runtime: DockerRuntime, faults: list[str], *, quick: bool) ->
 
 @asynccontextmanager
 async def _both(
-    runtime: DockerRuntime, plugin: ContainerRuntime, function: Function
+    runtime: DockerHost, plugin: ContainerRuntime, function: Function
 ) -> AsyncIterator[tuple["_Ours", BareRun]]:
     """Have two containers of one function: the plugin's, and a bare one."""
     spec = runtime.spec(f"ours-{function.name}")

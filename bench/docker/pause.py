@@ -8,8 +8,7 @@ from typing import Final
 
 import uvloop
 
-from bench.docker.bare import bare_container
-from bench.docker.ground import DockerGround, DockerRuntime
+from bench.docker.ground import DockerGround, DockerHost, bare_container
 from bench.floor import ask
 from bench.messages import FIRST, invocation, is_acknowledgement
 from bench.report import Report, progress, row, row_beside
@@ -59,7 +58,7 @@ def measure(report: Report, ground: DockerGround, *, quick: bool) -> None:
     )
 
 
-async def _calls(runtime: DockerRuntime, rounds: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+async def _calls(runtime: DockerHost, rounds: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """Pause and resume by the plugin, and by the simplest of clients."""
     engine = runtime.engine
     ours, bare = [], []

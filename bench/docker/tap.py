@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Self
 import httptools
 
 from bench.docker.engine import opened
-from invoker_docker.address import DaemonAddress
+from invoker_docker.settings import EngineAddress
 
 _MUCH: Final = 1 << 16
 
@@ -34,7 +34,7 @@ class Call(NamedTuple):
 class Tap:
     """`with Tap(path, engine)`: threads carry bytes from the socket at `path` to the engine and back."""
 
-    def __init__(self, path: Path, engine: DaemonAddress) -> None:
+    def __init__(self, path: Path, engine: EngineAddress) -> None:
         self.url = f"unix://{path}"
         self.calls: list[Call] = []
         self._path = path

@@ -8,7 +8,8 @@ breaks is reported and never tried again (spec T54), so all doubt about a kept c
 import asyncio
 import errno
 import select
-from typing import Final, cast
+import socket
+from typing import Final, Self, cast
 
 from invoker.action_reply import Disconnected, ReplyReader
 from invoker.entities.container import Reply
@@ -35,12 +36,21 @@ class ActionConnection:
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
+        self._path: str | None = None
         self._authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._heads: dict[str, bytes] = {}
         self._wire: _Wire | None = None
         self._busy = False
         self._closed = False
         self._connecting: asyncio.Timeout | None = None
+
+    @classmethod
+    def unix(cls, path: str) -> Self:
+        """Return the way to one that listens on a Unix socket."""
+        connection = cls("localhost", 0)
+        connection._path = path
+        connection._authority = "localhost"
+        return connection
 
     async def post(self, path: str, body: bytes, *, timeout: float, limit: int, wait: bool = False) -> Reply:  # noqa: ASYNC109 (one timer for all of it)
         """Send a JSON body and read the whole reply, keeping at most `limit` bytes of it.
@@ -125,7 +135,10 @@ class ActionConnection:
         began = loop.time()
         while True:
             try:
-                _, wire = await loop.create_connection(_Wire, self._host, self._port)
+                if self._path is None:
+                    _, wire = await loop.create_connection(_Wire, self._host, self._port)
+                else:
+                    _, wire = await loop.create_unix_connection(_Wire, sock=_connected(self._path))
             except OSError as error:
                 if not wait or error.errno not in _NOT_YET:
                     raise Unreachable(f"can't connect to {self._authority}: {error}") from error
@@ -135,8 +148,26 @@ class ActionConnection:
                 return wire
 
 
+def _connected(path: str) -> socket.socket:
+    """Return a connection to a Unix socket, which is made or refused at once.
+
+    Event loops take one that is refused because too many wait (`EAGAIN`) for one that is made.
+
+    Raises:
+        OSError: it is refused.
+    """
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.setblocking(False)  # noqa: FBT003 (takes no keyword)
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 class _Wire(asyncio.Protocol):
-    """One TCP connection and the request in flight on it, if there is one."""
+    """One connection and the request in flight on it, if there is one."""
 
     _transport: asyncio.Transport
     _loop: asyncio.AbstractEventLoop

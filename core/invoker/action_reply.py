@@ -5,6 +5,7 @@ Unlike upstream's, a reply may be chunked or end with the connection (spec 9.4.1
 """
 
 import re
+import time
 from typing import Final
 
 import httptools
@@ -24,6 +25,11 @@ _TIMEOUT: Final = re.compile(rb"(?i)\btimeout\s*=\s*(\d{1,6})")
 
 class Disconnected(ConnectionError):
     """The connection ended, or stopped making sense, before a whole reply was read. The request may have been run."""
+
+    def __init__(self, reason: str) -> None:
+        self.at = time.monotonic()
+        """When that was, for `Lost`."""
+        super().__init__(reason)
 
 
 class ReplyReader:

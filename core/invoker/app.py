@@ -5,7 +5,6 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TypeVar
 
 import msgspec
 
@@ -25,26 +24,22 @@ from invoker.config import (
     TelemetrySettings,
     node_of,
 )
-from invoker.contracts import Admission, ContainerRuntime, FunctionStore, LogExtractor
+from invoker.contracts import Admission, ContainerRuntime, FunctionStore, LogExtractor, Observer, Opening, Part
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError
-from invoker.functions import function_cache
-from invoker.invocation.door import Door
+from invoker.functions import FunctionCache, LimitsCheck, function_cache
+from invoker.invocation.admission import AdmissionControl, Life
+from invoker.invocation.delivery import Delivery
 from invoker.invocation.execution import Execution
 from invoker.invocation.invoker import Invoker
-from invoker.invocation.limits import LimitsCheck
-from invoker.invocation.outcome import Outcomes
-from invoker.invocation.reporting import Reporting
 from invoker.operations import Overview
 from invoker.plugins import Plugins
 from invoker.pool import Pool, container_pool
-from invoker.presence import announced
 from invoker.recording import Recorder, recording
 from invoker.telemetry import ActivationTelemetry, LogWriter, Metrics
 from invoker.wire import manifest
 from invoker.wire.locked import Keys
-
-T = TypeVar("T")
+from invoker.wire.outcome import Outcomes
 
 logger = logging.getLogger("invoker")
 
@@ -66,39 +61,65 @@ class Stopped(msgspec.Struct, frozen=True):
     """Activations that did not end within the grace; they were recorded and answered as system errors."""
     lost_records: int
     """Records that the store did not take in time."""
+    undelivered: int
+    """Answers that transports did not take."""
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """An invoker without doors, ready to be given work."""
+class Core(msgspec.Struct, frozen=True):
+    """An invoker without transports, ready to be given work."""
 
     invoker: Invoker
     overview: Overview
     recorder: Recorder
     pool: Pool
+    admission: AdmissionControl
+    delivery: Delivery
 
 
 async def serve(plugins: Plugins, settings: Settings, signals: Signals, writer: LogWriter | None = None) -> Stopped:
     """Run until `signals.stop` is set; return how it ended.
 
     Whatever breaks in the background cancels the wait for the signal, so a failure leaves by the same road as a
-    shutdown: no new work, running work finished, containers gone, records kept.
+    shutdown: no new work, running work finished and answered, containers gone, records kept.
     """
-    async with opened(plugins, settings, writer) as parts, AsyncExitStack() as doors:
-        operators: str | None = None
-        for name, transport in plugins.transports(settings, parts.invoker, parts.overview):
-            await doors.enter_async_context(transport)  # from here on, work arrives
-            logger.debug("transport %s is open", name)
-        node = settings[NodeSettings]
-        with announced(node, str(node_of(node, settings[PoolSettings])), operators):
-            _settle_memory()
-            parts.overview.phase = "running"
-            _tell_ready(settings)
+    async with opened(plugins, settings, writer) as core, transports(plugins, settings, core):
+        _settle_memory()
+        core.admission.life = Life.OPEN
+        _tell_ready(settings)
+        try:
             await signals.stop.wait()
-            parts.overview.phase = "stopping"
-            await _close(doors, parts.invoker, settings, signals)
-    stopped = Stopped(parts.invoker.broken_off, parts.recorder.lost)
-    _tell_stopped(stopped)
+        finally:
+            await _drain(core, settings, signals)
+    stopped = Stopped(core.invoker.broken_off, core.recorder.lost, core.delivery.undelivered)
+    logger.info(
+        "stopped; activations broken off: %d, activation records lost: %d, answers not delivered: %d",
+        *(stopped.broken_off, stopped.lost_records, stopped.undelivered),
+        extra={"event": "stopped"},
+    )
     return stopped
+
+
+@asynccontextmanager
+async def transports(plugins: Plugins, settings: Settings, core: Core) -> AsyncIterator[None]:
+    """Open the transports one after the other, in the order of the settings; close all of them at the same time."""
+    leaving = asyncio.Event()
+
+    async def run(name: str, opening: Opening[Part], opened: asyncio.Event) -> None:
+        async with opening as transport:
+            core.overview.watch(transport)
+            logger.debug("transport %s is open", name)
+            opened.set()
+            await leaving.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        try:
+            for name, opening in plugins.transports(settings, core.invoker, core.overview):
+                opened = asyncio.Event()
+                tasks.create_task(run(name, opening, opened), name=f"transport {name}")
+                await opened.wait()  # which the group interrupts if it doesn't open
+            yield
+        finally:
+            leaving.set()
 
 
 def _tell_ready(settings: Settings) -> None:
@@ -114,16 +135,6 @@ def _tell_ready(settings: Settings) -> None:
     )
 
 
-def _tell_stopped(stopped: Stopped) -> None:
-    """Say the last word: how it ended."""
-    logger.info(
-        "stopped; activations broken off: %d, activation records lost: %d",
-        stopped.broken_off,
-        stopped.lost_records,
-        extra={"event": "stopped"},
-    )
-
-
 def _settle_memory() -> None:
     """Spare the garbage collector what lives as long as the program, and let it come less often.
 
@@ -136,17 +147,18 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000, 4, 4)
 
 
-async def _close(doors: AsyncExitStack, invoker: Invoker, settings: Settings, signals: Signals) -> None:
-    """Close the doors. What still runs when the grace is over, or at a second signal, is broken off and answered."""
-    allowed = settings[ShutdownSettings].grace
-    grace = float(allowed) if allowed is not None else settings[LimitsSettings].max_timeout / 1000
+async def _drain(core: Core, settings: Settings, signals: Signals) -> None:
+    """Finish what was admitted. What still runs when the grace is over, or at a second signal, is broken off."""
+    shutdown = settings[ShutdownSettings]
+    grace = settings[LimitsSettings].max_timeout / 1000 if shutdown.grace is None else float(shutdown.grace)
     logger.info("stopping: no new work, at most %g s for what runs", grace)
     async with asyncio.TaskGroup() as tasks:
-        limit = tasks.create_task(_break_off_after(grace, invoker, signals), name="shutdown grace")
+        limit = tasks.create_task(_break_off_after(grace, core.invoker, signals), name="shutdown grace")
         try:
-            await doors.aclose()
+            await core.invoker.drain()
         finally:
             limit.cancel()
+    await core.invoker.close(shutdown.answers)
 
 
 async def _break_off_after(grace: float, invoker: Invoker, signals: Signals) -> None:
@@ -168,79 +180,92 @@ async def opened(
     writer: LogWriter | None = None,
     *,
     functions: FunctionStore | None = None,
-    ahead: bool = True,
-) -> AsyncIterator[Parts]:
-    """Open all but the doors. `functions` replaces the store of the settings; not `ahead`, there are no stem cells."""
-    compat = settings[RolesSettings].compat
-    limits = settings[LimitsSettings]
-    keys = _keys(settings)
-    async with (
-        plugins.activation_store(settings) as activations,
-        recording(activations, settings[RecordingSettings]) as recorder,
-        plugins.function_store(settings) if functions is None else _given(functions) as store,
-        plugins.container_runtime(settings) as runtime,
-        plugins.log_extractor(settings) as logs,
-        _given(await kinds_of(settings, runtime)) as kinds,
-        _pool(settings, runtime, logs, kinds, ahead=ahead) as pool,
-        function_cache(store, kinds, settings[FunctionsSettings], exact=compat == "functions") as cache,
-        _admissions(plugins, settings) as admissions,
-    ):
-        outcomes = Outcomes(compat)
-        door = Door(recorder, settings[IntakeSettings], limits)
-        metrics = Metrics()
-        invoker = Invoker(
-            door=door,
-            admissions=admissions,
-            functions=cache,
-            keys=keys,
-            limits=LimitsCheck(limits, settings[PoolSettings].memory, compat),
-            pool=pool,
-            execution=Execution(outcomes, settings[LogsSettings], limits, compat),
-            outcomes=outcomes,
-            reporting=_reporting(plugins, settings, recorder, metrics, writer),
+    lasting: bool = True,
+) -> AsyncIterator[Core]:
+    """Open all but the transports. `functions` replaces the store of the settings.
+
+    Not `lasting`, for a call or two, it starts nothing ahead, pauses nothing, and leaves alone what an earlier life of
+    this invoker may have left.
+    """
+    _keys(settings)  # before anything opens
+    exact = settings[RolesSettings].compat == "functions"
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        await enter(plugins.clients(settings))
+        activations = await enter(plugins.activation_store(settings))
+        recorder = await enter(recording(activations, settings[RecordingSettings]))
+        store = functions if functions is not None else await enter(plugins.function_store(settings))
+        runtime = await enter(plugins.container_runtime(settings))
+        logs = await enter(plugins.log_extractor(settings))
+        kinds = await kinds_of(settings, runtime)
+        if lasting:
+            await runtime.sweep()
+        pool = await enter(_pool(settings, runtime, logs, kinds, lasting=lasting))
+        cache = await enter(function_cache(store, kinds, settings[FunctionsSettings], exact=exact))
+        judges = [await enter(opening) for _, opening in plugins.admissions(settings)]
+        observers = [await enter(opening) for _, opening in plugins.observers(settings)]
+        core = _assembled(
+            plugins, settings, writer, recorder=recorder, pool=pool, functions=cache, judges=judges, observers=observers
         )
-        overview = Overview(
-            plugins=plugins,
-            settings=settings,
-            metrics=metrics,
-            recorder=recorder,
-            runtime=runtime,
-            pool=pool,
-            functions=cache,
-            door=door,
-        )
-        yield Parts(invoker, overview, recorder, pool)
+        for part in (activations, store, runtime, logs, *judges, *observers):
+            core.overview.watch(part)
+        try:
+            yield core
+        finally:  # what nobody waits for any more, such as after Ctrl-C
+            core.invoker.break_off()
+            await core.invoker.drain()
+            await core.invoker.close(settings[ShutdownSettings].answers)
 
 
-@asynccontextmanager
-async def _given(part: T) -> AsyncIterator[T]:
-    """Open what needs no opening."""
-    yield part
+def _assembled(  # noqa: PLR0913 (all that there is)
+    plugins: Plugins,
+    settings: Settings,
+    writer: LogWriter | None,
+    *,
+    recorder: Recorder,
+    pool: Pool,
+    functions: FunctionCache,
+    judges: Sequence[Admission],
+    observers: Sequence[Observer],
+) -> Core:
+    compat, limits, intake = settings[RolesSettings].compat, settings[LimitsSettings], settings[IntakeSettings]
+    records, timeout = settings[RecordingSettings], intake.answer_timeout
+    metrics, outcomes = Metrics(), Outcomes(compat)
+    admission = AdmissionControl(recorder, intake, limits)
+    telemetry = ActivationTelemetry(metrics, writer if settings[TelemetrySettings].activations else None)
+    delivery = Delivery(recorder, observers, telemetry, admission, records, compat=compat, timeout=timeout)
+    invoker = Invoker(
+        admission=admission,
+        judges=judges,
+        functions=functions,
+        keys=_keys(settings),
+        limits=LimitsCheck(limits, settings[PoolSettings].memory, compat),
+        pool=pool,
+        execution=Execution(outcomes, delivery, settings[LogsSettings], limits, compat),
+        outcomes=outcomes,
+        delivery=delivery,
+    )
+    overview = Overview(
+        plugins=plugins,
+        settings=settings,
+        metrics=metrics,
+        recorder=recorder,
+        pool=pool,
+        functions=functions,
+        admission=admission,
+        delivery=delivery,
+    )
+    return Core(invoker, overview, recorder, pool, admission, delivery)
 
 
 def _pool(
-    settings: Settings, runtime: ContainerRuntime, logs: LogExtractor, kinds: Runtimes, *, ahead: bool
+    settings: Settings, runtime: ContainerRuntime, logs: LogExtractor, kinds: Runtimes, *, lasting: bool
 ) -> AbstractAsyncContextManager[Pool]:
-    """Return the pool. Where work does not go on, nothing is done ahead: no stem cells, and nothing is paused."""
     containers, node, limits = settings[PoolSettings], settings[NodeSettings], settings[LimitsSettings]
-    if not ahead:
+    if not lasting:
         containers = msgspec.structs.replace(containers, pause=False)
         kinds = kinds.without_prewarm()
     return container_pool(runtime, logs, containers, node=node, limits=limits, runtimes=kinds)
-
-
-def _reporting(
-    plugins: Plugins, settings: Settings, recorder: Recorder, metrics: Metrics, writer: LogWriter | None
-) -> Reporting:
-    telemetry = ActivationTelemetry(metrics, writer if settings[TelemetrySettings].activations else None)
-    observers = plugins.activation_finished if plugins.has_observers else None
-    return Reporting(recorder, telemetry, observers, settings[RecordingSettings], settings[RolesSettings].compat)
-
-
-@asynccontextmanager
-async def _admissions(plugins: Plugins, settings: Settings) -> AsyncIterator[Sequence[Admission]]:
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(opening) for _, opening in plugins.admissions(settings)]
 
 
 async def kinds_of(settings: Settings, runtime: ContainerRuntime) -> Runtimes:

@@ -50,11 +50,10 @@ class SettingsError(InvokerError):
 
 
 class Occupied(SettingsError):
-    """What only one can have is somebody else's: a lock of process `holder`, or a `port`, as far as that is known."""
+    """What only one can have is somebody else's, such as a lock or a port: process `holder`'s, if that is known."""
 
-    def __init__(self, fault: str, *, holder: int | None = None, port: int | None = None) -> None:
+    def __init__(self, fault: str, *, holder: int | None = None) -> None:
         self.holder = holder
-        self.port = port
         super().__init__([fault])
 
 
@@ -246,10 +245,14 @@ class Aborted(ContainerError):
 
 
 class Lost(ContainerError):
-    """The connection broke before a whole reply was read. `state` is the container's, afterwards."""
+    """The connection broke before a whole reply was read. `state` is the container's, afterwards.
 
-    def __init__(self, state: ContainerState) -> None:
+    `at` is when it broke, in seconds of `time.monotonic`, which was before the state was asked for (spec 9.5.5).
+    """
+
+    def __init__(self, state: ContainerState, *, at: float | None = None) -> None:
         self.state = state
+        self.at = at
         super().__init__(f"the container gave no reply: {state}")
 
 

@@ -1,15 +1,16 @@
 """What operators see: health, metrics, and what runs here (`contracts.Operations`)."""
 
 import importlib.metadata
+import os
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import msgspec
 
 from invoker.config import NodeSettings, PoolSettings, RolesSettings, Settings, node_of
-from invoker.contracts import ContainerRuntime
+from invoker.contracts import Part
 from invoker.functions import FunctionCache
-from invoker.invocation.door import Door
+from invoker.invocation.admission import AdmissionControl, Life
+from invoker.invocation.delivery import Delivery
 from invoker.plugins import Plugins
 from invoker.pool import Pool, StartReason, State, WaitReason
 from invoker.recording import Recorder
@@ -18,7 +19,7 @@ from invoker.telemetry.metrics import NUMBERS
 
 
 class Overview:
-    """Looks at the parts when somebody asks; owns nothing but the phase."""
+    """Looks at the parts when somebody asks; owns nothing."""
 
     def __init__(  # noqa: PLR0913 (it looks at everything)
         self,
@@ -27,32 +28,38 @@ class Overview:
         settings: Settings,
         metrics: Metrics,
         recorder: Recorder,
-        runtime: ContainerRuntime,
         pool: Pool,
         functions: FunctionCache,
-        door: Door,
+        admission: AdmissionControl,
+        delivery: Delivery,
     ) -> None:
         self._plugins = plugins
         self._settings = settings
         self._metrics = metrics
         self._recorder = recorder
-        self._runtime = runtime
         self._pool = pool
-        self.phase: Literal["starting", "running", "stopping"] = "starting"
-        """Set by `app`, which alone knows."""
-        _register(metrics, recorder, pool, functions, door)
+        self._admission = admission
+        self._parts: list[Part] = []
+        _register(metrics, recorder, pool, functions, admission, delivery)
+
+    def watch(self, part: Part) -> None:
+        """Tell what a part that a plugin has opened says of itself, too."""
+        self._parts.append(part)
+        self._metrics.include(part.metrics)
 
     def faults(self) -> Sequence[str]:
         """See `Operations.faults`."""
-        found: list[str] = [] if self.phase == "running" else [self.phase]
-        if self._recorder.full:
+        life, recorder = self._admission.life, self._recorder
+        found: list[str] = [] if life is Life.OPEN else [life.name.lower()]
+        if recorder.full:
             found.append(
-                f"activation records can't be stored and {self._recorder.pending} wait: "
+                f"activation records can't be stored and {recorder.pending} wait: "
                 "no further message is taken until the activation store works again"
             )
-        elif self._recorder.failing:
-            found.append(f"the activation store takes no records; {self._recorder.pending} wait")
-        found.extend(self._runtime.faults())
+        elif recorder.failing:
+            found.append(f"the activation store takes no records; {recorder.pending} wait")
+        for part in self._parts:
+            found.extend(part.faults())
         return found
 
     def metrics(self) -> bytes:
@@ -65,8 +72,9 @@ class Overview:
         node = node_of(self._settings[NodeSettings], self._settings[PoolSettings])
         return {
             "name": str(node),
+            "process": os.getpid(),
             "version": importlib.metadata.version("functions-invoker"),
-            "phase": self.phase,
+            "phase": self._admission.life.name.lower(),
             "compat": roles.compat,
             "plugins": list(self._plugins.active),
             "memory": {"total": node.memory, "used": self._pool.memory_used},
@@ -80,7 +88,14 @@ class Overview:
         return snapshot
 
 
-def _register(metrics: Metrics, recorder: Recorder, pool: Pool, functions: FunctionCache, door: Door) -> None:
+def _register(
+    metrics: Metrics,
+    recorder: Recorder,
+    pool: Pool,
+    functions: FunctionCache,
+    admission: AdmissionControl,
+    delivery: Delivery,
+) -> None:
     """Describe what is asked for when somebody looks. Upstream's names where it has one (spec 12.4, 12.7)."""
     _register_pool(metrics, pool)
     recorder.batch_sizes = metrics.histogram(
@@ -91,15 +106,22 @@ def _register(metrics: Metrics, recorder: Recorder, pool: Pool, functions: Funct
     metrics.reading("counter_invoker_records_stored", "Activation records stored", lambda: recorder.stored)
     metrics.reading("counter_invoker_records_refused", "Records the store will never take", lambda: recorder.refused)
     metrics.reading(
-        "counter_invoker_messages_malformed", "Messages that could not be read", lambda: door.refused_malformed
+        "counter_invoker_messages_malformed", "Messages that could not be read", lambda: admission.refused_malformed
     )
-    metrics.reading("counter_invoker_messages_busy", "Messages turned away for lack of room", lambda: door.refused_busy)
+    metrics.reading(
+        "counter_invoker_messages_busy", "Messages turned away for lack of room", lambda: admission.refused_busy
+    )
+    metrics.reading(
+        "counter_invoker_answers_undelivered", "Answers that no transport delivered", lambda: delivery.undelivered
+    )
     metrics.gauge("gauge_invoker_records_pending", "Records that wait for the store", lambda: recorder.pending)
     metrics.gauge("gauge_invoker_records_pending_bytes", "Their size", lambda: recorder.pending_bytes)
     metrics.gauge(
-        "gauge_invoker_messages_waiting_bytes", "Messages without a container yet", lambda: door.waiting_bytes
+        "gauge_invoker_messages_waiting_bytes",
+        "Messages without a container yet, and answers on their way",
+        lambda: admission.waiting_bytes,
     )
-    metrics.gauge("gauge_invoker_activations_running", "Activations that have not ended", lambda: door.inside)
+    metrics.gauge("gauge_invoker_activations_running", "Activations that have not ended", lambda: admission.running)
     metrics.gauge("gauge_invoker_function_cache_bytes", "Code in the cache", lambda: functions.size)
 
 

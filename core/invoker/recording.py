@@ -57,6 +57,7 @@ class Recorder:
         """The last write did not succeed."""
         self.batch_sizes: Callable[[int], None] = _nobody
         """Told the size of each batch that was stored."""
+        self._listeners: list[Callable[[], None]] = []
 
     @property
     def full(self) -> bool:
@@ -67,6 +68,10 @@ class Recorder:
     def pending(self) -> int:
         """Records that are not stored yet."""
         return len(self._waiting) + len(self._batch)
+
+    def when_stored(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called whenever records were stored, so that more can be held."""
+        self._listeners.append(listener)
 
     def submit(self, activation: Activation) -> None:
         """Take a record; never waits. Who calls it may acknowledge the activation afterwards."""
@@ -99,6 +104,8 @@ class Recorder:
             await self._write()
             self.pending_bytes -= size
             self._batch = []
+            for listener in self._listeners:
+                listener()
 
     async def _let_a_batch_gather(self) -> None:
         """Wait `flush_interval` for company, unless a whole batch is there or it is time to leave."""
@@ -123,7 +130,7 @@ class Recorder:
         pause: float = self._settings.first_retry
         while True:
             try:
-                await self._store.put_many(self._batch)
+                await self._put()
             except RecordsRefused as error:
                 self._refuse(error)
                 break
@@ -138,6 +145,14 @@ class Recorder:
         if self.failing:
             logger.info("the activation store works again")
         self.failing = False
+
+    async def _put(self) -> None:
+        limit: float = self._settings.write_timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self._store.put_many(self._batch)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"no answer in {limit:g} s") from error
 
     def _refuse(self, error: RecordsRefused) -> None:
         self.refused += len(error.refused)

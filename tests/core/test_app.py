@@ -16,8 +16,8 @@ from invoker_process.settings import ProcessSettings
 KIND = {"kind": "python:3", "image": {"name": "python"}, "stemCells": [{"initialCount": 2, "memory": "128 MB"}]}
 
 
-@pytest.mark.parametrize("ahead", [True, False])
-async def test_prewarmed_containers_are_for_those_whose_work_goes_on(tmp_path: Path, *, ahead: bool) -> None:
+@pytest.mark.parametrize("lasting", [True, False])
+async def test_prewarmed_containers_are_for_those_whose_work_goes_on(tmp_path: Path, *, lasting: bool) -> None:
     manifest = tmp_path / "kinds.json"
     manifest.write_text(json.dumps({"runtimes": {"python": [KIND]}}))
     roles, logs = RolesSettings(), LogsSettings()
@@ -30,10 +30,10 @@ async def test_prewarmed_containers_are_for_those_whose_work_goes_on(tmp_path: P
         PoolSettings(),
     )
 
-    async with opened(Plugins(roles, logs), settings, ahead=ahead) as parts:
-        prewarmed = parts.pool.snapshot().prewarmed
+    async with opened(Plugins(roles, logs), settings, lasting=lasting) as core:
+        prewarmed = core.pool.snapshot().prewarmed
 
-    assert [(kind.kind, kind.wanted) for kind in prewarmed] == ([("python:3", 2)] if ahead else [])
+    assert [(kind.kind, kind.wanted) for kind in prewarmed] == ([("python:3", 2)] if lasting else [])
 
 
 class Shop(FakeRuntime):

@@ -16,14 +16,15 @@ from invoker.config import (
     RolesSettings,
     Settings,
 )
-from invoker.contracts import ContainerRuntime
+from invoker.contracts import ContainerRuntime, MetricFamily
 from invoker.functions import function_cache
-from invoker.invocation.door import Door
+from invoker.invocation.admission import AdmissionControl, Life
+from invoker.invocation.delivery import Delivery
 from invoker.operations import Overview
 from invoker.plugins import Plugins
 from invoker.pool import Pool, PoolSnapshot, container_pool
 from invoker.recording import Recorder
-from invoker.telemetry import Metrics
+from invoker.telemetry import ActivationTelemetry, Metrics
 from invoker.testing.builders import a_request, an_executable
 from invoker.testing.containers import KINDS, FakeRuntime
 from invoker.testing.stores import MemoryActivations, MemoryStore
@@ -31,7 +32,7 @@ from invoker_attached_logs.follower import AttachedLogs
 
 
 class DaemonRuntime(FakeRuntime):
-    """See `contracts.Watched`: it needs something that may fail."""
+    """One that needs something that may fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,10 +41,17 @@ class DaemonRuntime(FakeRuntime):
     def faults(self) -> Sequence[str]:
         return self.wrong
 
+    def metrics(self) -> Sequence[MetricFamily]:
+        samples = (({"state": "up"}, 1.0), ({"state": "down"}, len(self.wrong)))
+        return (
+            MetricFamily("gauge_daemon_state", "gauge", "How it is", samples),
+            MetricFamily("counter_daemon_calls", "counter", "Calls", (({}, 7.0),)),
+        )
+
 
 @asynccontextmanager
 async def an_overview(runtime: ContainerRuntime) -> AsyncIterator[tuple[Overview, Pool]]:
-    """Run what there is to look at; its phase is "running"."""
+    """Run what there is to look at, of an invoker that is open."""
     limits, pool_settings, node = LimitsSettings(), PoolSettings(), NodeSettings()
     recorder = Recorder(MemoryActivations(), RecordingSettings())
     async with (
@@ -52,17 +60,21 @@ async def an_overview(runtime: ContainerRuntime) -> AsyncIterator[tuple[Overview
         ) as pool,
         function_cache(MemoryStore(), KINDS, FunctionsSettings(), exact=False) as cache,
     ):
+        intake, metrics, records = IntakeSettings(), Metrics(), RecordingSettings()
+        admission = AdmissionControl(recorder, intake, limits)
+        admission.life = Life.OPEN
+        telemetry = ActivationTelemetry(metrics, None)
         overview = Overview(
             plugins=Plugins(RolesSettings(), LogsSettings()),
             settings=Settings.of(RolesSettings(), node, pool_settings),
-            metrics=Metrics(),
+            metrics=metrics,
             recorder=recorder,
-            runtime=runtime,
             pool=pool,
             functions=cache,
-            door=Door(recorder, IntakeSettings(), limits),
+            admission=admission,
+            delivery=Delivery(recorder, (), telemetry, admission, records, compat="openwhisk", timeout=1),
         )
-        overview.phase = "running"
+        overview.watch(runtime)
         yield overview, pool
 
 
@@ -79,15 +91,40 @@ async def test_the_faults_of_what_starts_containers_are_the_invokers_own() -> No
         before = overview.faults()
         runtime.wrong = ["the daemon does not answer"]
         during = overview.faults()
-        overview.phase = "stopping"
-        stopping = overview.faults()
+        overview._admission.life = Life.DRAINING
+        draining = overview.faults()
         runtime.wrong = []
-        overview.phase = "running"
+        overview._admission.life = Life.OPEN
         after = overview.faults()
 
     assert before == after == []
     assert during == ["the daemon does not answer"]
-    assert stopping == ["stopping", "the daemon does not answer"]
+    assert draining == ["draining", "the daemon does not answer"]
+
+
+async def test_the_faults_and_metrics_of_whatever_part_is_watched_are_told() -> None:
+    late = DaemonRuntime()
+    late.wrong = ["a transport without a broker"]
+
+    async with an_overview(FakeRuntime()) as (overview, _):
+        overview.watch(late)
+        found = overview.metrics().decode().splitlines()
+        faults = overview.faults()
+
+    assert faults == ["a transport without a broker"]
+    assert "# HELP gauge_daemon_state How it is" in found
+    assert "# TYPE gauge_daemon_state gauge" in found
+    assert 'gauge_daemon_state{state="down"} 1.0' in found
+    assert "counter_daemon_calls_total 7.0" in found
+
+
+async def test_the_names_that_dashboards_know_are_there() -> None:
+    """Spec 12.4, 12.7."""
+    async with an_overview(FakeRuntime()) as (overview, _):
+        found = overview.metrics().decode()
+
+    assert "\ncounter_invoker_answers_undelivered_total 0.0" in found
+    assert "\ngauge_invoker_messages_waiting_bytes 0.0" in found
 
 
 async def test_a_runtime_that_does_not_fail_as_a_whole_has_no_faults() -> None:

@@ -145,6 +145,7 @@ HOOKS = (
     ("open_activation_store(settings)", {"activations": "mine"}, "activations"),
     ("open_transport(settings, intake, operations)", {"transports": ("mine",)}, "transports"),
     ("open_admission(settings)", {"extra": ("mine",)}, "extra"),
+    ("open_observer(settings)", {"extra": ("mine",)}, "extra"),
 )
 
 
@@ -177,7 +178,7 @@ async def opened(loaded: Plugins, setting: str) -> None:
         case "transports":
             openings = [opening for _, opening in loaded.transports(Settings.of(), Nobody(), Nobody())]
         case _:
-            openings = [opening for _, opening in loaded.admissions(Settings.of())]
+            openings = [opening for _, opening in (*loaded.admissions(Settings.of()), *loaded.observers(Settings.of()))]
     for opening in openings:
         async with opening:
             pass
@@ -244,7 +245,8 @@ async def test_the_role_chooses_among_several_providers(install: Install) -> Non
 async def test_what_lacks_a_method_is_a_broken_contract(install: Install) -> None:
     install(STORE.replace("yield store", "yield object()"), "hollow")
 
-    with pytest.raises(BrokenContract, match="'hollow' gave no ActivationStore: it lacks put_many"):
+    lacks = "faults, metrics, put_many, reader"
+    with pytest.raises(BrokenContract, match=f"'hollow' gave no ActivationStore: it lacks {lacks}"):
         async with plugins(activations="hollow").activation_store(Settings.of()):
             pass
 
@@ -260,6 +262,8 @@ from invoker import hookimpl
 class Upper:
     def __init__(self, inner):
         self._inner = inner
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
     async def put_many(self, batch):
         await self._inner.put_many([msgspec.structs.replace(one, logs=("wrapped",)) for one in batch])
 
@@ -278,9 +282,11 @@ def open_activation_store(settings):
 
     async with loaded.activation_store(Settings.of()) as store:
         await store.put_many([an_activation()])
+        reader = store.reader
 
     (record,) = sys.modules[module].store.records.values()
     assert record.logs == ("wrapped",)
+    assert reader is sys.modules[module].store, "what a wrapper passes on is found"
 
 
 def test_a_section_must_be_called_like_its_plugin(install: Install) -> None:
@@ -307,26 +313,120 @@ def test_sections_of_installed_plugins_are_there_when_asked_for(install: Install
     assert names.count("sqlite") == 1
 
 
-def test_observers_are_called_and_their_failure_is_the_callers_to_handle(install: Install) -> None:
-    module = install(
-        "from invoker import hookimpl\nseen = []\n"
-        "@hookimpl\ndef activation_finished(activation):\n    seen.append(activation)\n",
-        "watcher",
+EVERYTHING = """
+from contextlib import asynccontextmanager
+from invoker import hookimpl
+from invoker.contracts import Admission, Observer
+from invoker.testing.stores import MemoryActivations
+
+opened = []
+
+@asynccontextmanager
+async def opening(what, part, client=None):
+    opened.append((what, client))
+    yield part
+    opened.append((f"left {what}", client))
+
+class Judge(Admission):
+    def refusal(self, request):
+        return "no"
+
+class Watcher(Observer):
+    def finished(self, request, activation):
+        pass
+
+@hookimpl
+def open_client(settings):
+    return opening("client", "the client")
+
+@hookimpl
+def open_activation_store(settings, client):
+    return opening("store", MemoryActivations(), client)
+
+@hookimpl
+def open_admission(settings, client):
+    return opening("admission", Judge(), client)
+
+@hookimpl
+def open_observer(client):
+    return opening("observer", Watcher(), client)
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "used"),
+    [
+        ({"activations": "all"}, ["store"]),
+        ({"extra": ("all",)}, ["admission", "observer"]),
+        ({"activations": "all", "extra": ("all",)}, ["store", "admission", "observer"]),
+    ],
+)
+async def test_only_what_a_role_or_extra_names_is_used(
+    install: Install, named: dict[str, Any], used: list[str]
+) -> None:
+    """A plugin that is loaded for its store is asked for no admission and no observer."""
+    module = install(EVERYTHING, "all")
+    loaded = plugins(**{"activations": "sqlite", **named})
+
+    openings = [*loaded.admissions(Settings.of()), *loaded.observers(Settings.of())]
+    if loaded._roles.activations == "all":
+        openings.insert(0, ("all", loaded.activation_store(Settings.of())))
+    for _, opening in openings:
+        async with opening:
+            pass
+
+    opened = [what for what, _ in sys.modules[module].opened if not what.startswith("left") and what != "client"]
+    assert opened == used
+
+
+async def test_a_wrapper_of_a_plugin_that_extra_does_not_name_wraps_nothing(install: Install) -> None:
+    install(STORE, "memory")
+    install(
+        "from invoker import hookimpl\n"
+        "@hookimpl(wrapper=True)\ndef open_activation_store(settings):\n    yield\n    raise RuntimeError('unwanted')\n"
+        "@hookimpl\ndef open_function_store(settings): ...\n",
+        "wraps",
     )
-    activation = an_activation()
-    loaded = plugins(extra=("watcher",))
 
-    loaded.activation_finished(activation)
+    async with plugins(activations="memory", functions="wraps").activation_store(Settings.of()):
+        pass
+    with pytest.raises(RuntimeError, match="unwanted"):
+        async with plugins(activations="memory", extra=("wraps",)).activation_store(Settings.of()):
+            pass
 
-    assert loaded.has_observers
-    assert sys.modules[module].seen == [activation]
-    assert not plugins().has_observers
+
+async def test_the_hooks_of_one_plugin_share_a_client_that_outlives_them(install: Install) -> None:
+    module = install(EVERYTHING, "all")
+    loaded = plugins(activations="all", extra=("all",))
+
+    async with loaded.clients(Settings.of()), loaded.activation_store(Settings.of()):
+        for _, opening in loaded.observers(Settings.of()):
+            async with opening:
+                pass
+
+    assert sys.modules[module].opened == [
+        ("client", None),
+        ("store", "the client"),
+        ("observer", "the client"),
+        ("left observer", "the client"),
+        ("left store", "the client"),
+        ("left client", None),
+    ]
+
+
+async def test_a_part_that_is_opened_alone_has_a_client_of_its_own(install: Install) -> None:
+    module = install(EVERYTHING, "all")
+
+    async with plugins(activations="all").activation_store(Settings.of()):
+        pass
+
+    assert [what for what, _ in sys.modules[module].opened] == ["client", "store", "left store", "left client"]
 
 
 def test_transports_come_in_the_order_of_the_settings(install: Install) -> None:
     source = (
-        "from contextlib import asynccontextmanager\nfrom invoker import hookimpl\n"
-        "@hookimpl\n@asynccontextmanager\nasync def open_transport(settings, intake):\n    yield\n"
+        "from contextlib import asynccontextmanager\nfrom invoker import hookimpl\nfrom invoker.contracts import Part\n"
+        "@hookimpl\n@asynccontextmanager\nasync def open_transport(settings, intake):\n    yield Part()\n"
     )
     install(source, "one")
     install(source, "two")
@@ -343,7 +443,7 @@ def test_a_contract_is_checked_by_what_is_missing() -> None:
     with pytest.raises(BrokenContract) as error:
         check_contract("nothing", "open_activation_store", ActivationStore, object())
 
-    assert error.value.missing == ("put_many",)
+    assert error.value.missing == ("faults", "metrics", "put_many", "reader")
 
 
 def test_the_hooks_of_a_module_can_be_listed_without_using_it(install: Install) -> None:

@@ -186,6 +186,11 @@ class Running:
         urls = {line["message"].split()[2]: line["url"] for line in self.log.lines if "url" in line}
         self.operators, self.data = Address.parse(urls["operators"]), Address.parse(urls["messages"])
 
+    @property
+    def operators_url(self) -> str:
+        """Where operators are served."""
+        return f"http://{self.operators.host}:{self.operators.port}"
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)

@@ -195,12 +195,13 @@ def test_a_plugin_that_gives_no_store_is_named_with_what_it_lacks(own_home: Home
 
     called = call_with(own_home, [place], "--set", "activations=nostore", "run")
 
-    failed(called, 1, "open_activation_store of plugin 'nostore' gave no ActivationStore: it lacks put_many")
+    failed(called, 1, "plugin 'nostore' gave no ActivationStore: it lacks faults, metrics, put_many")
 
 
 def test_a_store_that_cannot_be_read_says_what_to_use_instead(own_home: Home) -> None:
     code = (
-        "from contextlib import asynccontextmanager\nfrom invoker import hookimpl\nclass Sink:\n"
+        "from contextlib import asynccontextmanager\nfrom invoker import hookimpl\n"
+        "from invoker.contracts import ActivationStore\nclass Sink(ActivationStore):\n"
         "    async def put_many(self, batch): ...\n@hookimpl\n@asynccontextmanager\n"
         "async def open_activation_store(settings):\n    yield Sink()"
     )
@@ -208,7 +209,7 @@ def test_a_store_that_cannot_be_read_says_what_to_use_instead(own_home: Home) ->
 
     called = call_with(own_home, [place], "--set", "activations=sink", "activation", "list")
 
-    failed(called, 2, "the store 'sink' (role 'activations') has no ActivationReader")
+    failed(called, 2, "the store 'sink' (role 'activations') has no reader")
 
 
 @pytest.mark.parametrize(

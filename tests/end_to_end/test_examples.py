@@ -26,15 +26,28 @@ def test_a_stranger_builds_and_tests_the_example_store(stranger: Path) -> None:
     install(stranger, example)
     (example / "invoker_files.py").unlink()  # what is tested is what was installed
 
-    said = run(python(stranger), "-m", "pytest", "-q", "tests", cwd=example)
+    assert_passes(stranger, example)
 
-    assert " passed" in said
-    assert not {"failed", "skipped", "error"} & set(said.replace(",", " ").split())
+
+@pytest.mark.timeout(600)
+def test_a_stranger_keeps_actions_and_records_in_the_example_store(stranger: Path) -> None:
+    install(stranger, copied("store_files", stranger))
+    function = stranger / "hello.py"
+    function.write_text("def main(args):\n    return {}\n")
+    roles = ["--set", "functions=files", "--set", "activations=files", "--set", f"files.directory={stranger}/files"]
+    invoker = [python(stranger), "-m", "invoker", *roles, "--set", f"node.state_dir={stranger}"]
+
+    run(*invoker, "action", "put", "hello", function)
+    run(*invoker, "invoke", "hello")
+
+    assert "guest/hello" in run(*invoker, "action", "list")
+    assert "guest/hello" in run(*invoker, "activation", "list")
 
 
 @pytest.mark.timeout(600)
 def test_a_stranger_watches_activations_with_the_example_observer(stranger: Path) -> None:
-    install(stranger, copied("metrics", stranger))
+    example = copied("metrics", stranger)
+    install(stranger, example)
     function = stranger / "hello.py"
     function.write_text("def main(args):\n    return {}\n")
     settings = ["--set", 'extra=["busiest"]', "--set", f"node.state_dir={stranger}"]
@@ -42,11 +55,22 @@ def test_a_stranger_watches_activations_with_the_example_observer(stranger: Path
     said = run(python(stranger), "-m", "invoker", *settings, "invoke", function, "--repeat", 3)
 
     assert "3  /guest/hello" in said
+    shutil.rmtree(example / "invoker_example_metrics")
+    assert_passes(stranger, example)
+
+
+def assert_passes(home: Path, example: Path) -> None:
+    """Run an example's own tests on what was installed."""
+    said = run(python(home), "-m", "pytest", "-q", "tests", cwd=example)
+
+    assert " passed" in said
+    assert not {"failed", "skipped", "error"} & set(said.replace(",", " ").split())
 
 
 def copied(example: str, home: Path) -> Path:
     """Copy an example out of the repository."""
     there = home / example
+    shutil.rmtree(there, ignore_errors=True)
     shutil.copytree(ROOT / "examples" / example, there, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     return there
 

@@ -221,11 +221,12 @@ import os
 from contextlib import asynccontextmanager
 
 from invoker import hookimpl
+from invoker.contracts import ContainerRuntime
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import StartFailed
 
 
-class Notes:
+class Notes(ContainerRuntime):
     def runtimes(self):
         return Runtimes([])
 

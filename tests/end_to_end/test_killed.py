@@ -1,4 +1,4 @@
-"""An invoker that is killed, or its warden: what is left, and how it goes on."""
+"""An invoker that is killed, or its supervisor: what is left, and how it goes on."""
 
 import asyncio
 import os
@@ -54,9 +54,9 @@ async def test_a_warden_that_is_killed_costs_its_containers_and_no_more(own_home
             sent = message("waits", {"port": place.port})
             invocation = asyncio.create_task(program.invoke(sent))
             visitor = await place.visitor()
-            (warden,) = (pid for pid in descendants(program.process.pid) if parent(pid) == program.process.pid)
+            (supervisor,) = (pid for pid in descendants(program.process.pid) if parent(pid) == program.process.pid)
 
-            os.kill(warden, signal.SIGKILL)
+            os.kill(supervisor, signal.SIGKILL)
             acknowledgement = await invocation
             await gone(visitor.pids)
             again = await program.invoke(message("fine"))

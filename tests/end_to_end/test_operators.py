@@ -22,6 +22,8 @@ NAMES = (
     "counter_database_cacheHit_counter_total",
     "counter_database_cacheMiss_counter_total",
     "histogram_database_batchSize_counter_bucket",
+    "gauge_http_connections",
+    "counter_http_requests_refused_total",
 )
 """Those of spec 12.7 that mean something without Docker, Kafka and CouchDB."""
 
@@ -62,8 +64,9 @@ async def test_it_tells_who_it_is_and_what_it_runs_with(program: Running) -> Non
     idle = info["containers"]["idle"]
     assert info == {
         "name": "invoker3/node-b",
+        "process": program.process.pid,
         "version": importlib.metadata.version("functions-invoker"),
-        "phase": "running",
+        "phase": "open",
         "compat": "openwhisk",
         "plugins": ["http", "process", "attached", "sqlite"],
         "memory": {"total": 512 << 20, "used": idle * (128 << 20)},

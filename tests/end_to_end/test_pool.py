@@ -30,7 +30,7 @@ async def call(home: Home, *arguments: str) -> Called:
 
 async def pool(program: Running) -> dict[str, Any]:
     """Return what the command says to programs."""
-    called = await call(program.home, "pool", "--json")
+    called = await call(program.home, "pool", "--json", "--url", program.operators_url)
     assert called.code == 0, called
     view: dict[str, Any] = called.json
     return view
@@ -92,7 +92,7 @@ async def test_a_container_at_work_is_busy(program: Running) -> None:
 async def test_people_are_shown_tables_with_reasons_in_words(program: Running) -> None:
     await program.invoke(message("echo", namespace="worded"))
 
-    called = await call(program.home, "pool")
+    called = await call(program.home, "pool", "--url", program.operators_url)
 
     assert called.code == 0, called
     lines = called.output.splitlines()
@@ -113,7 +113,7 @@ async def test_the_same_is_at_the_door_for_operators(program: Running) -> None:
 
 
 async def test_it_can_be_watched(program: Running) -> None:
-    watcher = await program.home.begin("pool", "--json", "--watch", "0.1")
+    watcher = await program.home.begin("pool", "--json", "--watch", "0.1", "--url", program.operators_url)
     assert watcher.stdout is not None
     views = [json.loads(await watcher.stdout.readline()) for _ in range(3)]
     watcher.send_signal(signal.SIGINT)

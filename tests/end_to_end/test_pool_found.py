@@ -1,8 +1,8 @@
 """How `invoker pool` finds the invoker that it asks, and what it says where it finds none."""
 
-import asyncio
 import base64
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.end_to_end.program import Called, Home, Running
+from tests.end_to_end.program import Called, Home
 
 EMPTY = (
     b'{"memory":1073741824,"used":0,"waiting":0,"containers":[],"actions":[],"prewarmed":[],"starts":{"new":0},'
@@ -57,6 +57,14 @@ def stranger() -> Iterator[str]:
             thread.join()
 
 
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens at, and that no other test is given."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
 def failed(called: Called, complaint: str, code: int = 1) -> None:
     assert called.code == code, called
     assert complaint in called.errors
@@ -64,67 +72,47 @@ def failed(called: Called, complaint: str, code: int = 1) -> None:
     assert "Traceback" not in called.errors
 
 
-def test_where_none_runs_this_is_told(own_home: Home) -> None:
-    failed(own_home.call("pool"), "invoker0 does not run here: start it with `invoker run`, or say where it is: --url")
+def test_the_settings_say_where_it_is(own_home: Home, free_port: int) -> None:
+    where = f"http.admin=127.0.0.1:{free_port}"
+    nowhere = own_home.call("--set", where, "pool")
+    with own_home.running("pool.memory=1 GB", where), own_home.running("node.id=1", "pool.memory=2 GB"):
+        called = own_home.call("--set", where, "pool", "--json")
+
+    failed(
+        nowhere, f"no invoker answers at http://127.0.0.1:{free_port}: Connection refused. Start it with `invoker run`"
+    )
+    assert called.json["memory"] == 1 << 30
 
 
-def test_one_that_was_stopped_or_killed_does_not_run(own_home: Home) -> None:
-    with own_home.running():
-        assert own_home.call("pool", "--json").code == 0
-    failed(own_home.call("pool"), "invoker0 does not run here")
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "[::]", "[::1]"])
+def test_one_that_listens_everywhere_is_asked_on_the_loopback(own_home: Home, free_port: int, host: str) -> None:
+    where = ["--set", f"http.admin={host}:{free_port}"]
 
-    with own_home.running(code=-signal.SIGKILL) as running:
+    failed(own_home.call(*where, "pool"), f"http://{'[::1]' if '[' in host else '127.0.0.1'}:{free_port}")
+
+
+def test_one_that_was_killed_does_not_run(own_home: Home, free_port: int) -> None:
+    where = f"http.admin=127.0.0.1:{free_port}"
+    with own_home.running(where, code=-signal.SIGKILL) as running:
         running.signal(signal.SIGKILL)
         running.ended()
-        failed(own_home.call("pool"), "invoker0 does not run here")
+        failed(own_home.call("--set", where, "pool"), "no invoker answers")
 
 
-def test_of_several_the_one_of_these_settings_is_asked(own_home: Home) -> None:
-    with own_home.running("pool.memory=1 GB"), own_home.running("node.id=1", "pool.memory=2 GB"):
-        first = own_home.call("pool", "--json")
-        second = own_home.call("--set", "node.id=1", "pool", "--json")
+@pytest.mark.parametrize(("admin", "reason"), [("", "serves operators"), ("127.0.0.1:0", "serves operators")])
+def test_where_the_settings_do_not_say_it_the_url_must(own_home: Home, admin: str, reason: str) -> None:
+    called = own_home.call("--set", f"http.admin={admin}", "pool")
 
-    assert (first.json["memory"], second.json["memory"]) == (1 << 30, 2 << 30)
-
-
-def test_the_only_one_is_asked_whatever_its_name(own_home: Home) -> None:
-    with own_home.running("node.id=1", "pool.memory=3 GB"):
-        called = own_home.call("pool", "--json")
-
-    assert called.json["memory"] == 3 << 30
+    failed(called, reason)
+    assert "--url http://127.0.0.1:8081" in called.errors
 
 
-def test_among_several_one_must_be_chosen(own_home: Home) -> None:
-    with own_home.running("node.id=1") as one, own_home.running("node.id=2") as other:
-        called = own_home.call("pool")
-        chosen = own_home.call("pool", "--json", "--url", url(other))
-
-        failed(called, f"invoker1 at {url(one)} (process {one.process.pid})")
-        failed(called, f"invoker2 at {url(other)} (process {other.process.pid})")
-    assert chosen.code == 0
-
-
-def url(running: Running) -> str:
-    return f"http://{running.operators.host}:{running.operators.port}"
-
-
-async def test_one_without_a_door_for_operators_can_not_be_asked(own_home: Home) -> None:
-    with own_home.start("--set", "http.admin=", "run") as process:
-        assert process.stderr is not None
-        next(line for line in iter(process.stderr.readline, b"") if b'"event": "ready"' in line)
-        called = await asyncio.to_thread(own_home.call, "pool")
-        process.terminate()
-        process.stderr.read()
-
-    failed(called, f"invoker0 runs (process {process.pid}), but has no door for operators")
-
-
-def test_the_door_for_messages_is_not_the_one_for_operators(own_home: Home) -> None:
+def test_where_messages_come_in_is_not_where_operators_are_served(own_home: Home) -> None:
     with own_home.running() as running:
         address = f"http://{running.data.host}:{running.data.port}"
         called = own_home.call("pool", "--url", address)
 
-    failed(called, f"there is no /pool at {address}: is it the door for operators, and not the one for messages?")
+    failed(called, f"there is no /pool at {address}: is it the address for operators, and not the one for messages?")
 
 
 def test_where_nobody_listens_nobody_answers(home: Home) -> None:

@@ -28,7 +28,6 @@ def program(home: Home) -> Iterator[Running]:
         python("crowded", LENGTH, concurrency=2),
         python("larger-than-the-pool", LENGTH, memory=400),
         python("cobol", LENGTH, kind="cobol:74"),
-        python("composed", "", kind="sequence"),
     )
     with home.running("pool.memory=384 MB") as running:
         yield running
@@ -179,10 +178,6 @@ async def test_an_unknown_kind_is_a_system_error(program: Running) -> None:
     await refused_with(
         program, message("cobol"), 3, "Action version is not compatible and cannot be invoked.", kind="unknown"
     )
-
-
-async def test_a_sequence_is_a_system_error(program: Running) -> None:
-    await refused_with(program, message("composed"), 3, "Action could not be fetched.", kind="unknown")
 
 
 async def test_a_non_blocking_call_that_is_refused_is_told_its_id(program: Running) -> None:

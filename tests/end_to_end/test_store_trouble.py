@@ -56,8 +56,9 @@ async def test_answers_go_on_while_the_file_is_held_and_the_records_come_afterwa
 
     assert [each["response"]["response"]["result"] for each in answers] == [{"n": number} for number in range(20)]
     assert waiting.status == 503
-    (fault,) = waiting.json
+    fault, reason = waiting.json
     assert fault.startswith("the activation store takes no records; ")
+    assert "sqlite.busy_timeout" in reason
     assert pending > 0
     assert [each["response"]["result"] for each in records] == [{"n": number} for number in range(20)]
     assert len(await own_home.recorded()) == 21

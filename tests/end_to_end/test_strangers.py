@@ -16,7 +16,9 @@ from contextlib import asynccontextmanager
 from invoker import hookimpl
 """
 REFUSES = f"""{OPENS}
-class Blocked:
+from invoker.contracts import Admission
+
+class Blocked(Admission):
     def refusal(self, request):
         return "not today" if request.caller.namespace == "blocked" else None
 
@@ -28,18 +30,28 @@ async def open_admission(settings):
 LOOKS_ON = f"""{OPENS}
 import os
 
+from invoker.contracts import Observer
+
+class Watching(Observer):
+    def finished(self, request, activation):
+        with open(os.environ["SEEN"], "a") as seen:
+            seen.write(request.activation_id + "\\n")
+        if activation.name == "sore":
+            raise RuntimeError("the observer broke")
+
 @hookimpl
-def activation_finished(activation):
-    with open(os.environ["SEEN"], "a") as seen:
-        seen.write(activation.activation_id + "\\n")
-    if activation.name == "sore":
-        raise RuntimeError("the observer broke")
+@asynccontextmanager
+async def open_observer():
+    yield Watching()
 """
 STUMBLES = f"""{OPENS}
 class Stumbling:
     def __init__(self, store):
         self.store = store
         self.tries = 0
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
 
     async def put_many(self, batch):
         self.tries += 1
@@ -59,7 +71,9 @@ def open_activation_store(settings):
     return outer()
 """
 HAS_NOTHING = f"""{OPENS}
-class Broken:
+from invoker.contracts import FunctionStore
+
+class Broken(FunctionStore):
     async def fetch(self, ref, *, exact):
         raise RuntimeError("the store broke")
 

@@ -43,6 +43,8 @@ class _Line:
         """Of answers that come on it."""
         self.takeover: str | None = None
         """Path of the request that took it over."""
+        self.headed = False
+        """The answer to that request, or a part of it, has been passed on."""
 
 
 class TroubledSocket:
@@ -170,7 +172,7 @@ class TroubledSocket:
         async with self._noted:
             self._noted.notify_all()
         if request.endswith("/attach"):
-            line.takeover = request
+            line.takeover, line.headed = request, False  # it may have carried other requests before
         for hold in [each for each in self._holds if each.request.search(request)]:
             if hold.answer:
                 line.holds.append(hold)
@@ -179,7 +181,6 @@ class TroubledSocket:
                 await hold.over.wait()
 
     async def _answers(self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        headed = False
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 while line.holds:
@@ -187,14 +188,14 @@ class TroubledSocket:
                     hold.note()
                     await hold.over.wait()
                 await self._flowing.wait()
-                if line.takeover and headed:
+                if line.takeover and line.headed:
                     await self._printing.wait()
-                if line.takeover and headed and self.corrupt is not None:
+                if line.takeover and line.headed and self.corrupt is not None:
                     data = self.corrupt(data)
-                if not (line.takeover and headed and self.mute):
+                if not (line.takeover and line.headed and self.mute):
                     writer.write(data)
                     await writer.drain()
-                headed = True
+                line.headed = True
             if line.takeover:
                 await self._printing.wait()
                 if self.mute:

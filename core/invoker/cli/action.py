@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from invoker.cli.names import NAMESPACE, reference
-from invoker.cli.program import Program, run_loop
+from invoker.cli.program import CommandLine, run_loop
 from invoker.cli.sources import function_from
 from invoker.cli.terminal import json_option, pass_on, say, show_json, show_table
 from invoker.config import RolesSettings
@@ -36,7 +36,7 @@ def action() -> None:
 @json_option
 @click.pass_obj
 def put(
-    program: Program,
+    program: CommandLine,
     *,
     name: str,
     source: Path,
@@ -63,7 +63,7 @@ def put(
 @namespace_option
 @json_option
 @click.pass_obj
-def list_actions(program: Program, namespace: str, *, as_json: bool) -> None:
+def list_actions(program: CommandLine, namespace: str, *, as_json: bool) -> None:
     """List the actions of a namespace."""
     functions = run_loop(_functions(program, namespace))
     if as_json:
@@ -90,7 +90,7 @@ def list_actions(program: Program, namespace: str, *, as_json: bool) -> None:
 @click.option("--code", is_flag=True, help="Print the code alone: text, or base64 of an archive.")
 @json_option
 @click.pass_obj
-def get(program: Program, name: str, namespace: str, *, code: bool, as_json: bool) -> None:
+def get(program: CommandLine, name: str, namespace: str, *, code: bool, as_json: bool) -> None:
     """Show one action."""
     function = run_loop(_get(program, reference(name, namespace)))
     if code:
@@ -106,7 +106,7 @@ def get(program: Program, name: str, namespace: str, *, code: bool, as_json: boo
 @namespace_option
 @json_option
 @click.pass_obj
-def delete(program: Program, name: str, namespace: str, *, as_json: bool) -> None:
+def delete(program: CommandLine, name: str, namespace: str, *, as_json: bool) -> None:
     """Remove an action."""
     ref = reference(name, namespace)
     run_loop(_delete(program, ref))
@@ -117,29 +117,29 @@ def delete(program: Program, name: str, namespace: str, *, as_json: bool) -> Non
 
 
 @asynccontextmanager
-async def _catalog(program: Program) -> AsyncIterator[FunctionCatalog]:
+async def _catalog(program: CommandLine) -> AsyncIterator[FunctionCatalog]:
     async with program.plugins.function_store(program.settings) as store:
         if store.catalog is None:
             raise NotSupported("functions", program.settings[RolesSettings].functions, "catalog")
         yield store.catalog
 
 
-async def _put(program: Program, function: Function) -> str:
+async def _put(program: CommandLine, function: Function) -> str:
     async with _catalog(program) as catalog:
         return await catalog.put(function)
 
 
-async def _functions(program: Program, namespace: str) -> list[Function]:
+async def _functions(program: CommandLine, namespace: str) -> list[Function]:
     async with _catalog(program) as catalog:
         return list(await catalog.functions(namespace))
 
 
-async def _get(program: Program, ref: FunctionRef) -> Function:
+async def _get(program: CommandLine, ref: FunctionRef) -> Function:
     async with program.plugins.function_store(program.settings) as store:
         return await store.fetch(ref, exact=False)
 
 
-async def _delete(program: Program, ref: FunctionRef) -> None:
+async def _delete(program: CommandLine, ref: FunctionRef) -> None:
     async with _catalog(program) as catalog:
         await catalog.delete(ref)
 

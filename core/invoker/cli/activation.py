@@ -9,7 +9,7 @@ import msgspec
 
 from invoker.cli.action import namespace_option
 from invoker.cli.names import reference
-from invoker.cli.program import Program, run_loop
+from invoker.cli.program import CommandLine, run_loop
 from invoker.cli.terminal import json_option, note, pass_on, show_json, show_table, start_type, status_text
 from invoker.config import RolesSettings
 from invoker.contracts import ActivationReader
@@ -29,7 +29,7 @@ def activation() -> None:
 @namespace_option
 @json_option
 @click.pass_obj
-def list_activations(program: Program, limit: int, name: str | None, namespace: str, *, as_json: bool) -> None:
+def list_activations(program: CommandLine, limit: int, name: str | None, namespace: str, *, as_json: bool) -> None:
     """List the newest activations, newest first."""
     action = reference(name, namespace).document_id if name else None
     found = run_loop(_recent(program, namespace, limit, action))
@@ -57,7 +57,7 @@ def list_activations(program: Program, limit: int, name: str | None, namespace: 
 @namespace_option
 @json_option
 @click.pass_obj
-def get(program: Program, activation_id: str, namespace: str, *, as_json: bool) -> None:
+def get(program: CommandLine, activation_id: str, namespace: str, *, as_json: bool) -> None:
     """Show one record: JSON either way, for people with line breaks."""
     found = run_loop(_get(program, namespace, activation_id))
     if as_json:
@@ -72,7 +72,7 @@ def get(program: Program, activation_id: str, namespace: str, *, as_json: bool) 
 @namespace_option
 @json_option
 @click.pass_obj
-def logs(program: Program, activation_id: str | None, namespace: str, *, follow: bool, as_json: bool) -> None:
+def logs(program: CommandLine, activation_id: str | None, namespace: str, *, follow: bool, as_json: bool) -> None:
     """Show the logs of one activation, or of all from now on."""
     if follow == (activation_id is not None):
         raise click.UsageError("say which activation, or --follow")
@@ -88,19 +88,19 @@ def logs(program: Program, activation_id: str | None, namespace: str, *, follow:
 
 
 @asynccontextmanager
-async def _reader(program: Program) -> AsyncIterator[ActivationReader]:
+async def _reader(program: CommandLine) -> AsyncIterator[ActivationReader]:
     async with program.plugins.activation_store(program.settings) as store:
         if store.reader is None:
             raise NotSupported("activations", program.settings[RolesSettings].activations, "reader")
         yield store.reader
 
 
-async def _recent(program: Program, namespace: str, limit: int, action: str | None) -> list[Activation]:
+async def _recent(program: CommandLine, namespace: str, limit: int, action: str | None) -> list[Activation]:
     async with _reader(program) as reader:
         return list(await reader.recent(namespace, limit=limit, action=action))
 
 
-async def _get(program: Program, namespace: str, activation_id: str) -> Activation:
+async def _get(program: CommandLine, namespace: str, activation_id: str) -> Activation:
     async with _reader(program) as reader:
         found = await reader.get(namespace, activation_id)
     if found is None:
@@ -108,7 +108,7 @@ async def _get(program: Program, namespace: str, activation_id: str) -> Activati
     return found
 
 
-async def _follow(program: Program, namespace: str, *, as_json: bool) -> None:
+async def _follow(program: CommandLine, namespace: str, *, as_json: bool) -> None:
     async with _reader(program) as reader:
         async for one in reader.follow(namespace):
             if as_json:

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from invoker.app import kinds_of, verify
 from invoker.cli.local import Nobody
-from invoker.cli.program import Program, run_loop
+from invoker.cli.operators import ask, operators_url
+from invoker.cli.program import CommandLine, run_loop
 from invoker.cli.terminal import json_option, show_json, show_table
 from invoker.config import (
     LogsSettings,
@@ -24,9 +25,8 @@ from invoker.config import (
     node_of,
 )
 from invoker.entities.function import FunctionRef
-from invoker.errors import ContainerError, FunctionNotFound, InvokerError, Occupied, SettingsError
+from invoker.errors import ContainerError, FunctionNotFound, InvokerError, Occupied
 from invoker.plugins import Plugins
-from invoker.presence import Presence, present
 
 _PATIENCE = 15.0
 """Seconds for each part."""
@@ -68,15 +68,15 @@ class Warnings(logging.Handler):
 @click.command()
 @json_option
 @click.pass_obj
-def check(program: Program, *, as_json: bool) -> None:
+def check(program: CommandLine, *, as_json: bool) -> None:
     """Open each configured part in turn, as `run` would, and say what is wrong with it.
 
     What a part warns of as it opens is shown below it, and is no failure. Neither is what can't be opened a second
-    time because this very invoker runs here: how it is, its door for operators knows (`/readyz`).
+    time because this very invoker runs here: how it is, its page `/readyz` knows.
 
     Exit codes: 0 all parts work, 1 one or more do not.
     """
-    findings = run_loop(_findings(program.plugins, program.settings))
+    findings = run_loop(_findings(program))
     if as_json:
         show_json(findings)
     else:
@@ -94,10 +94,11 @@ def _rows(finding: Finding) -> Iterator[Sequence[str | Text]]:
         yield "", "", "", Text(f"warning: {text}", style="yellow")
 
 
-async def _findings(plugins: Plugins, settings: Settings) -> Sequence[Finding]:
+async def _findings(program: CommandLine) -> Sequence[Finding]:
+    plugins, settings = program.plugins, program.settings
     roles = settings[RolesSettings]
     verify(settings)
-    itself = _itself(settings)
+    itself = await asyncio.to_thread(_itself, program)
     parts: list[tuple[str, str, Callable[[], AbstractAsyncContextManager[str]]]] = [
         ("activations", roles.activations, lambda: _records(plugins, settings)),
         ("functions", roles.functions, lambda: _functions(plugins, settings)),
@@ -110,31 +111,33 @@ async def _findings(plugins: Plugins, settings: Settings) -> Sequence[Finding]:
     return findings
 
 
-def _itself(settings: Settings) -> Presence | None:
-    """Return the invoker of these settings, if it runs here."""
-    node = settings[NodeSettings]
-    name = str(node_of(node, settings[PoolSettings]))
+def _itself(program: CommandLine) -> int | None:
+    """Return the process that serves operators where this invoker would, if it is this very invoker."""
+    settings = program.settings
+    name = str(node_of(settings[NodeSettings], settings[PoolSettings]))
     try:
-        return next((one for one in present(node) if one.name == name), None)
-    except SettingsError:  # there is no state directory to look into
+        info = msgspec.json.decode(ask(operators_url(program), "info"), type=dict[str, object])
+    except (click.ClickException, msgspec.MsgspecError):
         return None
+    process = info.get("process")
+    return process if info.get("name") == name and isinstance(process, int) else None
 
 
-async def _look(part: str, plugin: str, entering: AbstractAsyncContextManager[str], itself: Presence | None) -> Finding:
+async def _look(part: str, plugin: str, entering: AbstractAsyncContextManager[str], itself: int | None) -> Finding:
     with _warnings() as warnings:
         ok, text = await _outcome(entering, itself)
     return Finding(part, plugin, ok, text, tuple(warnings.texts))
 
 
-async def _outcome(entering: AbstractAsyncContextManager[str], itself: Presence | None) -> tuple[bool, str]:
+async def _outcome(entering: AbstractAsyncContextManager[str], itself: int | None) -> tuple[bool, str]:
     try:
         async with asyncio.timeout(_PATIENCE), entering as text:
             return True, text
     except TimeoutError:
         return False, f"no answer within {_PATIENCE:g} s"
     except (InvokerError, OSError) as error:
-        if itself is not None and isinstance(error, Occupied) and itself.occupies(error):
-            return True, f"this invoker runs here (process {itself.pid})"
+        if itself is not None and isinstance(error, Occupied) and error.holder in (None, itself):
+            return True, f"this invoker runs here (process {itself})"
         return False, str(error)
 
 

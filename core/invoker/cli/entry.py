@@ -1,5 +1,6 @@
 """The program's entry: all commands, and what becomes of errors."""
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from invoker.cli.invoke import invoke
 from invoker.cli.listing import plugins, version
 from invoker.cli.message import message
 from invoker.cli.pool import pool
-from invoker.cli.program import Program
+from invoker.cli.program import CommandLine
 from invoker.cli.reap import reap
 from invoker.cli.run import run
 from invoker.cli.terminal import MISUSED, complain
@@ -45,7 +46,7 @@ def cli(context: click.Context, files: tuple[str, ...], secrets: str | None, ove
 
     Exit codes: 0 all is well, 1 it did not work, 2 wrong use or settings; `invoke` and `run` have further ones.
     """
-    context.obj = Program(files, secrets, overrides)
+    context.obj = CommandLine(files, secrets, overrides)
 
 
 for command in (run, invoke, message, action, activation, pool, check, reap, plugins, config, version):
@@ -54,6 +55,9 @@ for command in (run, invoke, message, action, activation, pool, check, reap, plu
 
 def main() -> None:
     """Run the command line. Nobody sees a traceback for a mistake of theirs."""
+    for stream in (sys.stdout, sys.stderr):  # what the terminal's character set lacks is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.exceptions.Abort:

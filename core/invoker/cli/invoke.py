@@ -9,7 +9,7 @@ import msgspec
 from invoker.app import opened
 from invoker.cli.local import OneFunction, Shown
 from invoker.cli.names import NAMESPACE, pairs, parameters, reference
-from invoker.cli.program import Program, run_loop
+from invoker.cli.program import CommandLine, run_loop
 from invoker.cli.requests import new_request
 from invoker.cli.sources import function_from
 from invoker.cli.terminal import err, json_option, pass_on, show_json, start_type, status_text
@@ -38,7 +38,7 @@ EXIT_CODES = {
 @json_option
 @click.pass_obj
 def invoke(
-    program: Program,
+    program: CommandLine,
     *,
     what: str,
     texts: tuple[str, ...],
@@ -89,17 +89,17 @@ def _local(what: str, kind: str | None, main: str | None, limits: Limits) -> One
     return OneFunction(function_from(source, path=NAMESPACE, name=name, kind=kind, main=main, limits=limits))
 
 
-async def _invoke(program: Program, call: _Call) -> Status:
+async def _invoke(program: CommandLine, call: _Call) -> Status:
     """Invoke as often as asked; return how the worst of them ended."""
     worst = Status.SUCCESS
-    async with opened(program.plugins, program.settings, functions=call.local, ahead=False) as parts:
+    async with opened(program.plugins, program.settings, functions=call.local, lasting=False) as core:
         ref = call.ref
         for _ in range(call.repeat):
             shown = Shown()
             body = wire.message(new_request(ref, call.arguments, call.environment))
-            await parts.invoker.invoke(parts.invoker.admit(body, via="cli"), shown)
-            activation = shown.activation
-            _show(activation, await parts.pool.peak_memory(), as_json=call.as_json)
+            core.invoker.invoke(core.invoker.admit(body, via="cli"), shown)
+            activation = await shown.activation
+            _show(activation, await core.pool.peak_memory(), as_json=call.as_json)
             worst = max(worst, activation.outcome.status)
     return worst
 

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 import click
 import msgspec
 
-from invoker.cli.program import Program
+from invoker.cli.program import CommandLine
 from invoker.cli.terminal import json_option, note, say, show_json, show_table
 from invoker.errors import PluginError
 from invoker.plugins import hooks_in, installed
@@ -27,7 +27,7 @@ class Row(msgspec.Struct, frozen=True):
 @click.option("--all", "everything", is_flag=True, help="Import the inactive ones too, and show what fails.")
 @json_option
 @click.pass_obj
-def plugins(program: Program, *, everything: bool, as_json: bool) -> None:
+def plugins(program: CommandLine, *, everything: bool, as_json: bool) -> None:
     """List the plugins that are installed, and the hooks of those in use."""
     rows = [_row(program, name, point, everything=everything) for name, point in sorted(installed().items())]
     if as_json:
@@ -44,7 +44,7 @@ def plugins(program: Program, *, everything: bool, as_json: bool) -> None:
         note("the hooks of inactive plugins are shown with --all, which imports them", "dim")
 
 
-def _row(program: Program, name: str, point: EntryPoint, *, everything: bool) -> Row:
+def _row(program: CommandLine, name: str, point: EntryPoint, *, everything: bool) -> Row:
     active = name in program.plugins.active
     distribution = point.dist.name if point.dist is not None else ""
     if active:

@@ -1,5 +1,6 @@
 """An invocation without a door: one function from here, one answer to look at."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from invoker.contracts import NO_CONTEXT, Admitted, Answers, FunctionStore
@@ -28,21 +29,16 @@ class OneFunction(FunctionStore):
 class Shown(Answers):
     """Answers that somebody in this program looks at."""
 
-    splits = False
-
     def __init__(self) -> None:
-        self.activation: Activation
-        """What became of it; there once the invocation has ended."""
+        self.activation: asyncio.Future[Activation] = asyncio.get_running_loop().create_future()
+        """What became of it."""
 
     async def accepted(self) -> None:
         """See `Answers.accepted`: nobody waits for a receipt."""
 
-    async def result(self, activation: Activation) -> None:
-        """See `Answers.result`: never called, since this doesn't split."""
-
     async def completed(self, activation: Activation, ack: Ack) -> None:  # noqa: ARG002 (all is shown, whatever a controller would get)
         """See `Answers.completed`."""
-        self.activation = activation
+        self.activation.set_result(activation)
 
 
 class Nobody:
@@ -52,8 +48,12 @@ class Nobody:
         """See `Intake.admit`: turns everything away."""
         raise Busy("this is only a check", 1)
 
-    async def invoke(self, admitted: Admitted, answers: Answers) -> None:
+    def invoke(self, admitted: Admitted, answers: Answers) -> None:
         """See `Intake.invoke`: never called, since nothing is admitted."""
+
+    async def room(self, size: int) -> None:  # noqa: ARG002 (there is none for any)
+        """See `Intake.room`: there never is any."""
+        await asyncio.Event().wait()
 
     def faults(self) -> Sequence[str]:
         """See `Operations.faults`."""

@@ -4,7 +4,7 @@ import click
 import msgspec
 
 from invoker.cli.names import NAMESPACE, pairs, parameters, reference
-from invoker.cli.program import Program, run_loop
+from invoker.cli.program import CommandLine, run_loop
 from invoker.cli.requests import new_request
 from invoker.entities.function import FunctionRef
 from invoker.wire import request as wire
@@ -19,7 +19,7 @@ from invoker.wire import request as wire
 @click.option("--blocking/--non-blocking", default=True, help="Whether the answer carries the result.")
 @click.pass_obj
 def message(
-    program: Program,
+    program: CommandLine,
     *,
     name: str,
     texts: tuple[str, ...],
@@ -38,7 +38,7 @@ def message(
     click.echo(wire.message(request))
 
 
-async def _newest(program: Program, ref: FunctionRef) -> FunctionRef:
+async def _newest(program: CommandLine, ref: FunctionRef) -> FunctionRef:
     """Name the revision: with it the invoker may answer from its cache (spec 6.7.4)."""
     async with program.plugins.function_store(program.settings) as store:
         function = await store.fetch(ref, exact=False)

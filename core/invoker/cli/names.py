@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from invoker.entities.function import FunctionRef
+from invoker.wire.names import Misfit, entity_name, entity_path
 
 NAMESPACE = "guest"
 """Whom actions belong to when nobody says otherwise, as on a stock OpenWhisk."""
@@ -20,7 +21,12 @@ def reference(name: str, namespace: str) -> FunctionRef:
         parts.insert(0, namespace)
     if not 2 <= len(parts) <= 3:  # noqa: PLR2004 (namespace, package, name)
         raise click.BadParameter(f"{name!r} is no action name: use NAME, PACKAGE/NAME or /NAMESPACE/PACKAGE/NAME")
-    return FunctionRef(path="/".join(parts[:-1]), name=parts[-1])
+    try:
+        return FunctionRef(entity_path("/".join(parts[:-1]), "its path"), entity_name(parts[-1], "it"))
+    except Misfit as error:
+        raise click.BadParameter(
+            f"{name!r}: {error}: letters, digits and _ @ . & - may be in one, and spaces within"
+        ) from error
 
 
 def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
@@ -30,6 +36,10 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint=option)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # what came as bytes that are no UTF-8
+            raise click.BadParameter(f"{key!r} and its value must be UTF-8 text", param_hint=option) from error
         found[key] = value
     return found
 

@@ -1,4 +1,4 @@
-"""The invoker that runs here, asked through its door for operators."""
+"""A running invoker, asked over HTTP where it serves operators."""
 
 import base64
 import http.client
@@ -7,8 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import click
 
-from invoker.config import NodeSettings, PoolSettings, Settings, node_of
-from invoker.presence import Presence, present
+from invoker.cli.program import CommandLine
 
 _PATIENCE: Final = 10.0
 """Seconds for an answer, which takes a running invoker a few milliseconds."""
@@ -18,42 +17,27 @@ _OK: Final = 200
 _FORM: Final = "http://127.0.0.1:8081"
 
 
-def door_of(settings: Settings) -> str:
-    """Return the URL of the invoker that runs with these settings.
+def operators_url(program: CommandLine) -> str:
+    """Return where the invoker of these settings serves operators.
 
     Raises:
-        click.ClickException: none runs, or it can't be told which one is meant, or it has no door for operators.
-        SettingsError: there is no state directory to look into.
+        click.ClickException: it doesn't.
     """
-    node = settings[NodeSettings]
-    name = str(node_of(node, settings[PoolSettings]))
-    running = present(node)
-    meant = [one for one in running if one.name == name] or running
-    if not meant:
-        raise click.ClickException(
-            f"{name} does not run here: start it with `invoker run`, "
-            f"or say where it is: --url {_FORM}, the address of its door for operators"
-        )
-    if len(meant) > 1:
-        raise click.ClickException(f"several invokers run here; choose one by --url: {_listed(meant)}")
-    if meant[0].operators is None:
-        raise click.ClickException(
-            f"{meant[0].name} runs (process {meant[0].pid}), but has no door for operators: none of its transports "
-            "provides one, or their settings don't want it"
-        )
-    return meant[0].operators
-
-
-def _listed(running: list[Presence]) -> str:
-    return ", ".join(f"{one.name} at {one.operators or 'no address'} (process {one.pid})" for one in running)
+    for section in program.sections:
+        url = program.settings[section.into].operators_url
+        if url is not None:
+            return url
+    raise click.ClickException(
+        f"the settings don't say where an invoker serves operators: set http.admin, or say where one is: --url {_FORM}"
+    )
 
 
 def ask(url: str, page: str) -> bytes:
-    """Return what is at a page of a door for operators.
+    """Return what is at a page for operators.
 
     Raises:
         click.BadParameter: `url` is none.
-        click.ClickException: there is no such door; says what was found instead.
+        click.ClickException: there is no such page; says what was found instead.
     """
     parts = _parts(url)
     where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"  # no password is shown
@@ -65,7 +49,10 @@ def ask(url: str, page: str) -> bytes:
         body = answer.read(_LONGEST)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise click.ClickException(f"no invoker answers at {where}: {reason}") from error
+        raise click.ClickException(
+            f"no invoker answers at {where}: {reason}. Start it with `invoker run`, "
+            f"or say where it is: --url {_FORM}, or by its settings"
+        ) from error
     finally:
         connection.close()
     if answer.status != _OK:
@@ -96,6 +83,6 @@ def _refused(where: str, page: str, status: int) -> str:
         case 401 | 403:
             return f"{where} wants to know who asks: --url {_FORM.replace('//', '//user:password@')}"
         case 404:
-            return f"there is no /{page} at {where}: is it the door for operators, and not the one for messages?"
+            return f"there is no /{page} at {where}: is it the address for operators, and not the one for messages?"
         case _:
             return f"{where} answered with status {status}"

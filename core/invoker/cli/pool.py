@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import click
 import msgspec
 
-from invoker.cli.operators import ask, door_of
-from invoker.cli.program import Program
+from invoker.cli.operators import ask, operators_url
+from invoker.cli.program import CommandLine
 from invoker.cli.terminal import json_option, out, say, show_json, show_table, span
 from invoker.pool import PoolSnapshot, StartReason, WaitReason
 from invoker.pool.snapshot import ActionSnapshot, ColdStart, ContainerSnapshot, PrewarmSnapshot
@@ -33,19 +33,19 @@ _NEWER = "of a newer invoker"
 
 
 @click.command()
-@click.option("--url", metavar="URL", help="Of an invoker's door for operators.  [default: of the one that runs here]")
+@click.option("--url", metavar="URL", help="Where an invoker serves operators.  [default: as the settings say]")
 @click.option("--watch", type=click.FloatRange(0.1), metavar="SECONDS", help="Show it again and again, until Ctrl-C.")
 @json_option
 @click.pass_obj
-def pool(program: Program, *, url: str | None, watch: float | None, as_json: bool) -> None:
+def pool(program: CommandLine, *, url: str | None, watch: float | None, as_json: bool) -> None:
     """Show the containers of the running invoker, its actions, and why activations started cold or waited.
 
-    The invoker is the one that runs with the same state directory; one elsewhere is named by --url, the address of
-    its door for operators, such as http://127.0.0.1:8081.
+    The invoker is asked where the settings say that it serves operators (http.admin), or at --url, such as
+    http://127.0.0.1:8081.
     """
-    door = door_of(program.settings) if url is None else url
+    where = operators_url(program) if url is None else url
     while True:
-        view = _view(ask(door, "pool"))
+        view = _view(ask(where, "pool"))
         if as_json:
             show_json(view)
         else:
@@ -62,7 +62,7 @@ def _view(body: bytes) -> PoolSnapshot:
         return msgspec.json.decode(body, type=PoolSnapshot)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise click.ClickException(
-            f"what answers is no invoker of this version ({error}); for any: curl <door>/pool"
+            f"what answers is no invoker of this version ({error}); for any: curl <url>/pool"
         ) from error
 
 

@@ -2,19 +2,19 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from invoker.config import Settings, SettingsSection, default_files
-from invoker.config.layers import Layers
+from invoker.config import Settings, SettingsSection
+from invoker.config.layers import FILES_VARIABLE, SECRETS_VARIABLE, Layers
 from invoker.plugins import Plugins, installed
 
 T = TypeVar("T")
 
 
-class Program:
+class CommandLine:
     """The settings of this call of the command line, and the plugins that they name."""
 
     def __init__(self, files: Sequence[str], secrets: str | None, overrides: Sequence[str]) -> None:
@@ -26,7 +26,7 @@ class Program:
     def layers(self) -> Layers:
         """All sources of settings, read."""
         files = self._files or default_files(os.environ, Path.cwd())
-        secrets = self._secrets or os.environ.get("INVOKER_SECRETS")
+        secrets = self._secrets or os.environ.get(SECRETS_VARIABLE)
         return Layers.read(
             files, secrets=Path(secrets) if secrets else None, environ=os.environ, overrides=self._overrides
         )
@@ -45,6 +45,19 @@ class Program:
     def settings(self) -> Settings:
         """The settings, checked."""
         return self.layers.settings(self.sections)
+
+
+def default_files(environ: Mapping[str, str], cwd: Path) -> list[Path]:
+    """Return the settings files to read when the command line names none.
+
+    INVOKER_CONFIG lists them, separated like PATH. Without it `invoker.toml` of the working directory is read, where
+    there is one.
+    """
+    named = environ.get(FILES_VARIABLE)
+    if named:
+        return [cwd / name for name in named.split(os.pathsep) if name]
+    here = cwd / "invoker.toml"
+    return [here] if here.is_file() else []
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from invoker.cli.program import Program, run_loop
+from invoker.cli.program import CommandLine, run_loop
 from invoker.cli.terminal import json_option, say, show_json
 from invoker.config import RolesSettings
 
@@ -12,7 +12,7 @@ from invoker.config import RolesSettings
 @click.command()
 @json_option
 @click.pass_obj
-def reap(program: Program, *, as_json: bool) -> None:
+def reap(program: CommandLine, *, as_json: bool) -> None:
     """Remove containers that an earlier life of this invoker has left, without running it.
 
     `invoker run` does the same as it starts. Containers of other invokers are left alone, and while this one runs
@@ -33,7 +33,7 @@ def reap(program: Program, *, as_json: bool) -> None:
             say(f"removed {name}")
 
 
-async def _swept(program: Program) -> Sequence[str] | None:
+async def _swept(program: CommandLine) -> Sequence[str] | None:
     """Remove containers of an earlier life; return their names, `None` if there can be none."""
     async with program.plugins.container_runtime(program.settings) as runtime:
         return await runtime.sweep()

@@ -1,15 +1,19 @@
 """`invoker run`: the invoker itself."""
 
 import asyncio
+import logging
+import resource
 import signal
 import sys
 
 import click
 
 from invoker.app import Signals, Stopped, serve
-from invoker.cli.program import Program, run_loop
+from invoker.cli.program import CommandLine, run_loop
 from invoker.config import TelemetrySettings
 from invoker.telemetry import LogWriter, log_writing
+
+logger = logging.getLogger("invoker")
 
 BROKEN_OFF = 3
 LOST_RECORDS = 4
@@ -17,8 +21,8 @@ LOST_RECORDS = 4
 
 @click.command()
 @click.pass_obj
-def run(program: Program) -> None:
-    """Take activation messages and run functions until SIGTERM or SIGINT.
+def run(program: CommandLine) -> None:
+    """Take activation messages and run functions until SIGTERM, SIGINT or SIGHUP.
 
     The first signal stops taking work and lets running functions end, within shutdown.grace; a second one means now.
 
@@ -26,6 +30,7 @@ def run(program: Program) -> None:
     """
     settings = program.settings
     with log_writing(settings[TelemetrySettings]) as writer:
+        _open_many_files()
         stopped = run_loop(_run(program, writer))
     if stopped.lost_records:
         sys.exit(LOST_RECORDS)
@@ -33,13 +38,21 @@ def run(program: Program) -> None:
         sys.exit(BROKEN_OFF)
 
 
-async def _run(program: Program, writer: LogWriter) -> Stopped:
+def _open_many_files() -> None:
+    """Raise the soft limit of open files to the hard one: 1,024, the usual, are gone with as many idle connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        logger.info("open files: up to %d, raised from %d", hard, soft)
+
+
+async def _run(program: CommandLine, writer: LogWriter) -> Stopped:
     signals = Signals()
 
     def heard() -> None:
         (signals.now if signals.stop.is_set() else signals.stop).set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the last when a terminal closes
         loop.add_signal_handler(number, heard)
     return await serve(program.plugins, program.settings, signals, writer)

@@ -1,238 +1,164 @@
-"""From what was written to what it means: trees of given values into sections, with every fault on the way."""
+"""From what the sources say to what it means: sections, every fault on the way, and where each value comes from."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
-from invoker.config.kinds import (
-    expected,
-    given,
-    holds_lists,
-    holds_secret,
-    is_list,
-    section_in,
-    values_in,
-)
-from invoker.config.layer import Given, Key, Layer, Origin, Tree, texts_in, unwrapped
-from invoker.config.secret import Secret
-from invoker.config.spelling import dotted, shown
-from invoker.config.texts import value_of, variable
-from invoker.units import Seconds, SecondsOrZero
+from invoker.config.kinds import bare, convert, dotted, fields, holds_secret, human, is_a, types_in, values_in
+from invoker.config.sections import Section, SettingsSection
 
-_LIKE: Final = 0.7  # how much of two names must agree before one is taken for a slip of the other
-
-S = TypeVar("S", bound=msgspec.Struct)
+Key: TypeAlias = tuple[str, ...]
+"""Where a setting is: `("pool", "memory")`."""
 
 
-class Misfit(ValueError):
-    """A value that its field can't take; says what would be right."""
+class Source(msgspec.Struct, frozen=True, eq=False):
+    """What one source says: a `file`, a variable of the `environment`, the `command line` or a `loader`, by name."""
+
+    kind: str
+    name: str
+    said: Mapping[Key, Any]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {printable(self.name)}".rstrip()
+
+    __repr__ = __str__  # what it says may be a password
 
 
-def convert(kind: Any, value: Any, *, text: bool = False) -> Any:
-    """Return a plain value as the type has it.
+class Explained(msgspec.Struct, frozen=True):
+    """One setting: its value as people write it, `***` where it is secret, and where it comes from.
 
-    Numbers and booleans come out of a text only where the type asks for one. A `Seconds` is above 0, a
-    `SecondsOrZero` and a `ByteSize` not below; a type of a plugin's own reads itself if it has a `parse` class method.
-
-    Raises:
-        Misfit: with what the type expects. It repeats the value, unless something in it may be secret.
+    The origin is `default`, `file invoker.toml`, `environment INVOKER_POOL__MEMORY`, `command line` or `loader vault`.
     """
-    try:
-        return msgspec.convert(value, given(kind), strict=not text, dec_hook=_read)
-    except msgspec.ValidationError as error:
-        reason = error.__cause__
-        if isinstance(reason, ValueError | TypeError) and not holds_secret(kind):
-            raise Misfit(str(reason)) from None
-        raise misfit(kind, value) from None
-    except UnicodeEncodeError:  # msgspec on a word of a choice that is no UTF-8 in the environment
-        raise misfit(kind, value) from None
 
-
-def misfit(kind: Any, value: Any) -> Misfit:
-    """Return the complaint about a value."""
-    if holds_secret(kind):
-        return Misfit(f"expected {expected(kind)}; what was given isn't shown")
-    return Misfit(f"expected {expected(kind)}, got {shown(value)}")
-
-
-def _read(kind: type, value: Any) -> Any:
-    """Make a value of a type that TOML doesn't have; `msgspec` calls it.
-
-    Raises:
-        ValueError: with the whole complaint.
-        TypeError: no value of the type can be made.
-    """
-    if isinstance(value, kind):
-        return value
-    if kind is Secret:
-        if isinstance(value, str):
-            return Secret(value)
-        raise TypeError("expected a string in quotes")
-    if issubclass(kind, Path):
-        return _path(kind, value)
-    parse = getattr(kind, "parse", None)
-    if parse is None:
-        raise TypeError(f"{kind.__name__} can't be read from settings: it has no class method parse")
-    parsed = parse(value)
-    if isinstance(parsed, Seconds) and not isinstance(parsed, SecondsOrZero) and parsed <= 0:
-        raise ValueError(f"expected a duration longer than 0, such as '3 s', got {shown(value)}")
-    return parsed
-
-
-def _path(kind: type[Path], value: Any) -> Path:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(f"expected a path, got {shown(value)}")
-    try:
-        return kind(value).expanduser()
-    except RuntimeError:  # nobody of that name
-        raise ValueError(f"expected a path, got {shown(value)}: there is no such user") from None
+    key: str
+    value: str
+    origin: str
+    overrode: tuple["Explained", ...] = ()
+    """What the sources below said, the lowest first."""
 
 
 class Conversion:
-    """Makes sections and collects what is wrong with them."""
+    """Makes sections of a tree, and collects what is wrong with it."""
 
-    def __init__(self, layers: Sequence[Layer], known: Iterable[Key]) -> None:
-        self._layers = layers
-        self._known = tuple(known)
+    def __init__(self, tree: Mapping[str, Any], history: Sequence[Source], sections: Sequence[SettingsSection]) -> None:
         self.faults: list[str] = []
-        self.broken: set[Key] = set()
-        """Fields with a fault; rules that speak of one are not asked as well."""
-        self.values: dict[str, Any] = {}
-        """What could be converted, sections as dictionaries and the top level's fields beside them."""
+        self.made: dict[str, Any] = {}
+        """The sections without faults, by name."""
+        self._tree = tree
+        self._sections = sections
+        self._sources: dict[Key, list[Source]] = {}  # who says something at a key or below it, the last one counts
+        for source in history:
+            for key in {said[:depth] for said in source.said for depth in range(1, len(said) + 1)}:
+                self._sources.setdefault(key, []).append(source)
+        for section in sections:
+            roles = {name: tree[name] for name in tree if name in types_in(section.into)}
+            key, table = ((section.name,), tree.get(section.name)) if section.name else ((), roles)
+            made = self._value(key, section.into, {} if table is None else table)
+            self.made.update({section.name: made} if made is not None else {})
 
-    def origins(self, key: Key) -> list[Origin]:
-        """Return every place that says something about a setting; the last one counts."""
-        return [layer.origin for layer in self._layers if layer.has(key)]
+    def look_across(self) -> None:
+        """Note what is at the top level and nobody's, and what one section can't know of another."""
+        for name, value in self._tree.items():
+            if name not in top_level(self._sections):
+                what = "such section, in the core or in a plugin" if isinstance(value, dict) else "such setting"
+                self._stranger((name,), what)
+        for section in self._sections:
+            if section.check is not None and section.name in self.made:
+                for names, reason in section.check(self.made):
+                    self.blame(reason, *(tuple(name.split(".")) for name in names))
 
-    def blame(self, key: Key, reason: str, *, all_places: bool = False) -> None:
-        """Note a fault."""
-        self.broken.add(key)
-        whence = self._whence([key], all_places=all_places) if key else ""
-        self.faults.append(f"{dotted(*key) or 'settings'}: {reason}{whence}")
+    def explained(self) -> Iterator[Explained]:
+        """Explain every field of the sections, in their order; the entries of free tables one by one."""
+        for name, made in self.made.items():
+            yield from self._explained((name,) if name else (), type(made), made)
 
-    def blame_all(self, keys: Sequence[Key], reason: str) -> None:
-        """Note a fault of the first of these settings, which the others share."""
-        self.broken.add(keys[0])
-        self.faults.append(f"{dotted(*keys[0])}: {reason}{self._whence(keys)}")
-
-    def blame_rule(self, section: str, keys: Sequence[Key], reason: str) -> None:
-        """Note what a section's rule says about settings."""
-        self.faults.append(f"{reason}; {section or 'the core'} asks for it{self._whence(keys)}")
-
-    def _whence(self, keys: Sequence[Key], *, all_places: bool = False) -> str:
-        origins = [origin for key in keys for origin in self.origins(key)[0 if all_places else -1 :]]
-        places = dict.fromkeys(origin.place for origin in origins)
-        return f" (from {' and '.join(places)})" if places else ""
-
-    def section(self, name: str, into: type[S], node: Tree | Given) -> S | None:
-        """Return a section, or `None` when something in it is wrong."""
-        key = (name,) if name else ()
-        if isinstance(node, Given):
-            self.blame(key, f"expected a table; its settings are named one by one, as {_first(key, into)} is")
-            return None
-        made, values = self._struct(key, into, node)
-        self.values.update({name: values} if name else values)
-        return made
-
-    def unknown(self, key: Key, what: str = "such setting") -> None:
-        """Note a key that nothing asks for, with the one that was probably meant; its value is never repeated."""
-        meant = self._meant(key)
-        advice = f"; did you mean {meant}?" if meant else ""
-        self.blame(key, f"there is no {what}{advice}", all_places=True)
-
-    def _struct(self, key: Key, into: type[S], tree: Tree) -> tuple[S | None, dict[str, Any]]:
-        before = len(self.faults)
-        fields = {field.encode_name: field for field in msgspec.structs.fields(into)}
-        values: dict[str, Any] = {}
-        for name, field in fields.items():
-            try:
-                if name in tree:
-                    values[field.name] = self._value((*key, name), field.type, tree[name])
-                elif field.required:
-                    self._missing((*key, name), field.type)
-            except Misfit as error:
-                self.blame((*key, name), str(error))
-        for name in tree:
-            if name not in fields:
-                self.unknown((*key, name))
-        return self._built(key, into, values) if len(self.faults) == before else None, values
-
-    def _built(self, key: Key, into: type[S], values: dict[str, Any]) -> S | None:
-        try:
-            made = into(**values)
-        except (ValueError, TypeError) as error:  # what msgspec takes for a complaint of __post_init__
-            self.blame(key, str(error), all_places=True)
-            return None
-        values.update({name: getattr(made, name) for name in into.__struct_fields__})
-        return made
-
-    def _value(self, key: Key, kind: Any, node: Tree | Given) -> Any:
-        section, values = section_in(kind), values_in(kind)
-        if isinstance(node, Given):
-            if section is not None or values is not None:
-                raise misfit(kind, node.value)
-            return _leaf(kind, node)
-        if section is not None:
-            return self._struct(key, section, node)[0]
-        if values is not None:
-            return self._map(key, kind, values, node)
-        return convert(kind, unwrapped(node), text=texts_in(node))
-
-    def _map(self, key: Key, kind: Any, values: Any, tree: Tree) -> Any:
-        before = len(self.faults)
-        converted: dict[str, Any] = {}
-        for name, node in tree.items():
-            try:
-                converted[name] = self._value((*key, name), values, node)
-            except Misfit as error:
-                self.blame((*key, name), str(error))
-        return convert(kind, converted, text=True) if len(self.faults) == before else None
-
-    def _missing(self, key: Key, kind: Any) -> None:
-        where = "the secrets file" if holds_secret(kind) else "a settings file"
-        self.blame(key, f"must be given, in {where} or as {variable(key)}")
-
-    def _meant(self, key: Key) -> str | None:
-        """Return the known setting that looks most like `key`, as the last place that has `key` spells it."""
-        by_spelling = {"_".join(known).lower(): known for known in self._known}
-        close = difflib.get_close_matches("_".join(key).lower(), by_spelling, n=1, cutoff=_LIKE)
-        if not close and len(key) == 1:  # a section's field that stands at the top level
-            by_spelling = {known[-1]: known for known in self._known}
-            close = difflib.get_close_matches(key[0].lower(), by_spelling, n=1, cutoff=_LIKE)
-        for known in (by_spelling[each] for each in close):
-            return variable(known) if self.origins(key)[-1].kind == "environment" else dotted(*known)
-        return None
-
-
-def _leaf(kind: Any, node: Given) -> Any:
-    if not node.text or not is_list(kind):
-        return convert(kind, node.value, text=node.text)
-    if node.value.lstrip().startswith("[") or holds_lists(kind):
-        value = value_of(node.value)
-        if not isinstance(value, list):
-            raise Misfit(f'expected {expected(kind)}, written like ["one", "two"]')
-        return convert(kind, value)
-    return convert(kind, [item.strip() for item in node.value.split(",") if item.strip()], text=True)
-
-
-def _first(key: Key, into: type[msgspec.Struct]) -> str:
-    return dotted(*key, msgspec.structs.fields(into)[0].encode_name)
-
-
-def catalogue(sections: Mapping[str, type[msgspec.Struct]]) -> list[Key]:
-    """Return the keys of all sections and their fields, those of tables in them included."""
-    return [key for name, into in sections.items() for key in _keys((name,) if name else (), into)]
-
-
-def _keys(key: Key, into: type[msgspec.Struct]) -> Iterable[Key]:
-    if key:
-        yield key
-    for field in msgspec.structs.fields(into):
-        inner = section_in(field.type)
-        if inner is None:
-            yield (*key, field.encode_name)
+    def _explained(self, key: Key, kind: Any, value: Any) -> Iterator[Explained]:
+        if isinstance(value, msgspec.Struct):
+            for field in fields(type(value)):
+                yield from self._explained((*key, field.encode_name), field.type, getattr(value, field.name))
+        elif isinstance(value, dict) and value:
+            for name, each in value.items():
+                yield from self._explained((*key, str(name)), values_in(kind), each)
         else:
-            yield from _keys((*key, field.encode_name), inner)
+            name, secret = dotted(*key), holds_secret(kind)
+            said = [(human(source.said.get(key, "a table")), str(source)) for source in self._sources.get(key, [])]
+            below = [Explained(name, "***" if secret else each, origin) for each, origin in said[:-1]]
+            yield Explained(name, human(value), said[-1][1] if said else "default", tuple(below))
+
+    def blame(self, reason: str, *keys: Key, everywhere: bool = False) -> None:
+        """Note a fault of the first of these settings, which the others share, with where they are made."""
+        places: dict[str, None] = {}
+        for key in filter(None, keys):
+            found = [printable(source.name) or f"the {source.kind}" for source in self._sources.get(key, [])]
+            places.update(dict.fromkeys(found if everywhere else found[-1:]))
+        whence = f" (from {' and '.join(places)})" if places else ""
+        self.faults.append(f"{dotted(*keys[0]) or 'settings'}: {reason}{whence}")
+
+    def _stranger(self, key: Key, what: str = "such setting") -> None:
+        """Note a key that nothing asks for, with the one that was probably meant; its value is never repeated."""
+        known = [*_keys(top_level(self._sections))]
+        spelled = {each[-1]: each for each in known if len(key) == 1} | {"_".join(each).lower(): each for each in known}
+        advice = ""
+        for close in difflib.get_close_matches("_".join(key).lower(), spelled, n=1, cutoff=0.7):
+            in_environment = self._sources[key][-1].kind == "environment"
+            advice = f"; did you mean {variable(spelled[close]) if in_environment else dotted(*spelled[close])}?"
+        self.blame(f"there is no {what}{advice}", key, everywhere=True)
+
+    def _value(self, key: Key, kind: Any, value: Any) -> Any:
+        """Return a value as its type has it, or `None` where it has a fault."""
+        before = len(self.faults)
+        if isinstance(value, dict) and is_a(kind, msgspec.Struct):
+            return self._struct(key, bare(kind), value)
+        if isinstance(value, dict) and (inner := values_in(kind)) is not None:
+            value = {name: self._value((*key, name), inner, each) for name, each in value.items()}
+        text = key in self._sources and self._sources[key][-1].kind != "file"
+        try:
+            return convert(kind, value, text=text) if len(self.faults) == before else None
+        except ValueError as error:
+            if len(key) > 1 or not is_a(kind, Section):
+                return self.blame(str(error), key)
+            first = dotted(*key, next(iter(types_in(kind))))
+            return self.blame(f"expected a table; its settings are named one by one, as {first} is", key)
+
+    def _struct(self, key: Key, into: type[msgspec.Struct], table: Mapping[str, Any]) -> Any:
+        before = len(self.faults)
+        values: dict[str, Any] = {}
+        for field in fields(into):
+            name = (*key, field.encode_name)
+            if table.get(field.encode_name) is not None:  # `null` of YAML is the default
+                values[field.name] = self._value(name, field.type, table[field.encode_name])
+            elif field.required:
+                where = "the secrets file" if holds_secret(field.type) else "a settings file"
+                self.blame(f"must be given, in {where} or as {variable(name)}", name)
+        for unknown in [name for name in table if name not in types_in(into)]:
+            self._stranger((*key, unknown))
+        try:
+            return into(**values) if len(self.faults) == before else None
+        except (ValueError, TypeError) as error:  # what msgspec takes for a complaint of __post_init__
+            return self.blame(str(error), key, everywhere=True)
+
+
+def top_level(sections: Iterable[SettingsSection]) -> dict[str, Any]:
+    """Return the types of all that is at the top level: the roles' fields, and the sections."""
+    found: dict[str, Any] = {}
+    for section in sections:
+        found.update({section.name: section.into} if section.name else types_in(section.into))
+    return found
+
+
+def variable(key: Key) -> str:
+    """Return the name of a setting's variable."""
+    return "INVOKER_" + "__".join(key).upper().replace("-", "_")
+
+
+def printable(text: str) -> str:
+    """Return a name for a message: as it is where it can be printed, escaped where not."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def _keys(types: Mapping[str, Any], *key: str) -> Iterator[Key]:
+    for name, kind in types.items():
+        yield (*key, name)
+        yield from _keys(types_in(kind), *key, name)

@@ -1,12 +1,14 @@
-"""The core's own sections of the settings. A plugin's section lives with the plugin."""
+"""The core's own sections of the settings, and what a section is. A plugin's section lives with the plugin."""
 
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from invoker.config.secret import Secret
 from invoker.entities.node import Node
+from invoker.errors import SettingsError
 from invoker.units import ByteSize, Seconds
 
 Compat: TypeAlias = Literal["openwhisk", "functions"]
@@ -15,8 +17,41 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 
+class Secret:
+    """A password or a key: shows as `***` in reprs, logs, tracebacks and every output of the command line."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value; call it where it is used, and keep what it returns nowhere."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, format_spec: str) -> str:
+        return format("***", format_spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every section is: frozen, checked, and strict about its keys."""
+
+    @property
+    def operators_url(self) -> str | None:
+        """Where operators are served, if the plugin does that; `<url>/pool` answers `invoker pool`."""
+        return None
 
 
 class RolesSettings(Section, frozen=True, kw_only=True):
@@ -34,6 +69,9 @@ class RolesSettings(Section, frozen=True, kw_only=True):
     """Where activation records are kept."""
     extra: tuple[str, ...] = ()
     """Observers, wrappers and admission."""
+    loaders: tuple[str, ...] = ()
+    """Python modules that fetch settings from elsewhere, such as "dynaconf.loaders.vault_loader": each has a `load`, as
+    Dynaconf asks for. What they bring lies over the files and below the environment."""
 
 
 class LogsSettings(Section, frozen=True, kw_only=True):
@@ -93,7 +131,9 @@ class IntakeSettings(Section, frozen=True, kw_only=True):
     """How much may wait."""
 
     queue_bytes: ByteSize = ByteSize(64 << 20)
-    """Messages that are accepted and not yet running; beyond it new ones are turned away."""
+    """Messages that are accepted and not yet running, and answers not yet taken; beyond it new ones are turned away."""
+    answer_timeout: Seconds = Seconds(600)
+    """How long a transport may take to pass an answer on, such as while its broker is down; then it is given up."""
 
 
 class LimitsSettings(Section, frozen=True, kw_only=True):
@@ -144,6 +184,8 @@ class FunctionsSettings(Section, frozen=True, kw_only=True):
     cache_bytes: ByteSize = ByteSize(128 << 20)
     idle_timeout: Seconds = Seconds(300)
     """A function that nobody asked for in this time is dropped (spec 6.7.5)."""
+    fetch_timeout: Seconds = Seconds(30)
+    """How long the store may take to give a function; then it counts as one that doesn't answer."""
 
 
 class RecordingSettings(Section, frozen=True, kw_only=True):
@@ -161,6 +203,8 @@ class RecordingSettings(Section, frozen=True, kw_only=True):
     """How long a record waits for others to be written with it."""
     max_bytes: ByteSize = ByteSize(64 << 20)
     """Records that may wait for the store; beyond it new messages are turned away."""
+    write_timeout: Seconds = Seconds(60)
+    """How long the store may take for one write; then it is tried again."""
     first_retry: Seconds = Seconds(0.05)
     """Between the first two tries of a write that failed."""
     last_retry: Seconds = Seconds(5)
@@ -179,6 +223,8 @@ class ShutdownSettings(Section, frozen=True, kw_only=True):
 
     grace: Seconds | None = None
     """How long running activations may go on; by default as long as the longest allowed timeout."""
+    answers: Seconds = Seconds(10)
+    """How long the answers of those that have ended may take after that."""
 
 
 class EncryptionSettings(Section, frozen=True, kw_only=True):
@@ -216,3 +262,79 @@ def node_of(node: NodeSettings, pool: PoolSettings) -> Node:
         tags=node.tags,
         dedicated_namespaces=node.dedicated_namespaces,
     )
+
+
+Conflict: TypeAlias = tuple[Sequence[str], str]
+"""Settings that don't go together, the one to put right first, and why: `(["pool.memory", …], "100 MB has no …")`."""
+
+
+class SettingsSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plugin says about its section."""
+
+    name: str
+    """Like the plugin's entry point: `sqlite` for `[sqlite]`."""
+    into: type[Section]
+    check: Callable[[Mapping[str, Any]], Iterable[Conflict]] | None = None
+    """Finds what one section can't know of another. It gets the sections by name, those without faults, its own among
+    them; other plugins' are there when these are in use. What a section can know checks its `__post_init__`."""
+
+
+def _room_for_a_container(sections: Mapping[str, Any]) -> Iterator[Conflict]:
+    if "limits" in sections and sections["pool"].memory < (least := ByteSize(sections["limits"].min_memory << 20)):
+        reason = f"{sections['pool'].memory} has no room for a single container: limits.min_memory is {least}"
+        remedy = f"set pool.memory to {least} or more, or limits.min_memory to less"
+        yield ("pool.memory", "limits.min_memory"), f"{reason}; {remedy}"
+
+
+CORE: Final = (
+    SettingsSection(name="", into=RolesSettings),
+    SettingsSection(name="logs", into=LogsSettings),
+    SettingsSection(name="node", into=NodeSettings),
+    SettingsSection(name="pool", into=PoolSettings, check=_room_for_a_container),
+    SettingsSection(name="intake", into=IntakeSettings),
+    SettingsSection(name="limits", into=LimitsSettings),
+    SettingsSection(name="cache", into=FunctionsSettings),  # `functions` is a role
+    SettingsSection(name="recording", into=RecordingSettings),
+    SettingsSection(name="shutdown", into=ShutdownSettings),
+    SettingsSection(name="encryption", into=EncryptionSettings),
+    SettingsSection(name="runtimes", into=RuntimesSettings),
+    SettingsSection(name="telemetry", into=TelemetrySettings),
+)
+"""The core's sections, in the order in which they are shown; the first has no name and is the top level."""
+
+S = TypeVar("S", bound=Section)
+
+
+class Settings:
+    """The sections, by type: `settings[PoolSettings].memory`."""
+
+    def __init__(self, sections: Iterable[Section]) -> None:
+        self._sections: dict[type[Section], Section] = {type(section): section for section in sections}
+
+    @classmethod
+    def of(cls, *sections: Section) -> Self:
+        """Build settings in a program or a test: these sections, all others at their defaults."""
+        return cls(sections)
+
+    def __getitem__(self, section: type[S]) -> S:
+        """Return a section; one that was not given has its defaults."""
+        if section not in self._sections:
+            self._sections[section] = section()
+        return cast("S", self._sections[section])
+
+
+def state_dir(node: NodeSettings) -> Path:
+    """Return the state directory: `node.state_dir`, or the user's own. It need not exist yet.
+
+    By default it is `functions-invoker` in `$XDG_STATE_HOME`, or in `~/.local/state` where that is no absolute path.
+
+    Raises:
+        SettingsError: nothing is set and the user has no home.
+    """
+    if node.state_dir is not None:
+        return node.state_dir.absolute()
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        return (given if given.is_absolute() else Path.home() / ".local" / "state") / "functions-invoker"
+    except RuntimeError:  # no HOME, and no user of this number
+        raise SettingsError(["node.state_dir: must be given: there is neither XDG_STATE_HOME nor a home"]) from None

@@ -13,18 +13,29 @@ class FunctionCatalog(ABC):
 
     @abstractmethod
     async def put(self, function: Function) -> str:
-        """Create or replace; return the new revision, which no earlier one equals."""
+        """Create or replace, whatever its own revision; return the new one, which no earlier one equals.
+
+        Raises:
+            FunctionUnreadable: `wire.function.document` can't write it; nothing is changed.
+            StoreError: it can't be kept for another reason, such as its size; nothing is changed.
+            StoreUnavailable: the store doesn't answer.
+        """
 
     @abstractmethod
     async def functions(self, namespace: str) -> Sequence[Function]:
-        """Return the functions of a namespace and of its packages, by document id; their code may be left out."""
+        """Return the functions of a namespace and of its packages, by document id; their code may be left out.
+
+        Raises:
+            StoreUnavailable: the store doesn't answer.
+        """
 
     @abstractmethod
     async def delete(self, ref: FunctionRef) -> None:
-        """Remove one.
+        """Remove one, whatever its revision.
 
         Raises:
             FunctionNotFound: there is none.
+            StoreUnavailable: the store doesn't answer.
         """
 
 
@@ -38,20 +49,20 @@ class FunctionStore(Part, ABC):
 
     @abstractmethod
     async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:
-        """Return a function with its code.
+        """Return a function with its code. `digest` may be left empty: the core then computes it.
 
         The newest revision will do (spec 6.7.2) unless `exact`: then only `ref.revision`, where it is given. Cancelled
-        after `functions.fetch_timeout` seconds, which counts as a store that doesn't answer.
+        after `cache.fetch_timeout` seconds, which counts as a store that doesn't answer.
 
         Raises:
-            FunctionNotFound: there is none, or not at that revision.
+            FunctionNotFound: there is none, or not at that revision. There never is one whose name is not well formed.
             FunctionUnreadable: there is something, but no function.
             StoreUnavailable: the store doesn't answer.
         """
 
 
 class ActivationReader(ABC):
-    """What the command line needs to read records."""
+    """What the command line needs to read records. All raise `StoreUnavailable` when the store doesn't answer."""
 
     @abstractmethod
     async def get(self, namespace: str, activation_id: str) -> Activation | None:

@@ -1,186 +1,173 @@
-"""The straight line: an admitted message in, its answers and its record out. Read it downwards."""
+"""The straight line: an admitted message in, its record and its answer out. Read it downwards."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-import msgspec
-
-from invoker.contracts import NO_CONTEXT, Admission, Admitted, Answers
+from invoker.contracts import Admission, Admitted, Answers
 from invoker.entities.activation import Outcome
 from invoker.entities.function import Executable
 from invoker.entities.request import Request
-from invoker.errors import Aborted, InvokerError, StartFailed, StoreError, Undecryptable, Unreachable
-from invoker.functions import FunctionCache
-from invoker.invocation.door import Door
+from invoker.errors import Aborted, StartFailed, StoreError, Undecryptable, Unreachable
+from invoker.functions import FunctionCache, LimitsCheck
+from invoker.invocation.admission import AdmissionControl, Life
+from invoker.invocation.delivery import Delivery
 from invoker.invocation.execution import Execution
-from invoker.invocation.limits import LimitsCheck
-from invoker.invocation.outcome import Outcomes
-from invoker.invocation.reporting import Reporting
-from invoker.invocation.running import Running
-from invoker.invocation.telling import Telling
-from invoker.invocation.timeline import Timeline
+from invoker.invocation.invocation import Invocation
 from invoker.pool import Pool
+from invoker.wire.action_proxy import Arguments, split
 from invoker.wire.locked import Keys
+from invoker.wire.outcome import Outcomes
 
 logger = logging.getLogger("invoker.invocation")
 
-_MOVES = 3
+_MOVES: Final = 3
 """How often an activation goes to another container because one did not take it (spec 9.8.4 has no bound)."""
 
-
-class Refusal(InvokerError):
-    """The line ends early: the caller gets `outcome`. `blocked` is for what admission plugins turn away."""
-
-    def __init__(self, outcome: Outcome, *, blocked: bool = False) -> None:
-        self.outcome = outcome
-        self.blocked = blocked
-        super().__init__(outcome.status.word)
+_LARGE: Final = 64 << 10
+"""Bytes of a message whose arguments are taken apart beside the event loop: 1 MB of them may take 100 ms."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Invoker:
-    """The core's side of the door (`contracts.Intake`).
+    """The core's side of every transport (`contracts.Intake`). Owns the invocations, each with its task.
 
-    Whatever breaks, a message that was admitted gets exactly one slot-freeing answer, and its record is safe with the
+    Whatever breaks, a message that was admitted gets exactly one slot-freeing answer, and its record is with the
     recorder before that.
     """
 
-    def __init__(  # noqa: PLR0913 (the stations of the line, each built elsewhere)
-        self,
-        *,
-        door: Door,
-        admissions: Sequence[Admission],
-        functions: FunctionCache,
-        keys: Keys,
-        limits: LimitsCheck,
-        pool: Pool,
-        execution: Execution,
-        outcomes: Outcomes,
-        reporting: Reporting,
-        clock: Callable[[], int] = time.time_ns,
-    ) -> None:
-        self._door = door
-        self._admissions = admissions
-        self._functions = functions
-        self._keys = keys
-        self._limits = limits
-        self._pool = pool
-        self._execution = execution
-        self._outcomes = outcomes
-        self._reporting = reporting
-        self._clock = clock
-        self._tasks: set[asyncio.Task[object]] = set()
-        """The transports' tasks that walk the line now."""
+    admission: AdmissionControl
+    judges: Sequence[Admission]
+    functions: FunctionCache
+    keys: Keys
+    limits: LimitsCheck
+    pool: Pool
+    execution: Execution
+    outcomes: Outcomes
+    delivery: Delivery
+    wall: Callable[[], int] = time.time_ns
+    monotonic: Callable[[], int] = time.monotonic_ns
+    broken_off: int = 0
+    """Activations that were ended because stopping took too long."""
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self._loop = asyncio.get_running_loop()
+        self._invocations: set[Invocation] = set()
+        self._ended = asyncio.Event()
+        """Set whenever one comes to its end while the invoker drains."""
         self._breaking_off = False
-        self.broken_off = 0
-        """Activations that were ended because stopping took too long."""
-
-    def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:
+        self.admit = self.admission.admit
         """See `Intake.admit`."""
-        return self._door.admit(body, via=via, context=context)
+        self.room = self.admission.room
+        """See `Intake.room`."""
 
-    async def invoke(self, admitted: Admitted, answers: Answers) -> None:
+    def invoke(self, admitted: Admitted, answers: Answers) -> None:
         """See `Intake.invoke`."""
-        running = Running(
-            admitted,
-            Timeline(self._clock),
-            Telling(answers, blocking=admitted.request.blocking),
-            self._door.pass_for(admitted),
-        )
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 (a coroutine runs in a task)
-        self._tasks.add(task)
-        try:
-            await running.telling.accepted(admitted.request.activation_id)
-            self._reporting.started()
-            await self._walk(running)
-        except asyncio.CancelledError:
-            await self._abort(running)
-            if not self._breaking_off:  # somebody else wanted this task to end
-                raise
-            task.uncancel()
-        except Exception:
-            logger.exception("activation %s broke the invoker", admitted.request.activation_id)
-            await self._abort(running)
-        finally:
-            self._tasks.discard(task)
-            running.stay.leave()
+        invocation = Invocation(admitted, answers, self.wall() - self.monotonic(), self.monotonic)
+        self._invocations.add(invocation)
+        invocation.task = self._loop.create_task(self._carry(invocation))
+
+    async def drain(self) -> None:
+        """Admit nothing more, and wait until every invocation has come to its end; `break_off` makes that soon."""
+        self.admission.life = Life.DRAINING
+        self.admission.look()
+        while any(not one.delivering for one in self._invocations):
+            self._ended.clear()
+            await self._ended.wait()
 
     def break_off(self) -> None:
         """End every invocation now: each is recorded and answered as a system error."""
         self._breaking_off = True
-        self.broken_off += len(self._tasks)
-        for task in self._tasks:
-            task.cancel()
+        for invocation in self._invocations:
+            if not invocation.delivering:
+                self.broken_off += 1
+                if invocation.started:  # a task that is cancelled before its first step does nothing at all
+                    invocation.task.cancel()
+
+    async def close(self, patience: float) -> None:
+        """Wait for the answers that are under way, for at most `patience` seconds; what is left is not delivered."""
+        if self._invocations:
+            _, late = await asyncio.wait({one.task for one in self._invocations}, timeout=patience)
+            self.delivery.give_up()
+            if late:
+                await asyncio.wait(late)
+        self.admission.life = Life.CLOSED
 
     # --- the stations ------------------------------------------------------------------------------------------
 
-    async def _walk(self, running: Running) -> None:
-        request = running.request
+    async def _carry(self, invocation: Invocation) -> None:
+        """See a message through. Only `break_off` interrupts this, and only until the end, which nothing interrupts."""
+        invocation.started = True
+        outcome = None
         try:
-            self._admit_caller(request)
-            executable = self._functions.cached(request.function) or await self._functions.fetch(request.function)
-            self._check_limits(running, executable)
-            content = self._unlock(request)
-            outcome, logs = await self._in_a_container(running, executable, content)
-        except Refusal as refusal:
-            await self._finish(running, refusal.outcome, blocked=refusal.blocked)
+            await self.delivery.accept(invocation)
+            outcome = None if self._breaking_off else await self._walk(invocation)
+        except asyncio.CancelledError:
+            invocation.task.uncancel()  # what follows may have time limits of its own, which look at it
+        except Exception:
+            logger.exception("activation %s broke the invoker", invocation.admitted.request.activation_id)
+        invocation.delivering = True
+        if self.admission.life is Life.DRAINING:
+            self._ended.set()
+        try:
+            self._stop_waiting(invocation)
+            if outcome is None:  # it ends in the middle, as our failure
+                invocation.cut_off()
+                outcome = self.outcomes.broken_off()
+            await self.delivery.deliver(invocation, outcome)
+        finally:
+            self._invocations.discard(invocation)
+            self.admission.running -= 1
+
+    async def _walk(self, invocation: Invocation) -> Outcome:
+        request = invocation.admitted.request
+        for judge in self.judges:
+            if (reason := judge.refusal(request)) is not None:
+                invocation.blocked = True
+                return self.outcomes.refused(reason)
+        try:
+            executable = self.functions.cached(request.function) or await self.functions.fetch(request.function)
+            invocation.executable = executable
+            violation = self.limits.violation(executable.function.limits, request.caller.limits)
+            if violation is not None:
+                return self.outcomes.refused(violation)
+            if invocation.admitted.size > _LARGE and (request.locked or request.init_names):
+                arguments = await asyncio.to_thread(self._arguments, request)
+            else:
+                arguments = self._arguments(request)
+            return await self._in_a_container(invocation, executable, arguments)
         except (StoreError, StartFailed, Undecryptable) as error:
             logger.warning("activation %s did not start: %s", request.activation_id, error)
-            await self._finish(running, self._outcomes.not_started(error))
-        else:
-            await self._finish(running, outcome, logs)
+            return self.outcomes.not_started(error)
 
-    def _admit_caller(self, request: Request) -> None:
-        for admission in self._admissions:
-            reason = admission.refusal(request)
-            if reason is not None:
-                raise Refusal(self._outcomes.refused(reason), blocked=True)
-
-    def _check_limits(self, running: Running, executable: Executable) -> None:
-        running.executable = executable
-        violation = self._limits.violation(executable.function.limits, running.request.caller.limits)
-        if violation is not None:
-            raise Refusal(self._outcomes.refused(violation))
-
-    def _unlock(self, request: Request) -> msgspec.Raw | None:
-        if not request.locked or request.content is None:
-            return request.content
-        return self._keys.open(request.content, request.locked)
-
-    async def _in_a_container(
-        self, running: Running, executable: Executable, content: msgspec.Raw | None
-    ) -> tuple[Outcome, tuple[str, ...]]:
+    async def _in_a_container(self, invocation: Invocation, executable: Executable, arguments: Arguments) -> Outcome:
         """Run in the next container that takes the call."""
         for moves in range(1 + _MOVES):
             try:
-                async with self._pool.lease(executable, running.request, moved=moves > 0) as lease:
-                    running.placed(lease)
-                    return await self._execution.run(running, executable, content, lease)
+                async with self.pool.lease(executable, invocation.admitted.request, moved=moves > 0) as lease:
+                    self._stop_waiting(invocation)
+                    invocation.placed(lease)
+                    return await self.execution.run(invocation, executable, arguments, lease)
             except Unreachable as error:
-                logger.info("activation %s goes to another container: %s", running.request.activation_id, error)
+                invocation.init_start = invocation.init_end = invocation.run_start = invocation.run_end = 0
+                activation_id = invocation.admitted.request.activation_id
+                logger.info("activation %s goes to another container: %s", activation_id, error)
             except Aborted as error:
-                return error.outcome, ()
-            running.timeline.restart()
-        return self._outcomes.broken_off(), ()
+                return error.outcome
+        return self.outcomes.broken_off()
 
-    # --- the end -----------------------------------------------------------------------------------------------
+    def _arguments(self, request: Request) -> Arguments:
+        content = request.content
+        if request.locked and content is not None:
+            content = self.keys.open(content, request.locked)
+        return split(content, request.init_names)
 
-    async def _finish(
-        self, running: Running, outcome: Outcome, logs: tuple[str, ...] = (), *, blocked: bool = False
-    ) -> None:
-        """Record, then answer, then tell whoever watches."""
-        activation = running.finish(outcome, logs)
-        if not blocked:  # spec 8.5.5, T72
-            self._reporting.record(running.request, activation)
-        try:
-            await running.telling.complete(activation, ran=running.container is not None, blocked=blocked)
-        finally:
-            self._reporting.finished(running, activation)
-
-    async def _abort(self, running: Running) -> None:
-        """End an invocation as our failure, unless it had already ended when it was disturbed."""
-        if not running.finished:
-            running.timeline.cut_off()
-            await self._finish(running, self._outcomes.broken_off())
+    def _stop_waiting(self, invocation: Invocation) -> None:
+        """Give the message's room at the door back, once: it has its container, or will never have one."""
+        if invocation.waits:
+            invocation.waits = False
+            self.admission.release(invocation.admitted.size)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from invoker.contracts import NO_CONTEXT
+from invoker.contracts import Admitted
 from invoker.entities.activation import Activation, Status
 from invoker.telemetry.log import LogWriter
 from invoker.telemetry.metrics import BYTES, SECONDS, SECONDS_OF_WORK, Metrics
@@ -21,36 +21,18 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to say about an activation besides its record. Times are milliseconds."""
 
     activation: Activation
-    transaction_id: str
-    via: str
-    context: Mapping[str, str] = NO_CONTEXT
+    admitted: Admitted
     container: str | None = None
     """Name of its container; `None` if it never had one."""
-    warm: bool = False
-    prewarmed: bool = False
-    """It was the first in a container that had been started ahead of any activation."""
+    start: str | None = None
+    """How it came by its container, one of `_STARTS`; `None` if it never had one."""
+    cold_start: str | None = None
+    """Why no warm container served it, if none did."""
     run_time: int | None = None
     log_time: int | None = None
 
-    @property
-    def start(self) -> str | None:
-        """How it came by its container; `None` if it never had one."""
-        if self.container is None:
-            return None
-        if self.warm:
-            return "warm"
-        return "prewarm" if self.prewarmed else "cold"
 
-    @property
-    def cold_start(self) -> str | int | None:
-        """Why no warm container served it, if none did."""
-        for key, value in self.activation.notes:
-            if key == COLD_START:
-                return value
-        return None
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ActivationLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The log line. Field names are those of the Go variant, where it has one (spec 12.7)."""
 
     timestamp: str = msgspec.field(name="@timestamp")
@@ -65,8 +47,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     status: str = msgspec.field(name="activationStatus")
     container_type: str | None = msgspec.field(name="containerType", default=None)
-    cold_start: str | int | None = msgspec.field(name=COLD_START, default=None)
-    """Why it was not served by a warm container: the code of a `pool.view.StartReason`."""
+    cold_start: str | None = msgspec.field(name=COLD_START, default=None)
+    """Why it was not served by a warm container: the code of a `pool.StartReason`."""
     container: str | None = msgspec.field(name="cid", default=None)
     wait_time: int | None = msgspec.field(name="waitTime", default=None)
     init_time: int | None = msgspec.field(name="initTime", default=None)
@@ -136,16 +118,16 @@ def as_json(end: Finished) -> bytes:
     activation = end.activation
     status = activation.outcome.status
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    line = Line(
+    line = ActivationLine(
         timestamp=f"{_second(seconds)}.{nanoseconds // 1_000_000:03d}Z",
         level="warning" if status is Status.WHISK_ERROR else "info",
         message="invocation completed",
-        tid=end.transaction_id,
+        tid=end.admitted.request.transaction.id,
         aid=activation.activation_id,
         account=activation.subject,
         namespace=activation.namespace,
         function=activation.path,
-        via=end.via,
+        via=end.admitted.via,
         kind=activation.kind,
         status=status.word,
         container_type=end.start,
@@ -158,7 +140,7 @@ def as_json(end: Finished) -> bytes:
         duration=activation.end - activation.start,
         result_size=activation.outcome.size,
         log_lines=len(activation.logs),
-        context=end.context or {},
+        context=end.admitted.context or {},
     )
     return _encoder.encode(line) + b"\n"
 

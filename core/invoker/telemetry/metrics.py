@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from invoker.contracts import MetricFamily
+
 SECONDS_OF_WORK = (0.005, 0.01, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240, 480, 960, 1920)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 BYTES = (512, 1024, 2048, 4096, 16384, 65536, 524288, 1048576)
@@ -65,6 +67,7 @@ class Metrics(Collector):
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._readings: dict[str, tuple[str, Callable[[], float]]] = {}
         self._labelled: dict[str, tuple[str, str, Callable[[], Mapping[str, float]]]] = {}
+        self._others: list[Callable[[], Iterable[MetricFamily]]] = []
         self._registry.register(self)
 
     def counter(self, name: str, text: str, label: str = "", values: Iterable[str] = ("",)) -> dict[str, Counter]:
@@ -92,6 +95,10 @@ class Metrics(Collector):
         """Register counters that somebody else keeps, without `_total`; `read` gives one for each value of `label`."""
         self._labelled[name] = (text, label, read)
 
+    def include(self, read: Callable[[], Iterable[MetricFamily]]) -> None:
+        """Have what `read` gives told too, as it is then."""
+        self._others.append(read)
+
     def exposed(self) -> bytes:
         """Return everything in Prometheus' text format 0.0.4."""
         return generate_latest(self._registry)
@@ -114,6 +121,18 @@ class Metrics(Collector):
             yield counter
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
+        for read_families in self._others:
+            for family in read_families():
+                yield _as_prometheus(family)
+
+
+def _as_prometheus(family: MetricFamily) -> Metric:
+    labels = sorted({label for labels, _ in family.samples for label in labels})
+    kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
+    told = kind(family.name, family.help, labels=labels)
+    for values, value in family.samples:
+        told.add_metric([values.get(label, "") for label in labels], value)
+    return told
 
 
 def _bound(value: float) -> str:

@@ -1,7 +1,10 @@
 """What every activation store must do."""
 
+import asyncio
+import itertools
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import msgspec
@@ -10,7 +13,9 @@ import pytest
 from invoker.contracts import ActivationStore
 from invoker.entities.activation import Activation, Status
 from invoker.errors import RecordsRefused
+from invoker.plugins import check_contract
 from invoker.testing.builders import an_activation, an_outcome
+from invoker.testing.function_store import PATIENCE, cancel
 
 ReadBack: TypeAlias = Callable[[Activation], Awaitable[Mapping[str, Any] | None]]
 """Finds what is stored of a record: in OpenWhisk's form (spec 8.1), or `None`."""
@@ -74,6 +79,10 @@ class ActivationStoreContract:
         read_back: async function from an `Activation` to what is stored of it, in OpenWhisk's form (spec 8.1), or to
             `None`. It must not go through `store`: a store can't vouch for itself.
     """
+
+    @pytest.mark.asyncio
+    async def test_a_store_has_what_the_contract_asks_for(self, store: ActivationStore) -> None:
+        check_contract("yours", "open_activation_store", ActivationStore, store)
 
     @pytest.mark.asyncio
     async def test_what_was_put_is_there(self, store: ActivationStore, read_back: ReadBack) -> None:
@@ -147,11 +156,11 @@ class ActivationStoreContract:
         assert excerpt(await read_back(other)) == document_of(other)
 
     @pytest.mark.asyncio
-    @pytest.mark.parametrize("namespace", ["guest", "a b", "_", "gäst", "a@b.c", "100%", "a&b=c+d"])
+    @pytest.mark.parametrize("namespace", ["guest", "a b", "_", "A-1.x", "a@b.c", "a&b", "g" * 256])
     async def test_every_legal_namespace_has_records(
         self, store: ActivationStore, read_back: ReadBack, namespace: str
     ) -> None:
-        activation = an_activation(namespace=namespace, path=f"{namespace}/pkg/ä b", name="ä b")
+        activation = an_activation(namespace=namespace, path=f"{namespace}/pkg/{'n' * 256}", name="n" * 256)
 
         await store.put_many([activation])
 
@@ -220,3 +229,17 @@ class ActivationStoreContract:
         self, store: ActivationStore, read_back: ReadBack, result: bytes
     ) -> None:
         await kept_or_refused(store, read_back, an_activation(outcome=an_outcome(result)))
+
+    @pytest.mark.asyncio
+    async def test_a_batch_that_is_cancelled_can_be_put_again_and_takes_no_other_with_it(
+        self, store: ActivationStore, read_back: ReadBack
+    ) -> None:
+        batches = [[an_activation(logs=("hello " * 100,)) for _ in range(30)] for _ in range(20)]
+
+        await cancel([partial(store.put_many, batch) for batch in batches])
+
+        async with asyncio.timeout(PATIENCE):
+            for batch in batches[1:]:
+                await store.put_many(batch)
+        for each in itertools.chain(*batches):
+            assert excerpt(await read_back(each)) == document_of(each)

@@ -6,6 +6,7 @@ import pytest
 
 from invoker.contracts import Admission
 from invoker.entities.request import Request
+from invoker.plugins import check_contract
 from invoker.testing.builders import a_request
 
 
@@ -19,7 +20,7 @@ class AdmissionContract:
     """
 
     def test_it_has_what_the_contract_asks_for(self, admission: Admission) -> None:
-        assert isinstance(admission, Admission)
+        check_contract("yours", "open_admission", Admission, admission)
 
     def test_a_refusal_is_a_text_for_the_caller(self, admission: Admission, refused: Request) -> None:
         reason = admission.refusal(refused)
@@ -39,6 +40,8 @@ class AdmissionContract:
     def test_it_never_waits(self, admission: Admission, refused: Request) -> None:
         answer: object = admission.refusal(refused)
 
+        if inspect.iscoroutine(answer):
+            answer.close()
         assert not inspect.isawaitable(answer)
 
     @pytest.mark.parametrize("content", [None, b"[]", b'{"x":"\\ud800"}'])
@@ -48,7 +51,7 @@ class AdmissionContract:
         assert reason is None or isinstance(reason, str)
 
 
-class BlockedNamespaces:
+class BlockedNamespaces(Admission):
     """An admission that refuses the namespaces it is given."""
 
     def __init__(self, *namespaces: str) -> None:

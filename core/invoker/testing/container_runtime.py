@@ -26,7 +26,8 @@ class ContainerRuntimeContract(ContainerRequestsContract, ContainerPauseContract
 
     Fixtures to provide:
         opening: function that opens a runtime of the test's own.
-        spec: function from a name to what is to be started: a container that runs Python, with 128 MB.
+        spec: function from a name to what is to be started: a container that runs Python, with 128 MB. The name may be
+            given something that no other test has, always the same, where tests share a place such as an engine.
         left: async function that returns whatever is left of this test's containers, such as processes, names or
             directories. It must not go through the runtime: a runtime can't vouch for itself.
 
@@ -61,9 +62,10 @@ class ContainerRuntimeContract(ContainerRequestsContract, ContainerPauseContract
     @pytest.mark.asyncio
     async def test_a_container_has_the_name_it_was_given(self, opening: Open, spec: MakeSpec) -> None:
         async with opening() as runtime:
-            container = await runtime.create(spec("wsk0_7_zoe_resize.v1"), RecordedOutput())
+            wanted = spec("wsk0_7_zoe_resize.v1")
+            container = await runtime.create(wanted, RecordedOutput())
 
-            assert container.name == "wsk0_7_zoe_resize.v1"
+            assert container.name == wanted.name
             assert (await container.inspect()).running
 
     @pytest.mark.asyncio
@@ -76,7 +78,7 @@ class ContainerRuntimeContract(ContainerRequestsContract, ContainerPauseContract
 
             assert (await first.inspect()).running
             await first.remove()
-            assert (await runtime.create(spec("wsk_1"), RecordedOutput())).name == "wsk_1"
+            assert (await runtime.create(spec("wsk_1"), RecordedOutput())).name == spec("wsk_1").name
 
     @pytest.mark.asyncio
     async def test_a_container_that_exits_is_lost_with_its_exit_code(
@@ -141,7 +143,7 @@ class ContainerRuntimeContract(ContainerRequestsContract, ContainerPauseContract
 
             if isinstance(created[0], asyncio.CancelledError):
                 assert not await left()
-                assert (await runtime.create(spec("wsk_1"), RecordedOutput())).name == "wsk_1"
+                assert (await runtime.create(spec("wsk_1"), RecordedOutput())).name == spec("wsk_1").name
 
     @pytest.mark.asyncio
     async def test_eight_containers_start_at_once_and_are_eight(

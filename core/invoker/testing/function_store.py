@@ -1,7 +1,9 @@
 """What every function store must do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import string
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from invoker.contracts import FunctionStore
 from invoker.entities.function import Function, FunctionRef, Limits
 from invoker.errors import FunctionNotFound
+from invoker.plugins import check_contract
 from invoker.testing.builders import a_function, a_ref
 
 Put: TypeAlias = Callable[[Function], Awaitable[str]]
@@ -17,15 +20,63 @@ Put: TypeAlias = Callable[[Function], Awaitable[str]]
 _NOBODYS = "7-0123456789abcdef0123456789abcdef"
 """A revision that no store gave to anything here."""
 
+PATIENCE = 60
+"""Seconds; a call that takes longer waits for what a cancelled one has kept to itself."""
+
 _KEPT = (
     *("path", "name", "version", "kind", "image", "code", "binary"),
     *("main", "limits", "provide_api_key"),
 )
 
+LEGAL = (
+    *(("guest", name) for name in ("a", "A", "b", "a b", "a  b", "a_b", "a-b", "a.b", "a@b", "a&b", "a.", "_", "1")),
+    *(
+        ("guest", name)
+        for name in ("l", "I", "n" * 256, "n" * 255 + "N", f"{string.ascii_letters}{string.digits}_@ .&-_")
+    ),
+    *((path, "a") for path in ("guest/a", "guest/A", "guest/b c", "guest/guest", "guest2", "gues", "gues_", "Guest")),
+    ("g" * 256 + "/" + "p" * 256, "n" * 256),
+)
+"""Paths and names as spec 1.4.3 allows them, many of them much alike."""
+
+ILLEGAL = (
+    *(
+        ("guest", name)
+        for name in ("a%20b", "a+b", "a%2Eb", "a\tb", "a ", " a", "a\n", "a\0", "%", "*", "?", "[a]", "")
+    ),
+    *(
+        ("guest", name)
+        for name in ("..", ".", "a/b", "/a", "a/", "../guest/a", "a?x", "?x", "a#", "#", "\u00e4", "a\u0301")
+    ),
+    *(
+        (path, "a")
+        for path in ("", "/guest", "guest/", "guest/.", "guest%2Fa", "gues%", "gues?", "*", "..", "gu\u00e9st")
+    ),
+)
+"""What is no path or name, though databases, URLs and file systems may take some for one of the others."""
+
 
 def contents(function: Function) -> dict[str, Any]:
     """Return what the invoker uses of a function; annotations and parameters are only for people."""
     return {name: getattr(function, name) for name in _KEPT}
+
+
+async def cancel(calls: Sequence[Callable[[], Awaitable[object]]]) -> None:
+    """Make one call, then cancel all others, each a little later on its way: by turns of the loop, and by the time."""
+    begun = time.monotonic()
+    await calls[0]()
+    took = time.monotonic() - begun
+    for number, call in enumerate(calls[1:]):
+        making = asyncio.ensure_future(call())
+        if number % 2:
+            await asyncio.wait({making}, timeout=took * number / len(calls))
+        else:
+            for _ in range(number // 2):
+                await asyncio.sleep(0)
+        making.cancel()
+        await asyncio.wait({making})
+        if not making.cancelled():
+            making.result()
 
 
 class FunctionStoreContract:
@@ -34,8 +85,12 @@ class FunctionStoreContract:
     Fixtures to provide:
         store: a ready store, empty, private to the test.
         put: async function that stores a `Function` in whatever way, replacing an older revision, and returns the
-            new revision.
+            new revision. `FunctionCatalogContract` has one.
     """
+
+    @pytest.mark.asyncio
+    async def test_a_store_has_what_the_contract_asks_for(self, store: FunctionStore) -> None:
+        check_contract("yours", "open_function_store", FunctionStore, store)
 
     @pytest.mark.asyncio
     async def test_what_was_put_is_fetched_with_its_code(self, store: FunctionStore, put: Put) -> None:
@@ -56,6 +111,16 @@ class FunctionStoreContract:
         assert contents(await store.fetch(a_ref(function), exact=False)) == contents(function)
 
     @pytest.mark.asyncio
+    @pytest.mark.parametrize(("code", "binary"), [("main", False), ("", False), ("bWFpbg==", True)])
+    async def test_text_and_archives_are_told_apart(
+        self, store: FunctionStore, put: Put, code: str, *, binary: bool
+    ) -> None:
+        function = a_function(code=code, binary=binary)
+        await put(function)
+
+        assert contents(await store.fetch(a_ref(function), exact=False)) == contents(function)
+
+    @pytest.mark.asyncio
     async def test_an_archive_of_two_megabytes_is_kept(self, store: FunctionStore, put: Put) -> None:
         function = a_function(code="UEsDBBQA" * (1 << 18), binary=True, kind="nodejs:default")
         await put(function)
@@ -71,11 +136,7 @@ class FunctionStoreContract:
 
     @pytest.mark.asyncio
     async def test_names_of_every_legal_kind_are_told_apart(self, store: FunctionStore, put: Put) -> None:
-        places = [
-            *(("guest", name) for name in ("a", "A", "a b", "a%20b", "a+b@c.d-e_f&g", "ä", "_", "%")),
-            *((path, "a") for path in ("guest/a", "guest/b c", "guest2", "gues", "gäst")),
-        ]
-        functions = [a_function(path=path, name=name, code=f"# {path} {name}") for path, name in places]
+        functions = [a_function(path=path, name=name, code=f"# {path} {name}") for path, name in LEGAL]
         for function in functions:
             await put(function)
 
@@ -131,18 +192,23 @@ class FunctionStoreContract:
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("exact", [False, True])
-    async def test_what_was_never_put_is_not_found(self, store: FunctionStore, put: Put, exact: bool) -> None:  # noqa: FBT001 (pytest passes it by name)
+    async def test_what_was_never_put_is_not_found(self, store: FunctionStore, put: Put, *, exact: bool) -> None:
         await put(a_function(path="guest", name="hello"))
 
-        for path, name in (
-            ("guest", "hell"),
-            ("guest", "hello2"),
-            ("guest", "%"),
-            ("gues_", "hello"),
-            ("guest/a", "b"),
-        ):
+        for path, name in (("guest", "hell"), ("guest", "hello2"), ("gues_", "hello"), ("guest/a", "b")):
             with pytest.raises(FunctionNotFound) as caught:
                 await store.fetch(FunctionRef(path=path, name=name), exact=exact)
+
+            assert caught.value.document_id == f"{path}/{name}"
+
+    @pytest.mark.asyncio
+    async def test_a_name_that_is_not_legal_is_never_taken_for_another(self, store: FunctionStore, put: Put) -> None:
+        for path, name in LEGAL:
+            await put(a_function(path=path, name=name))
+
+        for path, name in ILLEGAL:
+            with pytest.raises(FunctionNotFound) as caught:
+                await store.fetch(FunctionRef(path=path, name=name), exact=False)
 
             assert caught.value.document_id == f"{path}/{name}"
 
@@ -155,3 +221,13 @@ class FunctionStoreContract:
         fetched = await asyncio.gather(*(store.fetch(a_ref(each), exact=False) for each in functions * 5))
 
         assert [each.code for each in fetched] == [each.code for each in functions * 5]
+
+    @pytest.mark.asyncio
+    async def test_a_fetch_that_is_cancelled_takes_nothing_from_the_next(self, store: FunctionStore, put: Put) -> None:
+        function = a_function(code="# " + "long " * 100_000)
+        await put(function)
+
+        await cancel([lambda: store.fetch(a_ref(function), exact=False)] * 30)
+
+        async with asyncio.timeout(PATIENCE):
+            assert contents(await store.fetch(a_ref(function), exact=False)) == contents(function)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from invoker.config import LimitsSettings
 from invoker.contracts import NO_CONTEXT, Admitted, Answers
-from invoker.entities.activation import Ack, Activation, Outcome, Status
-from invoker.errors import Busy, MalformedRequest
+from invoker.entities.activation import Ack, Activation, Outcome
+from invoker.errors import Busy, Draining, MalformedRequest
 from invoker.testing.builders import an_activation, an_outcome
 from invoker.wire.request import parse
 
@@ -24,9 +24,9 @@ class Event(NamedTuple):
 class FakeIntake:
     """See `contracts.Intake`. Keeps the core's promises: the order of answers, and an answer whatever happens.
 
-    `events` has what happened, in order: `malformed` and `busy` at the door, `admitted`, then for each invocation
-    `accepted`, `result` if it was told ahead, `completed`; `untold` in place of one of these if the transport raised,
-    `cancelled` before the `completed` of an invocation that was broken off.
+    `events` has what happened, in order: `malformed`, `busy` and `draining` for what was refused (`busy` for who waits
+    for room, too), `admitted`, then for each invocation `accepted`, `result` if it was told ahead, `completed`;
+    `untold` in place of one of these if the transport raised.
     """
 
     def __init__(self, *, limit: int | None = None) -> None:
@@ -36,19 +36,27 @@ class FakeIntake:
         """What the next invocations come to, one each; then success with `{"ok":true}`."""
         self.late_logs = False
         """Results are told ahead of completions, where the transport can."""
+        self._tasks: set[asyncio.Task[None]] = set()
         self._limit = LimitsSettings().message if limit is None else limit
-        self._busy = 0
-        self._retry_after = 1
+        self._line = asyncio.Lock()
+        """Held by the first of those that wait for room."""
+        self._draining = False
+        self._full: Busy | None = None
         self._free = asyncio.Event()
         self._free.set()
         self._news = asyncio.Event()
 
     # --- what tests say and ask --------------------------------------------------------------------------------
 
-    def turn_away(self, times: int = 1, *, retry_after: int = 1) -> None:
-        """Have no room for the next messages."""
-        self._busy = times
-        self._retry_after = retry_after
+    @contextmanager
+    def full(self, *, retry_after: int = 1) -> Iterator[None]:
+        """Have no room until this is left."""
+        self._full = Busy("there is no room", retry_after)
+        try:
+            yield
+        finally:
+            self._full = None
+            self._news.set()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -58,6 +66,22 @@ class FakeIntake:
             yield
         finally:
             self._free.set()
+
+    def refuse(self) -> None:
+        """Admit nothing more: the invoker drains."""
+        self._draining = True
+        self._news.set()
+
+    async def drain(self) -> None:
+        """Admit nothing more, and wait until what was admitted is answered; then transports are left."""
+        self.refuse()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def give_up(self) -> None:
+        """End every invocation where it is, as the core does with answers that take too long."""
+        for task in self._tasks:
+            task.cancel()
 
     async def seen(self, what: str, times: int = 1) -> None:
         """Wait until something has happened so many times."""
@@ -82,37 +106,47 @@ class FakeIntake:
 
     def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:
         """See `Intake.admit`."""
+        if self._draining:
+            self.note("draining")
+            raise Draining
         try:
-            request = parse(self._checked(body))
+            if len(body) > self._limit:
+                raise MalformedRequest(f"the message has {len(body)} bytes; {self._limit} are allowed")  # noqa: TRY301
+            request = parse(body)
         except MalformedRequest:
             self.note("malformed")
             raise
-        if self._busy:
-            self._busy -= 1
+        if self._full is not None:
             self.note("busy", request.activation_id)
-            raise Busy("there is no room", self._retry_after)
+            raise self._full
         admitted = Admitted(request, len(body), via, context)
         self.admitted.append(admitted)
         self.note("admitted", request.activation_id)
         return admitted
 
-    def _checked(self, body: bytes) -> bytes:
-        if len(body) > self._limit:
-            raise MalformedRequest(f"the message has {len(body)} bytes; {self._limit} are allowed")
-        return body
-
-    async def invoke(self, admitted: Admitted, answers: Answers) -> None:
+    def invoke(self, admitted: Admitted, answers: Answers) -> None:
         """See `Intake.invoke`."""
-        told = _Told(self, admitted, answers)
-        try:
-            await told.accepted()
-            await self._free.wait()
-            outcome = self.outcomes.popleft() if self.outcomes else an_outcome()
-            await told.end(outcome, ahead=self.late_logs)
-        except asyncio.CancelledError:
-            self.note("cancelled", admitted.request.activation_id)
-            await told.end(an_outcome(b'{"error":"broken off"}', Status.WHISK_ERROR), ahead=False)
-            raise
+        task = asyncio.get_running_loop().create_task(self._carry(_Told(self, admitted, answers)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def room(self, size: int) -> None:
+        """See `Intake.room`."""
+        assert size >= 0
+        async with self._line:
+            if self._full is not None:
+                self.note("busy")
+            while self._full is not None and not self._draining:
+                self._news.clear()
+                await self._news.wait()
+            if self._draining:
+                raise Draining
+
+    async def _carry(self, told: "_Told") -> None:
+        await told.accepted()
+        await self._free.wait()
+        outcome = self.outcomes.popleft() if self.outcomes else an_outcome()
+        await told.end(outcome, ahead=self.late_logs)
 
 
 class _Told:
@@ -122,7 +156,6 @@ class _Told:
         self._intake = intake
         self._request = admitted.request
         self._answers = answers
-        self._completed = False
 
     async def accepted(self) -> None:
         try:
@@ -133,9 +166,6 @@ class _Told:
             self._note("accepted")
 
     async def end(self, outcome: Outcome, *, ahead: bool) -> None:
-        if self._completed:
-            return
-        self._completed = True
         activation = self._activation(outcome)
         split = ahead and self._request.blocking and self._answers.splits
         try:

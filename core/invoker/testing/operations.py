@@ -1,4 +1,4 @@
-"""What operators ask: operations that know nothing, and what every door for operators must do."""
+"""What operators ask: operations that know nothing, and what every transport must do that serves operators."""
 
 import asyncio
 import http.client
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from invoker.contracts import Operations, OperatorDoor
+from invoker.contracts import Operations
 
 
 class FakeOperations:
@@ -39,48 +39,40 @@ class FakeOperations:
         return {"memory": 1, "containers": self.containers}
 
 
-OpenDoor: TypeAlias = Callable[[Operations], AbstractAsyncContextManager[object]]
-"""How a transport is opened for operators; it yields what the hook's opening yields."""
+OpenForOperators: TypeAlias = Callable[[Operations], AbstractAsyncContextManager[str]]
+"""How a transport is opened for operators; it yields the URL at which they are served."""
 
 
-class OperatorDoorContract:
-    """What a transport must do that has a door for operators: `class TestMine(OperatorDoorContract)`.
+class OperatorsContract:
+    """What a transport must do that serves operators: `class TestMine(OperatorsContract)`.
 
     Fixtures to provide:
-        open_door: opens the transport on operations, `async with open_door(operations) as door`.
+        open_for_operators: opens the transport on operations, `async with open_for_operators(operations) as url`.
     """
 
     @pytest.mark.asyncio
-    async def test_it_tells_where_it_is(self, open_door: OpenDoor) -> None:
-        async with open_door(FakeOperations()) as door:
-            assert isinstance(door, OperatorDoor)
-            assert door.operators is not None
-            assert urlsplit(door.operators).port
-
-    @pytest.mark.asyncio
-    async def test_the_pool_is_told_as_json(self, open_door: OpenDoor) -> None:
+    async def test_the_pool_is_told_as_json(self, open_for_operators: OpenForOperators) -> None:
         operations = FakeOperations()
 
-        async with open_door(operations) as door:
-            first = await _asked(door)
+        async with open_for_operators(operations) as url:
+            first = await asyncio.to_thread(_get, url, "pool")
             operations.containers.clear()
-            second = await _asked(door)
+            second = await asyncio.to_thread(_get, url, "pool")
 
         assert first == {"memory": 1, "containers": FakeOperations().containers}
         assert second == {"memory": 1, "containers": []}
 
+    @pytest.mark.asyncio
+    async def test_who_it_is_is_told_as_json(self, open_for_operators: OpenForOperators) -> None:
+        async with open_for_operators(FakeOperations()) as url:
+            assert await asyncio.to_thread(_get, url, "info") == FakeOperations().info()
 
-async def _asked(door: object) -> object:
-    assert isinstance(door, OperatorDoor)
-    assert door.operators is not None
-    return await asyncio.to_thread(_get, door.operators)
 
-
-def _get(url: str) -> object:
+def _get(url: str, page: str) -> object:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     try:
-        connection.request("GET", f"{parts.path.rstrip('/')}/pool")
+        connection.request("GET", f"{parts.path.rstrip('/')}/{page}")
         answer = connection.getresponse()
         assert answer.status == HTTPStatus.OK
         return json.loads(answer.read())

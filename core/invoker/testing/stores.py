@@ -11,10 +11,11 @@ from invoker.contracts import ActivationReader, ActivationStore, FunctionCatalog
 from invoker.entities.activation import Activation
 from invoker.entities.function import Function, FunctionRef
 from invoker.errors import FunctionNotFound
+from invoker.wire.function import document
 
 
 class MemoryStore(FunctionStore, FunctionCatalog):
-    """Starts with `functions`."""
+    """Starts with `functions`, even with such as no catalog would take."""
 
     def __init__(self, *functions: Function) -> None:
         self._functions: dict[str, Function] = {}
@@ -39,6 +40,7 @@ class MemoryStore(FunctionStore, FunctionCatalog):
 
     async def put(self, function: Function) -> str:
         """See `FunctionCatalog.put`."""
+        document(function, updated=0)  # only for what it raises
         return self._put(function)
 
     async def functions(self, namespace: str) -> Sequence[Function]:

@@ -16,11 +16,11 @@ from invoker.testing.builders import NOW, an_id, an_outcome
 from invoker.testing.intake import FakeIntake
 
 CROWD: Final = 64
-GLANCE: Final = 0.1
-"""Seconds for which something that must not happen is looked for."""
+LARGE: Final = 1 << 18
+"""Bytes of a result; more than an event loop's transport takes at once."""
 
 
-class Delivery(Protocol):
+class SentMessage(Protocol):
     """One message on its way, seen from the client that sent it."""
 
     async def accepted(self) -> bool:
@@ -32,7 +32,7 @@ class Delivery(Protocol):
         ...
 
 
-Send: TypeAlias = Callable[[bytes], Awaitable[Delivery]]
+Send: TypeAlias = Callable[[bytes], Awaitable[SentMessage]]
 """How a client sends a message; it returns when the message is on its way."""
 OpenTransport: TypeAlias = Callable[[Intake], AbstractAsyncContextManager[Send]]
 
@@ -65,36 +65,6 @@ def a_message(activation_id: str | None = None, *, blocking: bool = True, size: 
 def frees_the_slot(answer: Any) -> bool:
     """Whether a controller takes an acknowledgement for a completion (spec 2.2, 2.8.5)."""
     return "instance" in answer or "invoker" in answer
-
-
-class Life:
-    """A transport in a task of its own, so that leaving it can be watched, and cancelled."""
-
-    def __init__(self, opening: AbstractAsyncContextManager[Send], intake: FakeIntake) -> None:
-        self._opening = opening
-        self._intake = intake
-        self._send: asyncio.Future[Send] = asyncio.get_running_loop().create_future()
-        self._leave = asyncio.Event()
-        self.task = asyncio.create_task(self._live())
-
-    async def opened(self) -> Send:
-        """Return how to send, as soon as it is open."""
-        await asyncio.wait((self.task, self._send), return_when=asyncio.FIRST_COMPLETED)
-        if self.task.done():
-            self.task.result()
-        return self._send.result()
-
-    async def leave(self) -> bool:
-        """Begin to leave; return whether that has ended at once."""
-        self._leave.set()
-        await asyncio.wait((self.task,), timeout=GLANCE)
-        return self.task.done()
-
-    async def _live(self) -> None:
-        async with self._opening as send:
-            self._send.set_result(send)
-            await self._leave.wait()
-        self._intake.note("left")
 
 
 class TransportContract:
@@ -139,20 +109,36 @@ class TransportContract:
 
     @pytest.mark.asyncio
     async def test_without_room_there_is_no_receipt(self, open_transport: OpenTransport) -> None:
+        """Who can't be told is taken as soon as there is room."""
         intake = FakeIntake()
-        intake.turn_away()
         message = an_id()
 
         async with open_transport(intake) as send:
-            delivery = await send(a_message(message))
-            await intake.seen("busy")
-            if self.tells_refusals:
-                assert not await delivery.accepted()
+            with intake.full():
+                delivery = await send(a_message(message))
+                await intake.seen("busy")
+                if self.tells_refusals:
+                    assert not await delivery.accepted()
+                assert not intake.admitted
             answers = await delivery.answers()
 
-        again = [] if self.tells_refusals else ["admitted", "accepted", "completed"]
-        assert intake.story(message) == ["busy", *again]
-        assert len(answers) == (0 if self.tells_refusals else 1)
+        taken = [] if self.tells_refusals else ["admitted", "accepted", "completed"]
+        assert [what for what in intake.story(message) if what != "busy"] == taken
+        assert len(answers) == len(taken[:1])
+
+    @pytest.mark.asyncio
+    async def test_who_waits_for_room_does_not_hinder_a_stop(self, open_transport: OpenTransport) -> None:
+        intake = FakeIntake()
+
+        with intake.full():
+            async with open_transport(intake) as send:
+                delivery = await send(a_message())
+                await intake.seen("busy")
+                if self.tells_refusals:
+                    assert not await delivery.answers()
+                await intake.drain()
+
+        assert not intake.admitted
 
     @pytest.mark.asyncio
     async def test_each_message_is_invoked_once_and_as_it_came(self, open_transport: OpenTransport) -> None:
@@ -265,36 +251,37 @@ class TransportContract:
         assert [one.request.activation_id for one in intake.admitted] == [good]
 
     @pytest.mark.asyncio
-    async def test_leaving_waits_for_what_runs(self, open_transport: OpenTransport) -> None:
+    async def test_nothing_is_taken_while_the_invoker_drains_and_what_runs_is_answered(
+        self, open_transport: OpenTransport
+    ) -> None:
         intake = FakeIntake()
-        life = Life(open_transport(intake), intake)
-        send = await life.opened()
 
-        with intake.held():
-            delivery = await send(a_message())
-            await intake.seen("accepted")
-            at_once = await life.leave()
-        answers = await delivery.answers()
-        await life.task
+        async with open_transport(intake) as send:
+            with intake.held():
+                running = await send(a_message())
+                await intake.seen("accepted")
+                intake.refuse()
+                late = await send(a_message())
+                if self.tells_refusals:
+                    assert not await late.accepted()
+                    assert not await late.answers()
+            answers = await running.answers()
+            await intake.drain()
 
-        assert not at_once
+        assert len(intake.admitted) == 1
         assert [frees_the_slot(json.loads(answer)) for answer in answers].count(True) == 1
-        assert [event.what for event in intake.events] == ["admitted", "accepted", "completed", "left"]
 
     @pytest.mark.asyncio
-    async def test_leaving_that_is_cut_short_still_gives_every_answer(self, open_transport: OpenTransport) -> None:
+    async def test_leaving_loses_no_answer_that_was_given(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
-        life = Life(open_transport(intake), intake)
-        send = await life.opened()
+        intake.outcomes.extend([an_outcome(b'"%b"' % (b"x" * LARGE))] * (CROWD // 8))
 
-        with intake.held():
-            deliveries = [await send(a_message()) for _ in range(3)]
-            await intake.seen("accepted", 3)
-            await life.leave()
-            life.task.cancel()
-            answers = [json.loads((await each.answers())[-1]) for each in deliveries]
-            with pytest.raises(asyncio.CancelledError):
-                await life.task
+        async with open_transport(intake) as send:
+            with intake.held():
+                deliveries = await asyncio.gather(*(send(a_message()) for _ in range(CROWD // 8)))
+                await intake.seen("accepted", len(deliveries))
+            await intake.drain()
+        answers = await asyncio.gather(*(each.answers() for each in deliveries))
 
-        assert [(frees_the_slot(each), each["isSystemError"]) for each in answers] == [(True, True)] * 3
-        assert intake.count("cancelled") == intake.count("completed") == 3
+        assert [frees_the_slot(json.loads(answer)) for (answer,) in answers] == [True] * len(deliveries)
+        assert all(len(answer) > LARGE for (answer,) in answers)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -26,18 +26,27 @@ _NONE: Final[Parameters] = MappingProxyType({})
 _EMPTY: Final = msgspec.Raw(b"{}")
 
 
-def split(content: msgspec.Raw | None, init_names: Sequence[str]) -> tuple[Parameters, msgspec.Raw]:
+class Arguments(NamedTuple):
+    """The arguments of a message, parted."""
+
+    parameters: Parameters
+    """For the environment, at `/init`."""
+    value: msgspec.Raw
+    """For `/run`."""
+
+
+def split(content: msgspec.Raw | None, init_names: Sequence[str]) -> Arguments:
     """Part the arguments of a message into those for the environment and the value for `/run` (spec 7.2.2).
 
     An array is all value (1.7.2); without content the value is `{}` (1.9.3). Nothing is copied without `init_names`.
     """
     if content is None:
-        return _NONE, _EMPTY
+        return Arguments(_NONE, _EMPTY)
     if not init_names or not raw.is_object(content):
-        return _NONE, content
+        return Arguments(_NONE, content)
     value = raw.members(content)
     parameters = {name: value.pop(name) for name in init_names if name in value}
-    return parameters, raw.joined(value)
+    return Arguments(parameters, raw.joined(value))
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------
@@ -225,6 +234,15 @@ class _Reply(msgspec.Struct):
 _REPLY: Final = msgspec.json.Decoder(_Reply)
 
 
+_LARGE: Final = 64 << 10
+"""Bytes of which nothing unusual takes more than 2 ms."""
+
+
+def takes_long(body: bytes) -> bool:
+    """Return whether reading a reply must not be done on the event loop: up to 40 ms for 1 MB."""
+    return len(body) > _LARGE and (not body.isascii() or raw.has_surrogates(body))
+
+
 def read_run(body: bytes) -> RunAnswer:
     """Read a reply; whatever it is, there is an answer. The status is not looked at.
 
@@ -244,10 +262,10 @@ def _unusual(body: bytes) -> RunAnswer:
     try:
         value = raw.checked(body)
         form = _FORMS.get(memoryview(value)[:1].tobytes(), Form.SCALAR)
-        error = raw.members(value).get("error") if form is _OBJECT else None
-    except NotJSON:
+        error = _REPLY.decode(raw.masked(body)).error if form is _OBJECT else msgspec.UNSET
+    except (NotJSON, RecursionError):
         return RunAnswer(Form.NOT_JSON, body)
-    return RunAnswer(form, body, error)
+    return RunAnswer(form, body, None if error is msgspec.UNSET else raw.unmasked(error))
 
 
 def error_response(error: str | msgspec.Raw) -> msgspec.Raw:

@@ -42,8 +42,15 @@ class Reference(msgspec.Struct, rename="camel", omit_defaults=True):
 
     @classmethod
     def inline(cls, code: str, *, binary: bool) -> Self:
-        """Return one whose name holds the code; unlike text in the document, it keeps the flag beside it (T27)."""
-        data = base64.b64decode(code) if binary else code.encode()
+        """Return one whose name holds the code; unlike text in the document, it keeps the flag beside it (T27).
+
+        Raises:
+            ValueError: it should be binary and is no base64.
+        """
+        try:
+            data = base64.b64decode(code, validate=True) if binary else code.encode()
+        except ValueError:
+            raise ValueError("exec.code should be binary and is no base64") from None
         name = f"{_INLINE}:{base64.urlsafe_b64encode(data).decode()}"
         return cls(name, "application/octet-stream" if binary else "text/plain; charset=UTF-8", len(data))
 

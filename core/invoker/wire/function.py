@@ -68,6 +68,12 @@ _ANY: Final = msgspec.json.Decoder()
 
 _UNREADABLE: Final = (ValueError, msgspec.DecodeError, RecursionError)
 
+_COMPARED: Final = (
+    *("path", "name", "version", "kind", "image", "main", "code", "binary", "limits"),
+    *("provide_api_key", "annotations", "parameters"),
+)
+"""The fields of a function that its digest is of."""
+
 _BLACKBOX: Final = "blackbox"
 _SEQUENCE: Final = "sequence"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -115,7 +121,25 @@ def read(document: bytes, *, document_id: str = "unknown", schemes: Collection[s
 
 
 def document(function: Function, *, updated: int) -> bytes:
-    """Write the document that `read` reads as `function`, with its code inside. `updated` is in Unix milliseconds."""
+    """Write the document that `read` reads as `function`, with its code inside. `updated` is in Unix milliseconds.
+
+    Raises:
+        FunctionUnreadable: `read` would refuse it, or take it for something else; says why.
+    """
+    try:
+        annotations = parameters.with_api_key(function.annotations, provided=function.provide_api_key)
+        function = msgspec.structs.replace(function, main=function.main or None, annotations=annotations)
+        written = _written(function, updated)
+    except _UNREADABLE as error:
+        raise FunctionUnreadable(function.document_id, raw.reason(error)) from None
+    found = read(written, document_id=function.document_id).function
+    if found.digest != _digest(function, publish=False):
+        changed = next(name for name in _COMPARED if getattr(found, name) != getattr(function, name))
+        raise FunctionUnreadable(function.document_id, f"its {changed} would be read as another")
+    return written
+
+
+def _written(function: Function, updated: int) -> bytes:
     code: str | Reference | None = function.code
     if function.code is not None and binary_code(function.code) != function.binary:
         code = Reference.inline(function.code, binary=function.binary)  # as text it would be mistaken (spec T27)
@@ -135,7 +159,7 @@ def document(function: Function, *, updated: int) -> bytes:
             "exec": {**execution, "binary": function.binary},
             "parameters": function.parameters,
             "limits": _Limits(limits.timeout, limits.memory, limits.logs, limits.concurrency),
-            "annotations": parameters.with_api_key(function.annotations, provided=function.provide_api_key),
+            "annotations": function.annotations,
         }
     )
 

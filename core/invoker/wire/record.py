@@ -9,10 +9,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from invoker.config import Compat
-from invoker.config.sections import StoreLevel
+from invoker.config import Compat, RecordingSettings
 from invoker.entities.activation import Activation, Outcome, Status
 from invoker.entities.function import Limits
+from invoker.entities.request import Request
 from invoker.wire import raw
 
 T = TypeVar("T")
@@ -161,25 +161,17 @@ def _annotations_of_caller(array: msgspec.Raw | None) -> dict[str, object]:
         return {}
 
 
-def is_recorded(
-    activation: Activation,
-    *,
-    store_activations: bool,
-    extra_logging: bool,
-    blocking_level: StoreLevel,
-    non_blocking_level: StoreLevel,
-    compat: Compat,
-) -> bool:
+def is_recorded(activation: Activation, request: Request, settings: RecordingSettings, compat: Compat) -> bool:
     """Return whether stores are given the record: the rule of spec 8.5, or of 8.8.7 for `functions`.
 
     What was turned away because of its namespace is never recorded (8.5.5); that is not decided here.
     """
-    if not store_activations:  # beats everything (spec 8.5.2, T70)
+    if not request.caller.limits.store_activations:  # beats everything (spec 8.5.2, T70)
         return False
     if compat == "functions":  # the controller stores blocking activations itself
         return not activation.blocking
-    level = blocking_level if activation.blocking else non_blocking_level
-    if extra_logging or level == "always":
+    level = settings.store_blocking if activation.blocking else settings.store_non_blocking
+    if level == "always" or request.transaction.extra_logging:
         return True
     least = Status.APPLICATION_ERROR if level == "failures" else Status.DEVELOPER_ERROR
     return activation.outcome.status >= least

@@ -1,39 +1,47 @@
 """The engine's API: each call with its own time limit, and two kinds of error."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
+import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import aiodocker
 import aiohttp
+import msgspec
 
+from invoker.errors import SettingsError
 from invoker.wire import names
-from invoker_docker.about import API, About, spelled, version_of
-from invoker_docker.address import DaemonAddress
-from invoker_docker.answers import EngineDown, EngineError, accepted, answered, items, raise_reported, table
+from invoker_docker.attach import AttachedOutput
+from invoker_docker.failures import CONFLICT, NOT_FOUND, EngineError, answered
 from invoker_docker.settings import DockerSettings
-from invoker_docker.tls import client_context
 
-__all__ = ["Engine", "EngineDown", "EngineError", "connected"]
+API: Final = "1.41"
+"""The version of the API that is spoken, unless the engine wants a newer one at least."""
 
 _REFUSED: Final = 400
-_NOT_FOUND: Final = 404
-_CONFLICT: Final = 409
 _FIRST_LOOK: Final = 0.01
 _LAST_LOOK: Final = 0.5
 """Seconds between two looks at a removal that somebody else has begun: doubled from the first until the last."""
+_SILENCE: Final = 30
+"""Seconds after which the kernel asks an engine across a network whether it is still there."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+
+T = TypeVar("T")
+Answer: TypeAlias = dict[str, Any]
+"""What the engine says about one thing."""
 
 logger = logging.getLogger("invoker.docker")
 
 
 @asynccontextmanager
-async def connected(settings: DockerSettings) -> AsyncIterator["Engine"]:
+async def connected(settings: DockerSettings) -> AsyncIterator["EngineClient"]:
     """Open the way to an engine, which must be there.
 
     Raises:
@@ -41,7 +49,7 @@ async def connected(settings: DockerSettings) -> AsyncIterator["Engine"]:
         EngineDown: it doesn't answer.
         EngineError: it is too old.
     """
-    address, context = settings.address, client_context(settings)
+    address, context = settings.address, _tls(settings)
     connector: aiohttp.BaseConnector
     # No limit: pulls last minutes, and whoever removes a container must not wait for them.
     if address.path is not None:
@@ -49,76 +57,65 @@ async def connected(settings: DockerSettings) -> AsyncIterator["Engine"]:
     else:
         scheme, connector = "http" if context is None else "https", aiohttp.TCPConnector(limit=0, ssl=context or True)
     if scheme == "http":
-        logger.warning(
-            "the engine at %s is spoken to without TLS: whoever listens can do what the invoker can", address
-        )
+        text = "the engine at %s is spoken to without TLS: whoever listens can do what the invoker can"
+        logger.warning(text, settings.url)
     url = f"{scheme}://{address.authority}"
     async with (
-        aiohttp.ClientSession(connector=connector) as session,
-        aiodocker.Docker(url, connector=connector, session=session, api_version=spelled(API)) as docker,
+        # No limit but those of the calls themselves: aiohttp's own would end a pull after five minutes.
+        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout()) as session,
+        aiodocker.Docker(url, connector=connector, session=session, api_version=f"v{API}") as docker,
     ):
-        engine = Engine(docker, settings, context)
-        engine.kind = await engine.about()
+        engine = EngineClient(docker, settings)
+        await engine.negotiate()
         yield engine
 
 
-class Engine:
+class EngineClient:
     """Every call may be cancelled; what it asked for may happen all the same.
 
     All raise `EngineError` or `EngineDown`. `container` is an id or a name.
     """
 
-    kind: About
-    """What it was when the connection was opened."""
+    podman = False
+    """Whether it is podman, which takes some things otherwise than Docker."""
+    on_down: Callable[[], None] | None = None
+    """Called each time a call gets no answer; set by `EngineHealth`."""
 
-    def __init__(self, docker: aiodocker.Docker, settings: DockerSettings, context: ssl.SSLContext | None) -> None:
+    def __init__(self, docker: aiodocker.Docker, settings: DockerSettings) -> None:
         self._docker = docker
         self._settings = settings
-        self.address: Final[DaemonAddress] = settings.address
-        self.ssl: Final[ssl.SSLContext | None] = context
-        """What connections to the address are wrapped in; `None` for nothing."""
-
-    @property
-    def api(self) -> str:
-        """First part of every path: `v1.41`."""
-        return self._docker.api_version
 
     async def ping(self) -> None:
         """Return if the engine is alive."""
-        async with answered("ping", self._settings.ping_timeout):
-            await self._get("_ping")
+        async with self._answered("ping", self._settings.ping_timeout):
+            await self._get("/_ping")
 
-    async def about(self) -> About:
+    async def negotiate(self) -> None:
         """Ask what it is, and from now on speak a version of the API that it understands.
 
         Raises:
             EngineError: it is too old.
         """
-        async with answered("version", self._settings.inspect_timeout):
-            version = table(json.loads(await self._get("version")))
-            newest = version_of(version["ApiVersion"])
-            oldest = version_of(version["MinAPIVersion"]) if version.get("MinAPIVersion") else API
-            if newest < API:
-                raise EngineError(None, f"its API is {spelled(newest)}, and must be {spelled(API)} or newer")
-            self._docker.api_version = spelled(max(API, oldest))
-            return About.of(version, table(await self._docker.system.info()))
+        version = await self._read("version", "/version", _Version)
+        if _numbers(version.newest) < _numbers(API):
+            raise EngineError(None, f"its API is v{version.newest}, and must be v{API} or newer")
+        self._docker.api_version = f"v{max(API, version.oldest or API, key=_numbers)}"
+        self.podman = "podman" in str(version.components).lower()
+
+    async def oci_runtimes(self) -> Sequence[str]:
+        """Return the names of the OCI runtimes in its configuration; none if it doesn't tell."""
+        runtimes = (await self._read("info", "info", Answer)).get("Runtimes")
+        return sorted(runtimes) if isinstance(runtimes, dict) else ()
 
     async def image_exists(self, image: str) -> bool:
         """Return whether the engine has an image of this name."""
         _check_image(image)
-        try:
-            async with answered("inspect image", self._settings.inspect_timeout):
-                await self._docker.images.inspect(image)
-        except EngineError as error:
-            if error.status == _NOT_FOUND:
-                return False
-            raise
-        return True
+        return await _found(self._read("inspect image", f"images/{image}/json", Answer)) is not None
 
-    async def images(self, label: str) -> Sequence[Mapping[str, Any]]:
+    async def images(self, label: str) -> Sequence[Answer]:
         """Return summaries of the images that have this label, whatever its value."""
-        async with answered("list images", self._settings.inspect_timeout):
-            return await self._summaries("images/json", {"label": [label]})
+        filters = json.dumps({"label": [label]})
+        return await self._read("list images", "images/json", list[Answer], filters=filters)
 
     async def pull(self, image: str) -> None:
         """Fetch an image, named with its tag, from its registry.
@@ -128,106 +125,127 @@ class Engine:
         """
         _check_image(image)
         limit = self._settings.pull_timeout
-        async with answered("pull", limit, late=EngineError(None, f"the registry sent no image within {limit}")):
+        async with self._answered("pull", limit, late=EngineError(None, f"the registry sent no image within {limit}")):
             # Not by aiodocker's pull: cancelled, it leaves the response open and the engine pulling.
-            url = f"{self._docker.docker_host}/{self.api}/images/create"
+            url = self._url("images/create")
             async with self._docker.session.post(url, params={"fromImage": image}) as response:
-                await accepted(response)
+                await _accept(response)
                 async for line in response.content:
-                    raise_reported(line)
+                    _raise_reported(line)
 
-    async def network(self, name: str) -> Mapping[str, Any] | None:
+    async def network(self, name: str) -> Answer | None:
         """Return what the engine says about a network; `None` if there is none of that name."""
         _check_name(name)
-        try:
-            async with answered("inspect network", self._settings.inspect_timeout):
-                return table(await (await self._docker.networks.get(name)).show())
-        except EngineError as error:
-            if error.status == _NOT_FOUND:
-                return None
-            raise
+        return await _found(self._read("inspect network", f"networks/{name}", Answer))
 
     async def podman_interface(self, network: str) -> str | None:
         """Ask podman which interface a network has on its machine; its Docker-compatible answers don't say."""
         _check_name(network)
-        try:
-            async with answered("inspect network", self._settings.inspect_timeout):
-                found = json.loads(await self._get(f"v4.0.0/libpod/networks/{network}/json"))
-                return str(found["network_interface"]) or None
-        except EngineError as error:
-            if error.status == _NOT_FOUND:
-                return None
-            raise
+        found = await _found(self._read("inspect network", f"/v4.0.0/libpod/networks/{network}/json", Answer))
+        return (found or {}).get("network_interface") or None
 
     async def create_network(self, config: Mapping[str, Any]) -> None:
         """Create a network, in the API's own words."""
-        async with answered("create network", self._settings.create_timeout):
+        async with self._answered("create network", self._settings.create_timeout):
             await self._docker.networks.create(dict(config))
 
-    async def remove_network(self, name: str) -> None:
-        """Remove a network that no container is attached to."""
-        _check_name(name)
-        async with answered("remove network", self._settings.remove_timeout):
-            await (await self._docker.networks.get(name)).delete()
-
     async def create(self, name: str, request: Mapping[str, Any]) -> str:
-        """Create a container and return its id.
-
-        Cancelled, cut or out of time, there may be one now, or in a moment: remove it by its name.
-        """
+        """Create a container and return its id; without an answer there may be one all the same, of this name."""
         _check_name(name)
-        async with answered("create", self._settings.create_timeout):
+        async with self._answered("create", self._settings.create_timeout):
             return (await self._docker.containers.create(request, name=name)).id
+
+    async def attach(self, container: str, output: AttachedOutput) -> None:
+        """Have all that a container prints fed to `output` from now on; called before the start, nothing is missed."""
+        _check_name(container)
+        query = dict.fromkeys(("stream", "stdout", "stderr"), "1")
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        async with self._answered("attach", self._settings.start_timeout):  # podman does half of a start here
+            url = self._url(f"containers/{container}/attach")
+            response = await self._docker.session.post(url, params=query, headers=headers)
+            with contextlib.ExitStack() as failed:
+                failed.callback(response.close)
+                await _accept(response)
+                if response.headers.get("Transfer-Encoding", "identity").lower() != "identity":
+                    raise EngineError(None, "attach: what is between here and the engine changes the stream")
+                failed.pop_all()
+        output.response = response
+        with contextlib.suppress(aiohttp.ClientError):  # it broke off at once
+            output.feed_data(response.content.read_nowait())  # came with the head: 200 is an answer as well
+        protocol = None if response.connection is None else response.connection.protocol
+        if protocol is not None:
+            if protocol.transport is not None and self._settings.address.path is None:  # it may say nothing for hours
+                connection = protocol.transport.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE)
+            protocol.set_parser(output, None)  # it is called as bytes arrive, as aiohttp's own is for web sockets
+        if protocol is None or protocol.transport is None:  # it has ended already
+            output.feed_eof()
 
     async def start(self, container: str) -> None:
         """Start a container; one that runs already is left alone."""
-        async with answered("start", self._settings.start_timeout):
+        async with self._answered("start", self._settings.start_timeout):
             await self._container(container).start()
 
-    async def inspect(self, container: str) -> Mapping[str, Any]:
+    async def inspect(self, container: str) -> Answer:
         """Return all that the engine says about a container."""
-        async with answered("inspect", self._settings.inspect_timeout):
-            return table(await self._container(container).show())
+        _check_name(container)
+        return await self._read("inspect", f"containers/{container}/json", Answer)
 
     async def pause(self, container: str) -> None:
         """Freeze a container's processes."""
-        async with answered("pause", self._settings.pause_timeout):
+        async with self._answered("pause", self._settings.pause_timeout):
             await self._container(container).pause()
 
     async def unpause(self, container: str) -> None:
         """Let them go on."""
-        async with answered("unpause", self._settings.pause_timeout):
+        async with self._answered("unpause", self._settings.pause_timeout):
             await self._container(container).unpause()
 
     async def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes; return when it is gone, or if there was none."""
-        async with answered("remove", self._settings.remove_timeout):
+        async with self._answered("remove", self._settings.remove_timeout):
             look = _FIRST_LOOK
             while not await _gone(self._container(container)):
                 await asyncio.sleep(look)
                 look = min(2 * look, _LAST_LOOK)
 
-    async def containers(self, labels: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+    async def containers(self, labels: Mapping[str, str]) -> Sequence[Answer]:
         """Return summaries of the containers that have all these labels, in whatever state they are."""
-        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
-        async with answered("list containers", self._settings.inspect_timeout):
-            return await self._summaries("containers/json", filters, all="1")
+        filters = json.dumps({"label": [f"{name}={value}" for name, value in labels.items()]})
+        return await self._read("list containers", "containers/json", list[Answer], filters=filters, all="1")
+
+    def _answered(
+        self, what: str, seconds: float, late: EngineError | None = None
+    ) -> AbstractAsyncContextManager[None]:
+        return answered(what, seconds, late=late, on_down=self.on_down)
 
     def _container(self, container: str) -> aiodocker.containers.DockerContainer:
         _check_name(container)
         return self._docker.containers.container(container)
 
-    async def _summaries(
-        self, path: str, filters: Mapping[str, Sequence[str]], **query: str
-    ) -> list[Mapping[str, Any]]:
-        """Ask for a list. aiodocker takes many an answer that is none for an empty one."""
-        found = json.loads(await self._get(f"{self.api}/{path}", filters=json.dumps(filters), **query))
-        return [table(one) for one in items(found)]
+    async def _read(self, what: str, path: str, shape: type[T], **query: str) -> T:
+        """Ask a question. Not by aiodocker, which takes many an answer that is none for an empty one."""
+        async with self._answered(what, self._settings.inspect_timeout):
+            return msgspec.json.decode(await self._get(path, **query), type=shape)
 
     async def _get(self, path: str, **query: str) -> bytes:
-        async with self._docker.session.get(f"{self._docker.docker_host}/{path}", params=query) as response:
-            await accepted(response)
+        async with self._docker.session.get(self._url(path), params=query) as response:
+            await _accept(response)
             return await response.read()
+
+    def _url(self, path: str) -> str:
+        """Return the URL of a path of the API, or of one that is beside it and begins with a slash."""
+        beside = path.startswith("/")
+        return f"{self._docker.docker_host}{path if beside else f'/{self._docker.api_version}/{path}'}"
+
+
+class _Version(msgspec.Struct, rename={"newest": "ApiVersion", "oldest": "MinAPIVersion", "components": "Components"}):
+    """What is read of the answer to `/version`: versions of the API, and what the engine is made of."""
+
+    newest: Annotated[str, msgspec.Meta(pattern=r"^\d{1,4}\.\d{1,4}$")]
+    oldest: Annotated[str, msgspec.Meta(pattern=r"^(\d{1,4}\.\d{1,4})?$")] | None = None
+    components: Any = None
 
 
 async def _gone(container: aiodocker.containers.DockerContainer) -> bool:
@@ -235,11 +253,41 @@ async def _gone(container: aiodocker.containers.DockerContainer) -> bool:
     try:
         await container.delete(force=True, v=True)
     except aiodocker.DockerError as error:
-        if error.status == _CONFLICT and "already in progress" in error.message:
+        if error.status == CONFLICT and "already in progress" in error.message:
             return False
-        if error.status != _NOT_FOUND:
+        if error.status != NOT_FOUND:
             raise
     return True
+
+
+async def _found(reading: Awaitable[T]) -> T | None:
+    """Return an answer; `None` if there is no such thing."""
+    try:
+        return await reading
+    except EngineError as error:
+        if error.status == NOT_FOUND:
+            return None
+        raise
+
+
+async def _accept(response: aiohttp.ClientResponse) -> None:
+    """Return if the engine did what it was asked; otherwise raise what aiodocker would."""
+    if response.status >= _REFUSED:
+        raise aiodocker.DockerError(response.status, await response.text(errors="replace"))
+
+
+def _raise_reported(line: bytes) -> None:
+    """Read a line about a pull; one that failed says so in the middle of a 200."""
+    progress = json.loads(line) if line.strip() else {}
+    detail = progress.get("errorDetail")
+    message = (detail.get("message") if isinstance(detail, dict) else None) or progress.get("error")
+    if message or detail:
+        raise EngineError(None, str(message or detail))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return a version of the API as it can be compared."""
+    return tuple(map(int, version.split(".")))
 
 
 def _check_name(name: str) -> None:
@@ -249,9 +297,43 @@ def _check_name(name: str) -> None:
 
 
 def _check_image(image: str) -> None:
+    with contextlib.suppress(names.Misfit):
+        if names.image_name(image, "image") == image:
+            return
+    raise EngineError(_REFUSED, f"{image!r} is no name of an image")
+
+
+def _tls(settings: DockerSettings) -> ssl.SSLContext | None:
+    """Return how connections are encrypted, TLS 1.2 or newer; `None` if they aren't.
+
+    Raises:
+        SettingsError: a file can't be read or isn't what it should be.
+    """
+    if not settings.tls:
+        return None
+    # One by one: the ssl module doesn't say which of its files it can't read.
+    for name in ("tls_ca", "tls_cert", "tls_key"):
+        path: Path | None = getattr(settings, name)
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as error:
+            raise SettingsError([f"docker.{name}: can't read {path}: {error.strerror}"]) from error
     try:
-        well_formed = names.image_name(image, "image") == image
-    except names.Misfit:
-        well_formed = False
-    if not well_formed:
-        raise EngineError(_REFUSED, f"{image!r} is no name of an image")
+        context = ssl.create_default_context(cafile=settings.tls_ca)
+    except ssl.SSLError as error:
+        raise SettingsError([f"docker.tls_ca: {settings.tls_ca} holds no certificate in PEM format"]) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.tls_cert is not None:
+        try:
+            context.load_cert_chain(settings.tls_cert, settings.tls_key, password=_no_password)
+        except ssl.SSLError as error:
+            reason = error.reason or "it holds no such thing in PEM format"
+            files = f"{settings.tls_cert} and {settings.tls_key}"
+            raise SettingsError([f"docker: {files} are no certificate with its key: {reason}"]) from error
+    return context
+
+
+def _no_password() -> str:
+    """Fail where OpenSSL would ask on the terminal."""
+    raise SettingsError(["docker.tls_key: the key is encrypted; give one that isn't, readable for the invoker alone"])

@@ -6,23 +6,23 @@ import logging
 from collections.abc import Sequence
 
 from invoker.errors import StartFailed
-from invoker_docker.answers import EngineDown, EngineError
-from invoker_docker.engine import Engine
+from invoker_docker.engine import EngineClient
+from invoker_docker.failures import EngineDown, EngineError
 
 logger = logging.getLogger("invoker.docker")
 
 
-class Health:
-    """What is known of the engine. `watch` finds it out; others may say that they doubt it."""
+class EngineHealth:
+    """What is known of the engine. `watch` finds it out; each call without an answer is a reason to look at once."""
 
-    def __init__(self, engine: Engine, interval: float, network: str) -> None:
+    def __init__(self, engine: EngineClient, interval: float, network: str) -> None:
         """`interval` is in seconds; `network` is that of the containers."""
         self._engine = engine
         self._interval = interval
         self._network = network
-        self._doubtful = False
-        self._wanted = asyncio.Event()
-        """Somebody has reason to doubt, so that the next look is now."""
+        self._watching: asyncio.Task[None] | None = None
+        self._doubted = asyncio.Event()
+        """The engine has failed somebody, so that the next look is now, and thorough."""
         self._down: tuple[float, str] | None = None
         """Since when, and why."""
         self.up = asyncio.Event()
@@ -30,9 +30,10 @@ class Health:
         self.up.set()
         self._recovered = asyncio.Event()
         """Set when it is up again, until somebody was told."""
+        engine.on_down = self._doubt
 
     def faults(self) -> Sequence[str]:
-        """See `Watched`."""
+        """See `Part`."""
         if self._down is None:
             return ()
         since, reason = self._down
@@ -48,12 +49,6 @@ class Health:
         for fault in self.faults():
             raise StartFailed(fault)
 
-    def doubt(self, error: EngineError) -> None:
-        """Have the engine looked at now, for it failed somebody; an error that is an answer is no reason."""
-        if isinstance(error, EngineDown):
-            self._doubtful = True
-            self._wanted.set()
-
     async def recovery(self) -> None:
         """Wait until the engine is up again; each time is told once."""
         await self._recovered.wait()
@@ -65,42 +60,46 @@ class Health:
         In case of doubt it isn't enough that the engine is awake. Docker 20.10 was seen with a lock of its networks
         held for good: it answered pings and listed its containers; all else hung, what is asked here included.
         """
+        self._watching = asyncio.current_task()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
-                    await self._wanted.wait()
-            self._wanted.clear()
-            await self._look()
+                    await self._doubted.wait()
+            thorough = self._doubted.is_set() or self._down is not None
+            self._doubted.clear()
+            await self._look(thorough=thorough)
 
-    async def _look(self) -> None:
+    async def _look(self, *, thorough: bool) -> None:
         try:
-            if self._doubtful:
-                await self._engine.about()
+            if thorough:
+                await self._engine.negotiate()
                 await self._engine.network(self._network)
             else:
                 await self._engine.ping()
         except EngineDown as error:
-            self._doubtful = True
             self._note_down(error.message)
+            return
         except EngineError as error:  # it answers; what it doesn't like about this question is no fault of ours
             logger.warning("the container engine answers oddly: %s", error)
-            self._note_up()
-        else:
-            self._note_up()
+        self._note_up()
+
+    def _doubt(self) -> None:
+        if asyncio.current_task() is not self._watching:  # the look itself is no reason for another
+            self._doubted.set()
 
     def _note_down(self, reason: str) -> None:
+        since = asyncio.get_running_loop().time()
         if self._down is None:
             logger.error("the container engine does not answer: %s", reason)
-            self._down = (asyncio.get_running_loop().time(), reason)
             self.up.clear()
         else:
-            self._down = (self._down[0], reason)
+            since, _ = self._down
+        self._down = (since, reason)
 
     def _note_up(self) -> None:
-        self._doubtful = False
         if self._down is not None:
-            since, _ = self._down
+            seconds = asyncio.get_running_loop().time() - self._down[0]
             self._down = None
-            logger.info("the container engine answers again, after %.0f s", asyncio.get_running_loop().time() - since)
+            logger.info("the container engine answers again, after %.0f s", seconds)
             self.up.set()
             self._recovered.set()

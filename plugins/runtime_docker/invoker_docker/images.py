@@ -1,37 +1,109 @@
-"""Images on the engine: there before a container is created, or a failure that says whose it is (spec 10.8)."""
+"""Images: what they are called, which kinds they run, and that they are on the engine before a container is created."""
 
 import asyncio
+import functools
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Final
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Self
 
-from invoker.entities.runtimes import Runtime
+import msgspec
+
+from invoker.entities.runtimes import Runtime, Runtimes
 from invoker.errors import StartFailed
-from invoker_docker.engine import Engine, EngineDown, EngineError
-from invoker_docker.references import LATEST, ImageReference
-from invoker_docker.settings import DockerSettings
+from invoker.wire import names
+from invoker_docker.engine import EngineClient
+from invoker_docker.failures import EngineDown, EngineError
+from invoker_docker.settings import LABEL_PREFIX, DockerSettings
+
+LATEST: Final = "latest"
+KIND_LABEL: Final = f"{LABEL_PREFIX}kind"
+"""One kind or several, with spaces between: `python:3 python:3.11`."""
+DEFAULT_LABEL: Final = f"{LABEL_PREFIX}default"
+"""`true`: the first of them is its family's default."""
+SENTINELS_LABEL: Final = f"{LABEL_PREFIX}sentinels"
+"""`true`: the proxy ends each activation's output with sentinels (spec 9.11.1)."""
+HOMES: Final = ("functions-invoker", "localhost/functions-invoker")
+"""Where an image with these labels must be: `functions-invoker/python` for kinds of `python`. The other is podman's."""
 
 _REMEDY: Final = {
     "never": 'docker.pull = "never" forbids to fetch it: build, pull or load it there, or set docker.pull = "missing"',
     "missing": "it can't be pulled: load it there, or correct the runtimes manifest",
     "always": 'it can\'t be pulled, as docker.pull = "always" asks: see to its registry, or set it to "missing"',
 }
+_HUB: Final = re.compile(r"(?:index\.)?docker\.io/")
+_REGISTRY: Final = re.compile(r"[^/]*[.:][^/]*/|localhost/")  # what the first part must look like to be one
+_TOKEN: Final = re.compile(r"\*\*|\*|\?|.", re.DOTALL)
+_WILD: Final = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 logger = logging.getLogger("invoker.docker")
 
 
-class Images:
-    """Owns the pulls. Each runs as a task in the group given, and never fails it."""
+class ImageReference(msgspec.Struct, frozen=True):
+    """An image's name and its tag."""
 
-    def __init__(self, engine: Engine, settings: DockerSettings, tasks: asyncio.TaskGroup) -> None:
+    name: str
+    """As it was written: with a registry, or without one for Docker's own."""
+    tag: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a name that may have a tag; a digest is dropped (spec 6.4.1).
+
+        Raises:
+            ValueError: it is no name of an image.
+        """
+        text = names.image_name(text, "the image")
+        name, colon, tag = text.rpartition(":")
+        return cls(name, tag) if colon and "/" not in tag else cls(text, LATEST)
+
+    @property
+    def tagged(self) -> str:
+        """Name and tag, which can't be taken for the id of an image that somebody else brought."""
+        return f"{self.name}:{self.tag}"
+
+    def fits(self, pattern: str) -> bool:
+        """Return whether a pattern is for this image; one without a tag is for every tag.
+
+        `*` and `?` stand for anything within a part of the name, `**` for slashes as well: with `*` alone for all,
+        "*.example.org/**" would let in "example.com/x.example.org/y". Docker's own images fit with their registry and
+        without it.
+        """
+        wanted = _compiled(pattern)
+        return any(wanted.fullmatch(text) for name in self._spellings() for text in (name, f"{name}:{self.tag}"))
+
+    def _spellings(self) -> tuple[str, ...]:
+        hub = _HUB.match(self.name)
+        if hub is None and _REGISTRY.match(self.name):
+            return (self.name,)
+        path = self.name[hub.end() if hub else 0 :]
+        if "/" not in path:
+            return (path, f"library/{path}", f"docker.io/library/{path}")
+        return (path, f"docker.io/{path}", path.removeprefix("library/"))
+
+
+@functools.cache  # as many as an operator has written
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile("".join(_WILD.get(token, re.escape(token)) for token in _TOKEN.findall(pattern)))
+
+
+class EngineImages:
+    """The images that an engine has. Owns the pulls: each runs as a task in the group given, and never fails it."""
+
+    def __init__(self, engine: EngineClient, settings: DockerSettings, tasks: asyncio.TaskGroup) -> None:
         self._engine = engine
         self._settings = settings
         self._tasks = tasks
-        self._pulls: dict[str, _Pull] = {}
+        self.pulls: dict[str, asyncio.Task[EngineError | None]] = {}
         """Those that somebody waits for, by image."""
+        self._waiting: Counter[str] = Counter()
+        """How many wait for each."""
+        self.failed = 0
+        """Pulls that failed so far."""
 
     async def ensure(self, runtime: Runtime) -> None:
-        """Return when the engine has the image, as new as the settings ask for.
+        """Return when the engine has the image, as new as the settings ask for (spec 10.8).
 
         An image that an action names itself is its developer's business, whatever goes wrong with it (T12).
 
@@ -55,7 +127,7 @@ class Images:
         raise self._failed(runtime, refusal)
 
     async def lacking(self, kinds: Iterable[Runtime]) -> Sequence[str]:
-        """Return which images aren't there and won't be fetched, and the kinds that can't run without; see `Stocked`.
+        """Return which images aren't there and won't be fetched, and the kinds that can't run without.
 
         Raises:
             EngineDown: the engine doesn't answer.
@@ -111,20 +183,20 @@ class Images:
         Raises:
             EngineDown: the engine doesn't answer.
         """
-        pull = self._pulls.get(image)
+        pull = self.pulls.get(image)
         if pull is None:
-            pull = self._pulls[image] = _Pull(self._tasks.create_task(self._pull(image), name=f"pull {image}"))
-        pull.waiting += 1
+            pull = self.pulls[image] = self._tasks.create_task(self._pull(image), name=f"pull {image}")
+        self._waiting[image] += 1
         try:
-            await asyncio.wait({pull.task})
+            await asyncio.wait({pull})
         finally:
-            pull.waiting -= 1
-            if not pull.waiting:  # nobody joins one that is over, or that nobody wants any more
-                self._pulls.pop(image, None)
-                pull.task.cancel()
-        if pull.task.cancelled():
+            self._waiting[image] -= 1
+            if not self._waiting[image]:  # nobody joins one that is over, or that nobody wants any more
+                del self._waiting[image], self.pulls[image]
+                pull.cancel()
+        if pull.cancelled():
             raise StartFailed(f"the image {image} was being pulled when the invoker stopped")
-        error = pull.task.result()
+        error = pull.result()
         if isinstance(error, EngineDown):
             raise EngineDown(error.message)
         return None if error is None else error.message
@@ -133,11 +205,48 @@ class Images:
         try:
             await self._engine.pull(image)
         except EngineError as error:
+            self.failed += 1
             return error
         return None
 
 
-class _Pull:
-    def __init__(self, task: asyncio.Task[EngineError | None]) -> None:
-        self.task = task
-        self.waiting = 0
+def local_kinds(images: Iterable[Mapping[str, Any]]) -> Runtimes:
+    """Return the kinds that images run by their labels, from their summaries; of two, what was made last runs one."""
+    found: dict[str, Runtime] = {}
+    for image in sorted(images, key=lambda each: int(each.get("Created") or 0), reverse=True):
+        for runtime in _runtimes(image):
+            other = found.setdefault(runtime.kind, runtime)
+            if other is not runtime:
+                logger.info("kind %s: the image %s is newer than %s", other.kind, other.image, runtime.image)
+    return Runtimes(list(found.values()))
+
+
+def _runtimes(image: Mapping[str, Any]) -> Iterator[Runtime]:
+    labels = image.get("Labels") or {}
+    for position, kind in enumerate(str(labels.get(KIND_LABEL) or "").split()):
+        family, _, version = kind.partition(":")
+        name = _name(family, image.get("RepoTags") or ())
+        if name and version and version != "default":
+            yield Runtime(
+                kind=kind,
+                family=family,
+                image=name,
+                default=position == 0 and labels.get(DEFAULT_LABEL) == "true",
+                sentinelled_logs=labels.get(SENTINELS_LABEL) == "true",
+            )
+
+
+def _name(family: str, tags: Iterable[object]) -> str | None:
+    """Return the name under which an image may offer kinds of a family, if it has one.
+
+    Labels alone say nothing: what is built from one of these images inherits them, and any image that an action names
+    itself may have them.
+    """
+    for tag in map(str, tags):
+        try:
+            reference = ImageReference.parse(tag)
+        except ValueError:  # one that has lost its name is listed as `<none>:<none>`
+            continue
+        if any(reference.fits(f"{home}/{family}") for home in HOMES):
+            return tag
+    return None

@@ -1,77 +1,62 @@
-"""Containers of a Docker engine, or of podman's Docker-compatible service."""
+"""The runtime: containers from the call of the core until they run, or nothing is left of them."""
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import secrets
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from invoker import Settings
 from invoker.config import NodeSettings, PoolSettings
-from invoker.contracts import ContainerRuntime, Output
+from invoker.contracts import ContainerRuntime, MetricFamily, Output
 from invoker.entities.container import ContainerSpec
-from invoker.entities.runtimes import Runtime, Runtimes
+from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError, StartFailed
-from invoker_docker.address import DaemonAddress
-from invoker_docker.answers import EngineError
-from invoker_docker.background import Background
-from invoker_docker.container import DockerContainer
-from invoker_docker.disposal import Disposal
-from invoker_docker.engine import Engine, connected
-from invoker_docker.failures import start_failure
-from invoker_docker.health import Health
-from invoker_docker.images import Images
-from invoker_docker.kinds import KIND_LABEL, local_kinds
-from invoker_docker.names import Names
-from invoker_docker.network import Network, network_for
-from invoker_docker.ownership import Owner, owning
+from invoker_docker.container import ContainersByName, DockerContainer, Removals
+from invoker_docker.create_request import create_request
+from invoker_docker.engine import EngineClient, connected
+from invoker_docker.failures import EngineDown, EngineError, name_is_taken, something_is_missing, start_failure
+from invoker_docker.health import EngineHealth
+from invoker_docker.images import KIND_LABEL, EngineImages, local_kinds
+from invoker_docker.network import ContainerNetwork
+from invoker_docker.ownership import Owner, Reconciler, owning
 from invoker_docker.settings import DockerSettings
-from invoker_docker.site import Site
-from invoker_docker.starting import Starter
-from invoker_docker.upkeep import Upkeep, sweep
 
 GRACE: Final = 30.0
 """Seconds that leaving may take (as upstream, spec 10.9.2); what is left then is the next life's to sweep."""
 DOWN_GRACE: Final = 3.0
 """The same while the engine is known to be down; and for a last look at what is left."""
+NAMES: Final = 4
+"""Names that are tried for one container."""
+CLEANING: Final = 5.0
+"""Seconds for which a start that failed or was cancelled waits for its container to be gone; it goes on without."""
 
 logger = logging.getLogger("invoker.docker")
 
 
 @asynccontextmanager
 async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
-    """Run a runtime; leaving removes every container.
+    """Run a runtime. Entering changes nothing on the engine, leaving removes every container that it has created.
 
     Raises:
-        SettingsError: another invoker has this identity, or the network, the OCI runtime or a file can't be used.
+        SettingsError: another invoker has this identity, or the OCI runtime or a file can't be used.
         StartFailed: the engine can't be used, or isn't there.
     """
     chosen = settings[DockerSettings]
     with owning(settings[NodeSettings]) as owner:
         async with contextlib.AsyncExitStack() as opened:
-            try:
+            with _unusable(chosen):
                 engine = await opened.enter_async_context(connected(chosen))
-                _check_oci_runtime(engine, chosen)
-                found = Found(
-                    owner=owner,
-                    network=await network_for(engine, chosen),
-                    kinds=local_kinds(await engine.images(KIND_LABEL)),
-                )
-            except EngineError as error:
-                raise _unusable(chosen, error) from error
-            async with _running(engine, settings, found) as runtime:
-                yield runtime
-
-
-@asynccontextmanager
-async def _running(engine: Engine, settings: Settings, found: "Found") -> AsyncIterator["DockerRuntime"]:
-    """Run the background: what looks after the engine may break, and containers are removed all the same."""
-    async with Background() as background:
-        runtime = DockerRuntime(engine, settings, found, background)
-        try:
+                await check_oci_runtime(engine, chosen)
+                network = ContainerNetwork(engine, chosen)
+                await network.look()
+                kinds = local_kinds(await engine.images(KIND_LABEL))
+            tasks = await opened.enter_async_context(ClosableTaskGroup())
+            runtime = DockerRuntime(settings, engine, owner, network, kinds, tasks)
+            opened.push_async_callback(runtime.close)
+            # Of its own, for what looks after the engine may break: containers are removed all the same.
             async with asyncio.TaskGroup() as care:
                 watches = [care.create_task(watch) for watch in runtime.watches()]
                 try:
@@ -79,158 +64,269 @@ async def _running(engine: Engine, settings: Settings, found: "Found") -> AsyncI
                 finally:
                     for watch in watches:
                         watch.cancel()
-        finally:
-            await runtime.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What there was when the runtime was opened."""
-
-    owner: Owner
-    network: Network
-    kinds: Runtimes
-
-    def bridge(self, address: DaemonAddress) -> str | None:
-        """Name of the interface behind which the containers are, if that is on this machine."""
-        return self.network.bridge if _is_here(address) else None
 
 
 class DockerRuntime(ContainerRuntime):
     """Starts containers. Owns the names of all of them."""
 
-    def __init__(self, engine: Engine, settings: Settings, found: Found, background: Background) -> None:
-        self._settings = settings[DockerSettings]
+    def __init__(
+        self,
+        settings: Settings,
+        engine: EngineClient,
+        owner: Owner,
+        network: ContainerNetwork,
+        kinds: Runtimes,
+        tasks: "ClosableTaskGroup",
+    ) -> None:
+        chosen = self._settings = settings[DockerSettings]
+        self._pool_memory = int(settings[PoolSettings].memory)
         self._engine = engine
-        self._found = found
-        self._background = background
-        self._names = Names()
-        self._health = Health(engine, self._settings.ping_interval, self._settings.network)
-        self._disposal = Disposal(engine, self._health, background, self._names.free)
-        self._images = Images(engine, self._settings, background)
-        self._slots = asyncio.Semaphore(self._settings.parallel_creates)
-        self._starter = Starter(
-            settings=self._settings,
-            pool_memory=int(settings[PoolSettings].memory),
-            owner=found.owner,
-            site=Site(engine, self._health, self._disposal, background),
-            images=self._images,
-            names=self._names,
-        )
-        self._upkeep = Upkeep(engine, found.owner, self._health, self._disposal, self._names)
-        self._used = False
+        self._owner = owner
+        self._network = network
+        self._kinds = kinds
+        self._tasks = tasks
+        self._names: ContainersByName = {}
+        self._images = EngineImages(engine, chosen, tasks)
+        self._health = EngineHealth(engine, chosen.ping_interval, chosen.network)
+        self._removals = Removals(engine, self._health, tasks, lambda name: self._names.pop(name, None))
+        self._reconciler = Reconciler(engine, owner, self._health, self._removals, self._names)
+        self._create_slots = asyncio.Semaphore(chosen.parallel_creates)
+        self._creates = 0
         self._closing = False
 
     async def sweep(self) -> Sequence[str]:
-        """See `ContainerRuntime`."""
-        try:
-            swept = await sweep(self._engine, self._found.owner)
-        except EngineError as error:
-            raise _unusable(self._settings, error) from error
-        if swept.names:
-            logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(swept.names)))
-        self._upkeep.leftovers = swept.found
-        return swept.names
+        """See `ContainerRuntime`. Makes the network as well, so that one that can't be made is told at once."""
+        with _unusable(self._settings):
+            swept = await self._reconciler.sweep()
+            if swept:
+                logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(swept)))
+            await self._network.ensure()
+        return swept
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`. The images that say so by their labels, as they were on opening."""
-        return self._found.kinds
+        return self._kinds
 
     def faults(self) -> Sequence[str]:
         """See `Part`."""
         return self._health.faults()
 
+    def metrics(self) -> Sequence[MetricFamily]:
+        """See `Part`."""
+        return [
+            MetricFamily(name, "counter" if name.startswith("counter") else "gauge", text, [({}, value)])
+            for name, text, value in (
+                ("gauge_docker_engine_up", "Whether the engine answers: 1, or 0", self._health.up.is_set()),
+                ("gauge_docker_creates", "Containers that are wanted and not started yet", self._creates),
+                ("gauge_docker_pulls", "Images that are being pulled", len(self._images.pulls)),
+                ("gauge_docker_removals", "Containers that are being removed", len(self._removals)),
+                ("counter_docker_pulls_failed", "Images that could not be pulled", self._images.failed),
+                ("counter_docker_removals_failed", "Tries to remove a container that failed", self._removals.failed),
+            )
+        ]
+
     def bridges(self) -> Sequence[str]:
         """See `ContainerRuntime`: none where the engine is on another machine."""
-        bridge = self._found.bridge(self._engine.address)
-        return () if bridge is None else (bridge,)
+        bridge = self._network.bridge
+        return (bridge,) if bridge is not None and self._settings.address.local else ()
 
     async def lacking(self, kinds: Runtimes) -> Sequence[str]:
         """See `ContainerRuntime`: images, where `docker.pull` forbids to fetch them."""
-        try:
+        with _unusable(self._settings):
             return await self._images.lacking(kinds)
-        except EngineError as error:
-            raise _unusable(self._settings, error) from error
 
     async def create(self, spec: ContainerSpec, output: Output) -> DockerContainer:
-        """See `ContainerRuntime`. At most `docker.parallel_creates` are under way; images are pulled before that."""
+        """See `ContainerRuntime`. Under its name or, if a stranger has it, another.
+
+        At most `docker.parallel_creates` are under way; the others wait in the order in which their images were there.
+        """
         if self._closing:
             raise StartFailed("the runtime is closing")
         self._health.check()
         if spec.name in self._names:
             raise StartFailed(f"there is a container {spec.name} already")
-        self._used = True
-        self._names.claim(spec.name)
+        self._names[spec.name] = None
+        self._creates += 1
         with contextlib.ExitStack() as unbegun:
-            unbegun.callback(self._names.free, spec.name)
-            await self._ensure_image(spec.runtime)
-            async with self._slots:
-                self._health.check()
-                unbegun.pop_all()  # from here on it is the starter's
-                return await self._starter.start(spec, output)
+            unbegun.callback(self._names.pop, spec.name)
+            try:
+                await self._images.ensure(spec.runtime)
+                await self._network.ensure()
+                async with self._create_slots:
+                    self._health.check()
+                    unbegun.pop_all()  # from here on it is known how to get rid of it
+                    return await self._start(spec, output)
+            except EngineError as error:
+                raise start_failure(error, spec.runtime) from error
+            except SettingsError as error:  # another network has taken its place meanwhile
+                raise StartFailed(str(error)) from error
+            finally:
+                self._creates -= 1
 
     async def close(self) -> None:
         """Remove every container; what can't be is named in the log, and swept by the next life."""
         self._closing = True
-        for container in self._names.containers():
-            self._background.create_task(container.remove(), name=f"closing of {container.name}")
-        await self._background.close(GRACE if self._health.up.is_set() else DOWN_GRACE)
+        for container in list(self._names.values()):
+            if container is not None:
+                self._tasks.create_task(container.remove(), name=f"closing of {container.name}")
+        await self._tasks.close(GRACE if self._health.up.is_set() else DOWN_GRACE)
         if self._names:
             logger.error("containers that could not be removed: %s", ", ".join(sorted(self._names)))
-        if self._health.up.is_set():
-            await self._sweep_strays()
-            await self._remove_unused_network()
-
-    def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Return what must go on while the runtime is open."""
-        return self._health.watch(), self._upkeep.run(self._settings.reconcile_interval)
-
-    async def _sweep_strays(self) -> None:
-        """Remove what came of creations that had no answer, and was not found since."""
+        if not self._health.up.is_set():
+            return
         try:
             async with asyncio.timeout(DOWN_GRACE):
-                strays = await sweep(self._engine, self._found.owner, this_life=True)
-            if strays.names:
-                logger.warning(
-                    "removed containers that came of creations without an answer: %s", ", ".join(strays.names)
-                )
+                strays = await self._reconciler.remove_strays()
+            if strays:
+                logger.warning("removed containers that came of creations without an answer: %s", ", ".join(strays))
         except (TimeoutError, EngineError) as error:
             logger.warning("whether containers are left can't be told: %r", error)
 
-    async def _remove_unused_network(self) -> None:
-        """Leave none where there was none, after a mere look such as `invoker check`; once used, it stays for others.
+    def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """Return what must go on while the runtime is open."""
+        return self._health.watch(), self._reconciler.watch(self._settings.reconcile_interval)
 
-        An invoker that found it meanwhile makes it anew when it needs it.
-        """
-        if self._found.network.made and not self._used:
-            with contextlib.suppress(EngineError):  # somebody uses it, or has removed it
-                await self._engine.remove_network(self._settings.network)
-
-    async def _ensure_image(self, runtime: Runtime) -> None:
+    async def _start(self, spec: ContainerSpec, output: Output) -> DockerContainer:
         try:
-            await self._images.ensure(runtime)
+            return await self._attempt(spec, output)
         except EngineError as error:
-            self._health.doubt(error)
-            raise start_failure(error, runtime) from error
+            if not something_is_missing(error):
+                raise
+            logger.warning("%s: %s: what is missing is looked for again", spec.name, error.message)
+        await self._images.ensure(spec.runtime)
+        await self._network.ensure(again=True)
+        return await self._attempt(spec, output)
+
+    async def _attempt(self, spec: ContainerSpec, output: Output) -> DockerContainer:
+        name, identifier = await self._created(spec)
+        container = DockerContainer(name, identifier, output, spec.memory, self._engine, self._removals)
+        try:
+            await container.start(self._settings.network)
+        except BaseException as error:
+            cleaning = self._tasks.create_task(container.remove(), name=f"clean-up of {name}")
+            if not isinstance(error, EngineDown):
+                await asyncio.wait({cleaning}, timeout=CLEANING)
+            raise
+        self._names[name] = container
+        return container
+
+    async def _created(self, spec: ContainerSpec) -> tuple[str, str]:
+        """Return name and id of a container that was created."""
+        name = spec.name
+        for _ in range(NAMES):
+            try:
+                return name, await self._create(name, spec)
+            except EngineError as error:
+                if not name_is_taken(error):
+                    raise
+            name = await self._next_name(name, spec)
+        raise StartFailed(f"{spec.name}: all of {NAMES} names are taken")
+
+    async def _next_name(self, name: str, spec: ContainerSpec) -> str:
+        """Free a name that an earlier container of this life still has; from anybody else's, go elsewhere.
+
+        So from another life's: those were swept, so that another invoker of this identity may live (see `ownership`).
+        """
+        try:
+            holder = await self._engine.inspect(name)
+            labels = (holder.get("Config") or {}).get("Labels") or {}
+            if self._owner.owns(name, labels) and not self._owner.of_another_life(labels):
+                await self._engine.remove(str(holder["Id"]))
+                return name
+        except EngineDown:
+            raise
+        except EngineError:  # gone meanwhile, or half gone
+            return name
+        other = f"{spec.name}-{secrets.token_hex(3)}"
+        logger.warning("the name %s is taken by a stranger's container: %s is used instead", name, other)
+        return other
+
+    async def _create(self, name: str, spec: ContainerSpec) -> str:
+        """Create a container. Once it is asked for, the answer is waited for, so that nothing comes of it unseen.
+
+        Where there is no answer, a container may come of it all the same: it is ours and unknown, so that
+        reconciliation removes it.
+        """
+        request = create_request(
+            spec,
+            self._settings,
+            pool_memory=self._pool_memory,
+            labels=self._owner.labels(name, spec),
+            podman=self._engine.podman,
+        )
+        self._names[name] = None
+        creation: asyncio.Task[str | EngineError] = self._tasks.create_task(
+            self._answer(name, request), name=f"creation of {name}"
+        )
+        try:
+            answer = await asyncio.shield(creation)
+        except asyncio.CancelledError:
+            cleaning = self._tasks.create_task(self._undo(name, creation), name=f"clean-up of {name}")
+            await asyncio.wait({cleaning}, timeout=CLEANING)
+            raise
+        if isinstance(answer, EngineError):
+            self._names.pop(name, None)
+            raise answer
+        return answer
+
+    async def _answer(self, name: str, request: Mapping[str, Any]) -> str | EngineError:
+        """Return an id, or why there is none: a task of a group must not fail."""
+        try:
+            return await self._engine.create(name, request)
+        except EngineError as error:
+            return error
+
+    async def _undo(self, name: str, creation: asyncio.Task[str | EngineError]) -> None:
+        await asyncio.wait({creation})
+        answer = creation.result()
+        if isinstance(answer, str):
+            await asyncio.wait({self._removals.remove(answer, name)})
+        else:
+            self._names.pop(name, None)
 
 
-def _unusable(settings: DockerSettings, error: EngineError) -> StartFailed:
-    return StartFailed(f"the container engine at {settings.url} can't be used: {error}")
+class ClosableTaskGroup(asyncio.TaskGroup):
+    """A task group whose tasks need not all be waited for: `close` bounds how long they go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """See `asyncio.TaskGroup`."""
+        task = super().create_task(coro, **options)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def close(self, grace: float) -> None:
+        """Wait until everything is done, for `grace` seconds at most, and cancel the rest."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        while self._running and (left := deadline - loop.time()) > 0:  # what is done may have begun something else
+            await asyncio.wait(self._running, timeout=left)
+        for task in self._running:
+            task.cancel()
 
 
-def _check_oci_runtime(engine: Engine, settings: DockerSettings) -> None:
-    """Refuse an OCI runtime that the engine lacks: everything would seem well, and no container would start."""
-    wanted = settings.oci_runtime
-    if wanted is not None and engine.kind.lacks(wanted):
-        there = ", ".join(engine.kind.runtimes)
-        raise SettingsError([f"docker.oci_runtime: the engine has no OCI runtime {wanted!r}; it has: {there}"])
-
-
-def _is_here(address: DaemonAddress) -> bool:
-    """Whether an engine's machine is this one, as far as its address tells."""
-    if address.path is not None or address.host == "localhost":
-        return True
+@contextlib.contextmanager
+def _unusable(settings: DockerSettings) -> Iterator[None]:
+    """Raise an error of the engine as what it means to whoever opens a runtime."""
     try:
-        return ipaddress.ip_address(address.host).is_loopback
-    except ValueError:
-        return False
+        yield
+    except EngineError as error:
+        raise StartFailed(f"the container engine at {settings.url} can't be used: {error}") from error
+
+
+async def check_oci_runtime(engine: EngineClient, settings: DockerSettings) -> None:
+    """Refuse an OCI runtime that the engine surely lacks: everything would seem well, and no container would start.
+
+    It may have one that it doesn't list: podman takes a path, Docker from 23 on the name of any containerd shim.
+    """
+    wanted = settings.oci_runtime
+    if wanted is None or set(wanted) & {"/", "."}:
+        return
+    there = await engine.oci_runtimes()
+    if there and wanted not in there:
+        names = ", ".join(there)
+        raise SettingsError([f"docker.oci_runtime: the engine has no OCI runtime {wanted!r}; it has: {names}"])

@@ -1,17 +1,16 @@
 """The section `[docker]`."""
 
 import ipaddress
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import msgspec
 
 from invoker import Section, SettingsSection
 from invoker.units import Seconds
-from invoker_docker.address import DaemonAddress
-from invoker_docker.extra import extra_faults
 
 Pull: TypeAlias = Literal["missing", "never", "always"]
 FileSystem: TypeAlias = Literal["image", "strict"]
@@ -35,6 +34,75 @@ _NO_NETWORK: Final = {
     "none": "actions would have no address, and nothing could be sent to them",
     "default": "which network that is differs between engines: name it",
 }
+
+
+_PROTECTED: Final[Mapping[str, str]] = {
+    "name": "the invoker finds its containers by it",
+    "image": "it is the action's",
+    "labels": "set docker.labels",
+    "tty": "both outputs would come mixed",
+    "networkdisabled": "nothing could be sent to an action without a network",
+    "networkingconfig": "set docker.network",
+    "hostconfig.networkmode": "set docker.network",
+    "hostconfig.memory": "it is the action's limit, and the pool counts with it: set pool.memory",
+    "hostconfig.memoryswap": "the pool counts with memory alone",
+    "hostconfig.oomkilldisable": "an action that exhausts its memory would hang instead of ending",
+    "hostconfig.autoremove": "the invoker removes its containers, and asks before how they ended",
+    "hostconfig.restartpolicy": "what has ended must stay so: another container may have its address by then",
+    "hostconfig.runtime": "set docker.oci_runtime",
+    "hostconfig.privileged": "actions would own the machine: give them what they need with CapAdd or Devices",
+    "hostconfig.pidmode": "actions would reach processes outside of their container",
+    "hostconfig.ipcmode": "actions would share memory outside of their container",
+}
+"""What `extra` can't replace, and why or what to do instead: accounting, ownership and isolation depend on it.
+
+In lower case, for engines don't mind."""
+
+_UNIX: Final = re.compile(r"unix://(?P<path>/[^\0]+)")
+_TCP: Final = re.compile(r"tcp://(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[\w.-]+))(?::(?P<port>\d{1,5}))?/?", re.ASCII)
+_LAST_PORT: Final = 65535
+_PLAIN_PORT: Final = 2375
+_TLS_PORT: Final = 2376  # both are the engine's own defaults
+
+
+class EngineAddress(msgspec.Struct, frozen=True):
+    """Where an engine listens: a Unix socket's `path`, or `host` and `port`."""
+
+    path: str | None = None
+    host: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, url: str, *, tls: bool = False) -> Self:
+        """Read `unix:///path` or `tcp://host[:port]`.
+
+        Raises:
+            ValueError: says what would be an address.
+        """
+        if unix := _UNIX.fullmatch(url):
+            return cls(path=unix["path"])
+        tcp = _TCP.fullmatch(url)
+        port = 0 if tcp is None else int(tcp["port"] or (_TLS_PORT if tls else _PLAIN_PORT))
+        if tcp is None or not 0 < port <= _LAST_PORT:
+            raise ValueError(f"expected 'unix:///var/run/docker.sock' or 'tcp://host:2376', got {url[:60]!r}")
+        return cls(host=tcp["six"] or tcp["host"], port=port)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a URL and a Host header have them; a Unix socket has `localhost`."""
+        if self.path is not None:
+            return "localhost"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def local(self) -> bool:
+        """Whether the engine's machine is this one, as far as the address tells."""
+        if self.path is not None or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 class DockerSettings(Section, frozen=True, kw_only=True):
@@ -87,9 +155,11 @@ class DockerSettings(Section, frozen=True, kw_only=True):
     """Files that one process may have open."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
     """What else to ask for when a container is created, in the API's own words: {HostConfig = {OomScoreAdj = 500}}.
-    It wins over everything else here: tables merge, all else is replaced (spec 10.7.5)."""
+    It wins over everything else here: tables merge, all else is replaced (spec 10.7.5). Only what would undo the
+    invoker's own work is refused; an engine ignores a key that it doesn't know, such as a misspelt one."""
     parallel_creates: Count = 4
-    """Containers that are created and started at the same time; the others wait."""
+    """Containers that are created and started at the same time; the others wait, in the order in which they came.
+    An image that is being pulled holds up nobody."""
     create_timeout: Seconds = Seconds(60)
     """How long the engine may take to create a container, or the network."""
     start_timeout: Seconds = Seconds(60)
@@ -111,7 +181,7 @@ class DockerSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what a field's type can't say."""
-        faults = [*self._connection_faults(), *self._network_faults(), *self._container_faults()]
+        faults = [*self._connection_faults(), *self._network_faults(), *self._text_faults(), *self._image_faults()]
         if faults:
             raise ValueError("; ".join(faults))
 
@@ -121,9 +191,9 @@ class DockerSettings(Section, frozen=True, kw_only=True):
         return not (self.tls_ca is None and self.tls_cert is None and self.tls_key is None)
 
     @property
-    def address(self) -> DaemonAddress:
+    def address(self) -> EngineAddress:
         """Where the engine listens."""
-        return DaemonAddress.parse(self.url, tls=self.tls)
+        return EngineAddress.parse(self.url, tls=self.tls)
 
     def _connection_faults(self) -> Iterator[str]:
         try:
@@ -149,22 +219,49 @@ class DockerSettings(Section, frozen=True, kw_only=True):
             if not _is_address(server):
                 yield f"dns: expected an address such as '10.0.0.53', got {server[:60]!r}"
 
-    def _container_faults(self) -> Iterator[str]:
+    def _text_faults(self) -> Iterator[str]:
         for name in self.labels:
             if not _LABEL.fullmatch(name):
                 yield f"labels: expected a name of letters, digits, '.', '_', '/' and '-', got {name[:60]!r}"
             elif name.startswith(_RESERVED_LABELS):
                 yield f"labels: {name!r} is reserved, as all names with {', '.join(_RESERVED_LABELS)} in front"
+        for name, value in self.environment.items():
+            if not _VARIABLE.fullmatch(name):
+                yield f"environment: {name[:60]!r} is no name of a variable"
+            elif "\0" in value:
+                yield f"environment: the value of {name} has a zero byte in it"
+
+    def _image_faults(self) -> Iterator[str]:
         for pattern in (*(self.images_allowed or ()), *self.file_systems):
             if not _PATTERN.fullmatch(pattern):
                 yield f"images_allowed and file_systems: {pattern[:60]!r} is no pattern for names of images"
-        yield from _variable_faults(self.environment)
         for path in self.writable:
             if not _DIRECTORY.fullmatch(path) or path == "/tmp":  # noqa: S108 (it is there anyway)
                 yield f"writable: expected an absolute path, not /tmp, without '..', ':' and ',', got {path!r}"
         if len(set(self.writable)) < len(self.writable):
             yield "writable: a path is there twice"
-        yield from (f"extra: {fault}" for fault in extra_faults(self.extra))
+        yield from (f"extra: {fault}" for fault in _extra_faults(self.extra))
+
+
+def _extra_faults(extra: Mapping[str, Any]) -> Iterator[str]:
+    """Return what is wrong with an operator's table; engines don't mind the case of a key."""
+    keys = list(extra)
+    for name, value in extra.items():
+        if name.lower() != "hostconfig":
+            continue
+        if name != "HostConfig":
+            yield f"{name} is spelled HostConfig"
+        elif not isinstance(value, Mapping):
+            yield "HostConfig: expected a table"
+        else:
+            keys += [f"HostConfig.{key}" for key in value]
+    for key in keys:
+        if why := _PROTECTED.get(key.lower()):
+            yield f"{key} can't be replaced: {why}"
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        yield f"has a value that JSON can't have: {error}"
 
 
 def _is_address(text: str) -> bool:
@@ -173,14 +270,6 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return "%" not in text  # the interface that an IPv6 address may name would be the container's
-
-
-def _variable_faults(environment: Mapping[str, str]) -> Iterator[str]:
-    for name, value in environment.items():
-        if not _VARIABLE.fullmatch(name):
-            yield f"environment: {name[:60]!r} is no name of a variable"
-        elif "\0" in value:
-            yield f"environment: the value of {name} has a zero byte in it"
 
 
 SECTION = SettingsSection(name="docker", into=DockerSettings)

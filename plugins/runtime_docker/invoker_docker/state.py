@@ -1,20 +1,76 @@
-"""What the engine says of a container -> how it is, and where."""
+"""How a container is, how it ended, where it is, and the memory that it has had."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
 
 from invoker.entities.container import ContainerState
-from invoker_docker.memory import MemoryGauge
 
 UNKNOWN: Final = ContainerState(running=False, known=False)
 REMOVED: Final = ContainerState(running=False)
+SIGKILL: Final = 9
+CGROUPS: Final = Path("/sys/fs/cgroup")
+PROCESSES: Final = Path("/proc")
+
 _SIGNALLED: Final = 128
 _LAST_SIGNAL: Final = 64
-SIGKILL: Final = 9
 
 
-def read_state(inspected: Mapping[str, Any], gauge: MemoryGauge, limit: int) -> ContainerState:
-    """Return the state of a container that the engine knows.
+class CgroupMemory:
+    """Reads the control group of one container, where that can be read on this machine.
+
+    It vanishes with the container: the last look is kept.
+    """
+
+    def __init__(self, peak: Path | None = None, events: Path | None = None) -> None:
+        self._peak_file = peak
+        self._events_file = events
+        self.peak: int | None = None
+        """Bytes, at the last look."""
+        self.kills = 0
+        """Processes that the kernel had ended for want of memory, at the last look."""
+
+    @classmethod
+    def of(cls, pid: int, container: str, *, processes: Path = PROCESSES, cgroups: Path = CGROUPS) -> Self:
+        """Find the control group of a process that belongs to a container; `container` is its id.
+
+        The engine may run elsewhere, or see other numbers: then that process is none of it, and nothing is read.
+        """
+        for controller, path in _groups(processes / str(pid) / "cgroup"):
+            if container not in path:
+                continue
+            if controller == "memory":
+                folder = cgroups / "memory" / path
+                return cls(folder / "memory.max_usage_in_bytes", folder / "memory.oom_control")
+            if not controller and (folder := cgroups / path).joinpath("memory.events").exists():
+                return cls(folder / "memory.peak", folder / "memory.events")
+        return cls()
+
+    def look(self) -> None:
+        """Read what there is; what can't be read stays as it was."""
+        if self._peak_file is None or self._events_file is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            self.peak = int(self._peak_file.read_bytes())
+        with contextlib.suppress(OSError, ValueError):
+            for line in self._events_file.read_text("ascii").splitlines():
+                name, _, value = line.partition(" ")
+                if name == "oom_kill":
+                    self.kills = int(value)
+
+
+def _groups(path: Path) -> Iterator[tuple[str, str]]:
+    """Return the controllers, one each, and the paths of a process' control groups; version 2 has no controllers."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            for controller in controllers.split(","):
+                yield controller, group.lstrip("/")
+
+
+def read_state(inspected: Mapping[str, Any], memory: CgroupMemory, limit: int) -> ContainerState:
+    """Return the state of a container that the engine knows; `limit` is that of its memory.
 
     Memory was exhausted if the kernel said so *and* the first process was killed. The engine's flag alone doesn't tell:
     Docker 20.10 sets it also when only a child was killed, and the first process left on its own later, for whatever
@@ -22,12 +78,10 @@ def read_state(inspected: Mapping[str, Any], gauge: MemoryGauge, limit: int) -> 
     """
     state = inspected.get("State") or {}
     if state.get("Running"):
-        return ContainerState(running=True, peak_memory=gauge.peak)
+        return ContainerState(running=True, peak_memory=memory.peak)
     code = _exit_code(state.get("ExitCode"))
-    exhausted = code == -SIGKILL and (bool(state.get("OOMKilled")) or gauge.kills > 0)
-    peak = gauge.peak
-    if exhausted and peak is None:
-        peak = limit  # it was reached, whoever could not look
+    exhausted = code == -SIGKILL and (bool(state.get("OOMKilled")) or memory.kills > 0)
+    peak = limit if exhausted and memory.peak is None else memory.peak  # it was reached, whoever could not look
     return ContainerState(running=False, exit_code=code, memory_exhausted=exhausted, peak_memory=peak)
 
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from invoker.entities.runtimes import Runtime, Runtimes
 from invoker.errors import SettingsError, StartFailed
-from invoker_process.frames import LISTENER
+from invoker_process.messages import LISTENER
 from invoker_process.settings import ProcessSettings
 
 PROXIES: Final = Path(__file__).parent / "proxies"
@@ -31,16 +31,10 @@ class Interpreter(NamedTuple):
     """One language."""
 
     family: str
-    path: str
-    options: tuple[str, ...]
-    proxy: Path
+    command: list[str]
+    """How an action proxy is started."""
     kinds: tuple[str, ...]
-    """The first is the family's default."""
-
-    @property
-    def command(self) -> list[str]:
-        """The whole command line of a proxy."""
-        return [self.path, *self.options, str(self.proxy), *ARGUMENTS]
+    """OpenWhisk's names for the version that is there; the first is the family's default."""
 
 
 class Interpreters:
@@ -48,9 +42,12 @@ class Interpreters:
 
     def __init__(self, found: Sequence[Interpreter]) -> None:
         self._by_family = {interpreter.family: interpreter for interpreter in found}
+        own = [str(Path(interpreter.command[0]).parent) for interpreter in found]
+        self.search_path = os.pathsep.join(dict.fromkeys((*own, *SEARCHED)))
+        """The PATH of actions."""
 
     def runtimes(self) -> Runtimes:
-        """Return the kinds that can be run: OpenWhisk's names for the versions that are there."""
+        """Return the kinds that can be run."""
         return Runtimes(
             [
                 Runtime(kind=kind, family=interpreter.family, default=kind == interpreter.kinds[0])
@@ -71,12 +68,6 @@ class Interpreters:
             raise StartFailed(f"nothing on this machine runs actions of kind {runtime.kind!r}; it runs {kinds}")
         return interpreter.command
 
-    @property
-    def search_path(self) -> str:
-        """The PATH of actions."""
-        own = [str(Path(interpreter.path).parent) for interpreter in self._by_family.values()]
-        return os.pathsep.join(dict.fromkeys((*own, *SEARCHED)))
-
 
 async def installed(settings: ProcessSettings) -> Interpreters:
     """Look for the interpreters that the settings name, and else for the usual ones.
@@ -84,29 +75,23 @@ async def installed(settings: ProcessSettings) -> Interpreters:
     Raises:
         SettingsError: one that the settings name isn't there or doesn't work; or there is no Python.
     """
-    found = [await _python(settings.python)]
+    # The base interpreter: the one of a virtual environment would find the invoker's packages.
+    python = settings.python or getattr(sys, "_base_executable", None) or sys.executable
+    path, major, minor = await _ask("python", python, "-I", "-S", "-c", _PYTHON_ANSWER)
+    command = [path, "-I", "-S", str(PROXIES / "python.py"), *ARGUMENTS]
+    found = [Interpreter("python", command, (f"python:{major}", f"python:{major}.{minor}"))]
     nodejs = settings.nodejs or shutil.which("node")
     if nodejs is not None:
         try:
-            found.append(await _nodejs(nodejs))
+            path, major, _ = await _ask("nodejs", nodejs, "-p", _NODEJS_ANSWER)
         except SettingsError as error:
             if settings.nodejs is not None:
                 raise
             logger.info("no Node.js actions: %s", error)
+        else:
+            command = [path, str(PROXIES / "nodejs.js"), *ARGUMENTS]
+            found.append(Interpreter("nodejs", command, (f"nodejs:{major}",)))
     return Interpreters(found)
-
-
-async def _python(named: Path | None) -> Interpreter:
-    """Return the base interpreter if none is named: the one of a virtual environment finds the invoker's packages."""
-    chosen = named or getattr(sys, "_base_executable", None) or sys.executable
-    path, major, minor = await _ask("python", chosen, "-I", "-S", "-c", _PYTHON_ANSWER)
-    kinds = (f"python:{major}", f"python:{major}.{minor}")
-    return Interpreter("python", path, ("-I", "-S"), PROXIES / "python.py", kinds)
-
-
-async def _nodejs(chosen: Path | str) -> Interpreter:
-    path, major, _ = await _ask("nodejs", chosen, "-p", _NODEJS_ANSWER)
-    return Interpreter("nodejs", path, (), PROXIES / "nodejs.js", (f"nodejs:{major}",))
 
 
 async def _ask(setting: str, path: Path | str, *question: str) -> tuple[str, str, str]:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -13,10 +13,10 @@ from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError, StartFailed
 from invoker_process.container import ProcessContainer
-from invoker_process.frames import Spawn
 from invoker_process.interpreters import Interpreters, installed
+from invoker_process.messages import ChildGone, StartChild
 from invoker_process.settings import ProcessSettings
-from invoker_process.warden_client import Charge, WardenClient
+from invoker_process.supervisor_client import SupervisorClient
 
 LANGUAGE: Final = "C.UTF-8"
 
@@ -29,7 +29,7 @@ async def process_runtime(settings: Settings) -> AsyncIterator["ProcessRuntime"]
 
     Raises:
         SettingsError: an interpreter or the work directory can't be used.
-        StartFailed: no warden could be started.
+        StartFailed: no supervisor could be started.
     """
     chosen = settings[ProcessSettings]
     interpreters = await installed(chosen)
@@ -44,10 +44,10 @@ async def process_runtime(settings: Settings) -> AsyncIterator["ProcessRuntime"]
 
 
 class ProcessRuntime(ContainerRuntime):
-    """Starts containers by way of the warden. Owns the warden, and its successor should it be killed."""
+    """Starts containers by way of the supervisor. Owns the supervisor, and its successor should it be killed."""
 
     tasks: asyncio.TaskGroup
-    """Where the one task runs that there may be: the start of another warden."""
+    """Where the one task runs that there may be: the start of another supervisor."""
 
     def __init__(self, settings: ProcessSettings, interpreters: Interpreters) -> None:
         self._settings = settings
@@ -56,86 +56,87 @@ class ProcessRuntime(ContainerRuntime):
         self._numbers = itertools.count(1)
         self._names: set[str] = set()
         """Of containers of which something may be left."""
-        self._warden: WardenClient | None = None
+        self._supervisor: SupervisorClient | None = None
         self._replacing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Start the warden, which removes what an earlier one may have left."""
-        self._warden = await WardenClient.start(self._settings, self._on_death)
+        """Start the supervisor, which removes what an earlier one may have left."""
+        self._supervisor = await SupervisorClient.start(self._settings, self._on_death)
 
     async def close(self) -> None:
-        """Remove every container, and the warden."""
+        """Remove every container, and the supervisor."""
         while self._replacing is not None:
             await asyncio.wait({self._replacing})
         if not await self._dismiss():  # it was killed on the way: another ends what it left
-            await self._replace(None, ())
+            await self._replace(None)
             await self._dismiss()
 
     @property
-    def warden_pid(self) -> int:
-        """Number of the warden's process; 0 if there is none at the moment."""
-        return self._warden.pid if self._warden is not None else 0
+    def supervisor_pid(self) -> int:
+        """Number of the supervisor's process; 0 if there is none at the moment."""
+        return self._supervisor.pid if self._supervisor is not None else 0
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`."""
         return self._interpreters.runtimes()
 
     async def create(self, spec: ContainerSpec, output: Output) -> ProcessContainer:
-        """See `ContainerRuntime`. Takes one round trip to the warden."""
+        """See `ContainerRuntime`. Takes one round trip to the supervisor."""
         argv = self._interpreters.command(spec.runtime)
         if spec.name in self._names:
             raise StartFailed(f"there is a container {spec.name} already")
         self._names.add(spec.name)
         try:
-            warden = await self._serving()
+            supervisor = await self._living()
         except BaseException:
             self._names.discard(spec.name)
             raise
-        ward = next(self._numbers)
-        container = ProcessContainer(spec.name, ward, warden, output, self._names.discard)
+        number = next(self._numbers)
+        container = ProcessContainer(spec.name, number, supervisor, output, self._names.discard)
         try:
-            descriptors = container.descriptors()
+            streams = container.streams()
         except OSError as error:
-            container.gone()
+            container.hear(ChildGone(number), ())
             raise StartFailed(f"{spec.name}: {error.strerror or error}") from error
         settings = self._settings
         environment = {**self._environment, **spec.environment}
-        order = Spawn(ward, argv, environment, spec.memory, settings.open_files, int(settings.file_size))
+        order = StartChild(number, argv, environment, spec.memory, settings.open_files, int(settings.file_size))
         try:
-            await warden.spawn(order, descriptors, container)
+            await supervisor.spawn(order, streams, container.hear)
         except BaseException:
             await container.remove()
             raise
         return container
 
-    async def _serving(self) -> WardenClient:
-        """Return a warden that lives; start one if the last was killed and its successor failed to start."""
-        if self._warden is None:
+    async def _living(self) -> SupervisorClient:
+        """Return a supervisor that lives; start one if the last was killed and its successor failed to start."""
+        if self._supervisor is None:
             if self._replacing is None:
-                self._replacing = self.tasks.create_task(self._replace(None, ()), name="warden")
+                self._replacing = self.tasks.create_task(self._replace(None), name="supervisor")
             await asyncio.wait({self._replacing})
-        if self._warden is None:
-            raise StartFailed("no warden could be started, which the log explains")
-        return self._warden
+        if self._supervisor is None:
+            raise StartFailed("no supervisor could be started, which the log explains")
+        return self._supervisor
 
     async def _dismiss(self) -> bool:
-        warden, self._warden = self._warden, None
-        return warden is None or await warden.dismiss()
+        supervisor, self._supervisor = self._supervisor, None
+        return supervisor is None or await supervisor.dismiss()
 
-    def _on_death(self, charges: Sequence[Charge]) -> None:
-        """Start another warden at once, for the first thing it does is to end what the dead one had in charge."""
-        logger.error("the warden was killed: %d containers are lost, another warden is started", len(charges))
-        dead, self._warden = self._warden, None
-        self._replacing = self.tasks.create_task(self._replace(dead, charges), name="warden")
+    def _on_death(self) -> None:
+        """Start another supervisor at once, for the first thing it does is to end what the dead one has left."""
+        dead, self._supervisor = self._supervisor, None
+        lost = dead.containers if dead is not None else 0
+        logger.error("the supervisor was killed: %d containers are lost, another supervisor is started", lost)
+        self._replacing = self.tasks.create_task(self._replace(dead), name="supervisor")
 
-    async def _replace(self, dead: WardenClient | None, charges: Sequence[Charge]) -> None:
+    async def _replace(self, dead: SupervisorClient | None) -> None:
         try:
             if dead is not None:
                 await dead.left()
             await self.open()
         except (SettingsError, StartFailed) as error:
-            logger.error("another warden could not be started: %s", error)  # noqa: TRY400 (the message says all)
+            logger.error("another supervisor could not be started: %s", error)  # noqa: TRY400 (the message says all)
         finally:
             self._replacing = None
-            for charge in charges:
-                charge.gone()
+            if dead is not None:
+                dead.abandon()

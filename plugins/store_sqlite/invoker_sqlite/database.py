@@ -1,17 +1,63 @@
-"""The file: opened, checked, shared with other processes."""
+"""The file: its schema, how it is opened, and its one connection, which lives in a thread."""
 
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final
-
-import aiosqlite
+from typing import Any, Final, TypeAlias, TypeVar
 
 from invoker.errors import StoreUnavailable
-from invoker_sqlite.schema import APPLICATION, STEPS, Step
+
+T = TypeVar("T")
+
+Step: TypeAlias = tuple[str, ...]
+"""The statements that lead from one version of the schema to the next."""
+
+APPLICATION: Final = 0x4F57_494E
+"""`PRAGMA application_id` of the invoker's files: "OWIN"."""
+
+_FIRST: Final[Step] = (
+    # A deleted function leaves its number, so that no revision comes twice.
+    """
+    CREATE TABLE functions (
+        document_id TEXT NOT NULL PRIMARY KEY,
+        namespace TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        revision TEXT,
+        head BLOB,
+        code TEXT
+    )
+    """,
+    "CREATE INDEX functions_by_namespace ON functions (namespace, document_id)",
+    # `seq` rises with each record that is stored. The blobs come last, logs behind all else: SQLite reads a row from
+    # its front, so that a listing never touches the pages that long logs spill into.
+    """
+    CREATE TABLE activations (
+        seq INTEGER PRIMARY KEY,
+        activation_id NOT NULL,
+        namespace TEXT NOT NULL,
+        start INTEGER NOT NULL,
+        path TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        stored INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        record BLOB NOT NULL,
+        logs BLOB
+    )
+    """,
+    "CREATE UNIQUE INDEX activations_by_id ON activations (activation_id, namespace)",
+    "CREATE INDEX activations_by_start ON activations (namespace, start, seq, path)",
+    # The sum of all `size`, kept up to date, since adding them up reads the whole table.
+    "CREATE TABLE kept (bytes INTEGER NOT NULL, counted INTEGER NOT NULL)",
+    "INSERT INTO kept VALUES (0, 0)",
+)
+
+STEPS: Final[Sequence[Step]] = (_FIRST,)
+"""What is in the file. A step that was released is never changed: append another."""
 
 _PRIMARY: Final = 0xFF  # SQLite's extended codes have the primary one in their lowest byte
 _NEXT_LOOK: Final = 0.01  # seconds until a file that is being created is tried again
@@ -39,58 +85,33 @@ _REMEDIES: Final = {
 
 
 class Database:
-    """One connection. Its statements run one after another in a thread of its own.
+    """One connection. What is done with it is done in a thread of its own, one thing after another."""
 
-    What goes wrong with the file is a `StoreUnavailable` that says what to do.
-    """
-
-    def __init__(self, path: Path, connection: aiosqlite.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
         self.path = path
         self._connection = connection
-        self._turn = asyncio.Lock()
-        """Held for a whole transaction: nobody reads what may be rolled back."""
+        self._thread = thread
 
-    async def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """Run one statement by itself and return its rows."""
-        async with self._turn:
-            with _translated(self.path):
-                return list(await self._connection.execute_fetchall(sql, parameters))
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something with the connection. If the wait for it is cancelled, what has begun is done to its end.
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["Transaction"]:
-        """Write all of it or nothing. Waits for other writers, those in other processes included."""
-        async with self._turn:
-            with _translated(self.path):
-                try:
-                    await self._connection.execute_fetchall("BEGIN IMMEDIATE")
-                    yield Transaction(self._connection)
-                    await self._connection.commit()
-                except BaseException:
-                    # In the queue at once: it runs even if this wait is cancelled too. Without a transaction it does
-                    # nothing, such as when the cancellation came after the commit.
-                    await self._connection.rollback()
-                    raise
-
-    async def give_back(self, pages: int) -> None:
-        """Return at most so many unused pages to the disk."""
-        async with self._turn:
-            with _translated(self.path):  # as a script: a statement would stop after the first page
-                await self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        Raises:
+            StoreUnavailable: the file can't be used; says what to do about it.
+        """
+        with _translated(self.path):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._connection)
 
 
-class Transaction:
-    """What can be done between BEGIN and COMMIT."""
-
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
-
-    async def run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        """Run one statement and return its rows."""
-        return list(await self._connection.execute_fetchall(sql, parameters))
-
-    async def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run one statement for each row. Rows made on the way are made in the connection's thread."""
-        await self._connection.executemany(sql, rows)
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all of it or nothing. Waits for other writers, those in other processes included."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
 
 
 @asynccontextmanager
@@ -101,14 +122,17 @@ async def opened(path: Path, busy_timeout: float, *, steps: Sequence[Step] = STE
         StoreUnavailable: it can't be used; says what to do about it.
     """
     _make_file(path)
-    async with AsyncExitStack() as stack:
-        with _translated(path):
-            sqlite3.connect(path).close()  # aiosqlite, where it can't connect, leaves its thread to itself
-            connection = await stack.enter_async_context(
-                aiosqlite.connect(path, timeout=busy_timeout, isolation_level=None)
-            )
-            await _made_ready(path, connection, busy_timeout, steps)
-        yield Database(path, connection)
+    with _translated(path):
+        connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+    database = Database(path, connection, thread)
+    try:
+        await database.run(lambda connection: _make_ready(path, connection, busy_timeout, steps))
+        yield database
+    finally:
+        closing = thread.submit(connection.close)  # after what has begun, even if nobody waits for that any more
+        thread.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(closing))
 
 
 def _make_file(path: Path) -> None:
@@ -129,35 +153,33 @@ def _make_file(path: Path) -> None:
         ) from error
 
 
-async def _made_ready(path: Path, connection: aiosqlite.Connection, busy_timeout: float, steps: Sequence[Step]) -> None:
+def _make_ready(path: Path, connection: sqlite3.Connection, busy_timeout: float, steps: Sequence[Step]) -> None:
     """Bring the file to today's form, while others may be doing the same."""
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + busy_timeout
+    deadline = time.monotonic() + busy_timeout
     while True:
         try:
-            await _check(path, connection, len(steps))
-            await _use_wal(path, connection)
-            await _migrate(path, connection, steps)
+            _check(path, connection, len(steps))
+            _use_wal(path, connection)
+            _migrate(path, connection, steps)
         except sqlite3.OperationalError as error:
             # Whoever changes the journal mode locks the file in a way that SQLite itself doesn't always wait for.
-            if _code(error) != sqlite3.SQLITE_BUSY or clock() > deadline:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            await connection.rollback()
-            await asyncio.sleep(_NEXT_LOOK)
+            time.sleep(_NEXT_LOOK)
         else:
             break
     for pragma in _SETTINGS:
-        await connection.execute_fetchall(pragma)
+        connection.execute(pragma)
 
 
-async def _check(path: Path, connection: aiosqlite.Connection, known: int) -> int:
+def _check(path: Path, connection: sqlite3.Connection, known: int) -> int:
     """Return the version of the schema, 0 for a new file.
 
     In this order: tables and the marks of their owner appear together, so that tables seen are marked.
     """
-    tables = await _value(connection, "SELECT count(*) FROM sqlite_master")
-    version = int(await _value(connection, "PRAGMA user_version"))
-    application = await _value(connection, "PRAGMA application_id")
+    tables = _value(connection, "SELECT count(*) FROM sqlite_master")
+    version = int(_value(connection, "PRAGMA user_version"))
+    application = _value(connection, "PRAGMA application_id")
     if (tables or version) and application != APPLICATION:
         raise StoreUnavailable(f"{path} is another program's database: name another file in sqlite.path")
     if version > known:
@@ -168,34 +190,32 @@ async def _check(path: Path, connection: aiosqlite.Connection, known: int) -> in
     return version
 
 
-async def _use_wal(path: Path, connection: aiosqlite.Connection) -> None:
+def _use_wal(path: Path, connection: sqlite3.Connection) -> None:
     """Let readers and a writer, of any process, work side by side."""
-    if await _value(connection, "PRAGMA journal_mode") == "wal":
+    if _value(connection, "PRAGMA journal_mode") == "wal":
         return
-    await connection.execute_fetchall("PRAGMA auto_vacuum = INCREMENTAL")  # of an empty file only, hence first
-    mode = await _value(connection, "PRAGMA journal_mode = WAL")
-    if mode != "wal":
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of an empty file only, hence first
+    if _value(connection, "PRAGMA journal_mode = WAL") != "wal":
         raise StoreUnavailable(
             f"{path} can't be shared between processes: its file system doesn't allow SQLite's WAL mode. "
             "Name a file on a local disk in sqlite.path"
         )
 
 
-async def _migrate(path: Path, connection: aiosqlite.Connection, steps: Sequence[Step]) -> None:
-    if await _check(path, connection, len(steps)) == len(steps):
+def _migrate(path: Path, connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+    if _check(path, connection, len(steps)) == len(steps):
         return
-    await connection.execute_fetchall("BEGIN IMMEDIATE")
-    version = await _check(path, connection, len(steps))  # another process may have done it meanwhile
-    for step in steps[version:]:
-        for statement in step:
-            await connection.execute_fetchall(statement)
-    await connection.execute_fetchall(f"PRAGMA application_id = {APPLICATION}")
-    await connection.execute_fetchall(f"PRAGMA user_version = {len(steps)}")
-    await connection.commit()
+    with transaction(connection):
+        version = _check(path, connection, len(steps))  # another process may have done it meanwhile
+        for step in steps[version:]:
+            for statement in step:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {len(steps)}")
 
 
-async def _value(connection: aiosqlite.Connection, sql: str) -> Any:
-    ((value,),) = await connection.execute_fetchall(sql)
+def _value(connection: sqlite3.Connection, sql: str) -> Any:
+    ((value,),) = connection.execute(sql)
     return value
 
 

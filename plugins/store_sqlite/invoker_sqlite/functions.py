@@ -1,6 +1,7 @@
 """Functions, one row each: the newest revision and nothing older."""
 
 import hashlib
+import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -9,7 +10,8 @@ import msgspec
 from invoker.contracts import FunctionCatalog, FunctionStore
 from invoker.entities.function import Function, FunctionRef, Limits
 from invoker.errors import FunctionNotFound, FunctionUnreadable, StoreError
-from invoker_sqlite.database import UNFIT, Database
+from invoker.wire.function import document
+from invoker_sqlite.database import UNFIT, Database, transaction
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -51,7 +53,7 @@ _LIST: Final = """
 
 
 class SqliteFunctions(FunctionStore, FunctionCatalog):
-    """A `FunctionStore` and `FunctionCatalog`.
+    """A `FunctionStore` and its catalog.
 
     A revision is `<number>-<hash of the content>`. The number rises with every `put` and `delete` of a document, as
     in CouchDB, and outlives its deletion.
@@ -67,88 +69,56 @@ class SqliteFunctions(FunctionStore, FunctionCatalog):
 
     async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:
         """See `FunctionStore.fetch`. Older revisions are gone: `exact` then finds nothing."""
-        rows = await self._database.run(_FETCH, (ref.document_id,))
         wanted = ref.revision if exact else None
-        if not rows or wanted not in (None, rows[0][1]):
+        found = await self._database.run(lambda connection: _functions(connection, _FETCH, ref.document_id))
+        if not found or wanted not in (None, found[0].revision):
             raise FunctionNotFound(ref.document_id, wanted)
-        return _function(rows[0])
+        return found[0]
 
     async def put(self, function: Function) -> str:
-        """See `FunctionCatalog.put`.
-
-        Raises:
-            StoreError: it can't be stored: larger than what SQLite takes, or text that is no Unicode.
-            StoreUnavailable: the file can't be used now.
-        """
-        document_id = function.document_id
+        """See `FunctionCatalog.put`."""
         try:
-            head = _head(function)
-            content = hashlib.blake2b(head, digest_size=16)
-            content.update((function.code or "").encode())
-            async with self._database.transaction() as transaction:
-                rows = await transaction.run(_NUMBER, (document_id,))
-                number = rows[0][0] + 1 if rows else 1
-                revision = f"{number}-{content.hexdigest()}"
-                values = (document_id, _namespace(function.path), number, revision, head, function.code)
-                await transaction.run(_PUT, values)
-        except UNFIT as error:
-            raise StoreError(f"action {document_id!r} can't be stored: {error}") from error
-        return revision
+            return await self._database.run(lambda connection: _put(connection, function))
+        except UNFIT as error:  # such as code beyond 1 GB
+            raise StoreError(f"action {function.document_id!r} can't be stored: {error}") from error
 
     async def functions(self, namespace: str) -> Sequence[Function]:
         """See `FunctionCatalog.functions`; without code."""
-        return [_function(row) for row in await self._database.run(_LIST, (namespace,))]
+        return await self._database.run(lambda connection: _functions(connection, _LIST, namespace))
 
     async def delete(self, ref: FunctionRef) -> None:
-        """See `FunctionCatalog.delete`; whatever its revision."""
-        async with self._database.transaction() as transaction:
-            await transaction.run(_DELETE, (ref.document_id,))
-            ((deleted,),) = await transaction.run("SELECT changes()")
+        """See `FunctionCatalog.delete`."""
+        found = (ref.document_id,)
+        deleted = await self._database.run(lambda connection: connection.execute(_DELETE, found).rowcount)
         if not deleted:
             raise FunctionNotFound(ref.document_id)
 
 
-def _namespace(path: str) -> str:
-    """Return the first part of `namespace[/package]`."""
-    return path.partition("/")[0]
+def _put(connection: sqlite3.Connection, function: Function) -> str:
+    document_id = function.document_id
+    written = document(msgspec.structs.replace(function, revision=None), updated=0)
+    content = hashlib.blake2b(written, digest_size=16).hexdigest()
+    values = {name: getattr(function, name) for name in _Head.__struct_fields__}
+    values["annotations"], values["parameters"] = bytes(function.annotations), bytes(function.parameters)
+    head = _encoder.encode(_Head(**values))
+    with transaction(connection):
+        known = connection.execute(_NUMBER, (document_id,)).fetchone()
+        number = known[0] + 1 if known else 1
+        revision = f"{number}-{content}"
+        namespace = function.path.partition("/")[0]
+        connection.execute(_PUT, (document_id, namespace, number, revision, head, function.code))
+    return revision
 
 
-def _head(function: Function) -> bytes:
-    return _encoder.encode(
-        _Head(
-            function.path,
-            function.name,
-            function.version,
-            function.kind,
-            function.image,
-            function.binary,
-            function.main,
-            function.limits,
-            function.provide_api_key,
-            bytes(function.annotations),
-            bytes(function.parameters),
-        )
-    )
+def _functions(connection: sqlite3.Connection, sql: str, which: str) -> list[Function]:
+    return [_function(row) for row in connection.execute(sql, (which,))]
 
 
-def _function(row: Any) -> Function:
+def _function(row: tuple[Any, ...]) -> Function:
     document_id, revision, blob, code = row
     try:
-        head = _decoder.decode(blob)
+        values = msgspec.structs.asdict(_decoder.decode(blob))
     except (msgspec.DecodeError, TypeError) as error:
         raise FunctionUnreadable(document_id, f"its row in the file can't be read: {error}") from error
-    return Function(
-        path=head.path,
-        name=head.name,
-        version=head.version,
-        revision=revision,
-        kind=head.kind,
-        image=head.image,
-        code=code,
-        binary=head.binary,
-        main=head.main,
-        limits=head.limits,
-        provide_api_key=head.provide_api_key,
-        annotations=msgspec.Raw(head.annotations),
-        parameters=msgspec.Raw(head.parameters),
-    )
+    values["annotations"], values["parameters"] = msgspec.Raw(values["annotations"]), msgspec.Raw(values["parameters"])
+    return Function(revision=revision, code=code, **values)

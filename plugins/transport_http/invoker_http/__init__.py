@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from invoker import Settings, SettingsSection, hookimpl
-from invoker.contracts import Intake, Operations, OperatorDoor
+from invoker.contracts import Intake, Operations, Part
 from invoker_http.settings import SECTION
 
 
@@ -16,9 +16,9 @@ def settings_section() -> SettingsSection:
 
 @hookimpl
 @asynccontextmanager
-async def open_transport(settings: Settings, intake: Intake, operations: Operations) -> AsyncIterator[OperatorDoor]:
+async def open_transport(settings: Settings, intake: Intake, operations: Operations) -> AsyncIterator[Part]:
     """Listen for activation messages, and for operators."""
-    from invoker_http.serving import serving  # noqa: PLC0415 (aiohttp loads only when used)
+    from invoker_http.transport import opened  # noqa: PLC0415 (aiohttp loads only when used)
 
-    async with serving(settings, intake, operations) as addresses:
-        yield addresses
+    async with opened(settings, intake, operations) as transport:
+        yield transport

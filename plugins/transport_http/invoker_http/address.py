@@ -1,4 +1,4 @@
-"""Addresses to listen on: written as `host:port`, resolved, judged and bound."""
+"""Addresses to listen on: written as `host:port`, resolved and bound."""
 
 import asyncio
 import errno
@@ -6,6 +6,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Final, Self
 
 import msgspec
@@ -16,7 +17,7 @@ _FORM: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:/\
 _LAST_PORT: Final = 65535
 
 
-class Address(msgspec.Struct, frozen=True):
+class BindAddress(msgspec.Struct, frozen=True):
     """Where to listen; port 0 lets the system choose. An empty host stands for all addresses."""
 
     host: str
@@ -39,8 +40,8 @@ class Address(msgspec.Struct, frozen=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Place(msgspec.Struct, frozen=True):
-    """One of the socket addresses that an `Address` stands for."""
+class SocketAddress(msgspec.Struct, frozen=True):
+    """One of the socket addresses that a `BindAddress` stands for."""
 
     family: int
     name: tuple[Any, ...]
@@ -54,59 +55,47 @@ class Place(msgspec.Struct, frozen=True):
         return address.is_loopback
 
 
-async def resolved(setting: str, address: Address) -> tuple[Place, ...]:
-    """Return every place that an address stands for.
+async def resolved(setting: str, text: str) -> Sequence[SocketAddress]:
+    """Return every socket address that a setting stands for.
 
     Raises:
         SettingsError: its host has no address.
     """
-    loop = asyncio.get_running_loop()
+    address, loop = BindAddress.parse(text), asyncio.get_running_loop()
+    passive = socket.AI_PASSIVE
     try:
-        found = await loop.getaddrinfo(
-            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = await loop.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=passive)
     except (OSError, UnicodeError) as error:  # UnicodeError: a label that no name can have
         raise SettingsError([f"{setting}: the host {address.host!r} has no address: {error}"]) from error
-    return tuple(dict.fromkeys(Place(family, name) for family, _, _, _, name in found))
+    return tuple(dict.fromkeys(SocketAddress(family, name) for family, _, _, _, name in found))
 
 
-def bound(setting: str, address: Address, places: Sequence[Place]) -> list[socket.socket]:
-    """Return a socket for each place; a port that the system chose for the first is the others' too.
+def bound(stack: AsyncExitStack, setting: str, text: str, addresses: Iterable[SocketAddress]) -> list[socket.socket]:
+    """Return a socket for each address of a setting; leaving `stack` closes them.
+
+    A port that the system chose for the first is the others' too.
 
     Raises:
-        SettingsError: one can't be had; none is left open.
+        SettingsError: one can't be had.
     """
     sockets: list[socket.socket] = []
-    port = address.port
+    port = BindAddress.parse(text).port
     try:
-        for place in places:
-            one = socket.socket(place.family, socket.SOCK_STREAM)
-            sockets.append(one)
+        for address in addresses:
+            one = stack.enter_context(socket.socket(address.family, socket.SOCK_STREAM))
             one.setblocking(False)  # noqa: FBT003 (its only argument)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if place.family == socket.AF_INET6:
+            if address.family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            one.bind((place.name[0], port, *place.name[2:]))
+            one.bind((address.name[0], port, *address.name[2:]))
             port = one.getsockname()[1]
+            sockets.append(one)
     except OSError as error:
-        close_all(sockets)
-        fault = f"{setting}: can't listen on {address}: {_remedy(setting, error)}"
+        fault = f"{setting}: can't listen on {text}: {_remedy(setting, error)}"
         if error.errno == errno.EADDRINUSE:
-            raise Occupied(fault, port=port) from error
+            raise Occupied(fault) from error
         raise SettingsError([fault]) from error
     return sockets
-
-
-def close_all(sockets: Iterable[socket.socket]) -> None:
-    """Close sockets; those that are closed already stay so."""
-    for one in sockets:
-        one.close()
-
-
-def url(scheme: str, address: Address, sockets: Sequence[socket.socket]) -> str:
-    """Return where a listener can be reached, with the port that it really has."""
-    name = sockets[0].getsockname()
-    return f"{scheme}://{Address(address.host or name[0], name[1])}"
 
 
 def _remedy(setting: str, error: OSError) -> str:

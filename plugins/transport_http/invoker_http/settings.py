@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from invoker.config import Seconds, Secret, Section, SettingsSection
-from invoker_http.address import Address
+from invoker_http.address import BindAddress
 
 
 class TlsSettings(Section, frozen=True, kw_only=True):
@@ -47,15 +47,22 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     """How long a request may take to arrive, and an answer to be taken."""
     keep_alive: Seconds = Seconds(120)
     """How long a connection without requests is kept; longer than callers keep theirs (90 s in Go's client)."""
-    listener: Literal["httptools", "aiohttp"] = "httptools"
-    """Which server reads the requests; what callers see is the same."""
+
+    @property
+    def operators_url(self) -> str | None:
+        """See `Section`. A listener on all addresses is asked on the loopback one."""
+        if not self.admin or self.admin.endswith(":0"):  # none, or a port that only the system knows
+            return None
+        address = BindAddress.parse(self.admin)
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104
+        return f"http://{BindAddress(host, address.port)}"
 
     def __post_init__(self) -> None:
         """Check what one field can't know."""
         for name, address in (("bind", self.bind), ("admin", self.admin)):
             try:
                 if address or name == "bind":
-                    Address.parse(address)
+                    BindAddress.parse(address)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         if (self.username is None) != (self.password is None):

@@ -1,10 +1,33 @@
-"""TLS of the data listener, from files."""
+"""Who is let in at the data listener: TLS and callers' certificates, from files; basic authentication (RFC 7617)."""
 
+import base64
+import hmac
 import ssl
-from pathlib import Path
+from typing import Final, Self
 
 from invoker.errors import SettingsError
-from invoker_http.settings import TlsSettings
+from invoker_http.settings import HttpSettings, TlsSettings
+
+_SCHEME: Final = b"basic "
+
+
+class Credentials:
+    """The one user that is let in. Keeps what that user's header says, so that nothing of a caller's is decoded."""
+
+    def __init__(self, username: str, password: str) -> None:
+        self._token = base64.b64encode(f"{username}:{password}".encode())
+
+    @classmethod
+    def of(cls, settings: HttpSettings) -> Self | None:
+        """Return what the settings ask for, if anything."""
+        if settings.username is None or settings.password is None:
+            return None
+        return cls(settings.username, settings.password.reveal())
+
+    def fit(self, authorization: bytes) -> bool:
+        """Whether an `Authorization` header is that user's; takes as long for a near miss as for a far one."""
+        scheme, token = authorization[: len(_SCHEME)], authorization[len(_SCHEME) :]
+        return scheme.lower() == _SCHEME and hmac.compare_digest(token.strip(), self._token)
 
 
 def server_context(settings: TlsSettings) -> ssl.SSLContext | None:
@@ -13,40 +36,31 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext | None:
     Raises:
         SettingsError: a file can't be read or isn't what it should be.
     """
-    if settings.certificate is None:
+    certificate, key, authorities = settings.certificate, settings.key, settings.client_ca
+    if certificate is None:
         return None
+    for name, path in (("certificate", certificate), ("key", key), ("client_ca", authorities)):
+        try:  # the ssl module doesn't say which of its files it can't read
+            if path is not None:
+                path.open("rb").close()
+        except OSError as error:
+            raise SettingsError([f"http.tls.{name}: can't read {path}: {error.strerror}"]) from error
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _readable("certificate", settings.certificate)
-    _readable("key", settings.key)
     try:
-        context.load_cert_chain(settings.certificate, settings.key, password=_no_password)
+        context.load_cert_chain(certificate, key, password=_no_password)
     except ssl.SSLError as error:
         reason = error.reason or "it holds no such thing in PEM format"
-        raise SettingsError(
-            [f"http.tls: {settings.certificate} and {settings.key} are no certificate with its key: {reason}"]
-        ) from error
-    if settings.client_ca is not None:
-        _trust(context, settings.client_ca)
+        fault = f"http.tls: {certificate} and {key} are no certificate with its key: {reason}"
+        raise SettingsError([fault]) from error
+    if authorities is not None:
+        try:
+            context.load_verify_locations(authorities)
+        except ssl.SSLError as error:
+            fault = f"http.tls.client_ca: {authorities} holds no certificate in PEM format"
+            raise SettingsError([fault]) from error
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
-
-
-def _trust(context: ssl.SSLContext, authorities: Path) -> None:
-    _readable("client_ca", authorities)
-    try:
-        context.load_verify_locations(authorities)
-    except ssl.SSLError as error:
-        raise SettingsError([f"http.tls.client_ca: {authorities} holds no certificate in PEM format"]) from error
-    context.verify_mode = ssl.CERT_REQUIRED
-
-
-def _readable(setting: str, path: Path | None) -> None:
-    """Open a file: the ssl module doesn't say which of its files it can't read."""
-    assert path is not None  # noqa: S101 (TlsSettings has checked that)
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise SettingsError([f"http.tls.{setting}: can't read {path}: {error.strerror}"]) from error
 
 
 def _no_password() -> str:

@@ -1,4 +1,4 @@
-"""The other end of an action connection: a real loopback server whose connections follow a script."""
+"""The other end of an action connection: a real server, on TCP or a Unix socket, whose connections follow a script."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from invoker.entities.container import Reply
 
 
 @dataclass
-class Asked:
+class AskedRequest:
     """One request as it came over the wire."""
 
     line: str
@@ -23,19 +23,19 @@ class Asked:
 
 
 @dataclass
-class Line:
+class PeerConnection:
     """One accepted connection, seen from the server."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[AskedRequest] = field(default_factory=list)
 
-    async def request(self) -> Asked:
+    async def request(self) -> AskedRequest:
         """Read one request to its end."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         line, *rest = head.decode("ascii").strip().split("\r\n")
         headers = dict(one.split(": ", 1) for one in rest)
-        asked = Asked(line, headers, await self.reader.readexactly(int(headers["Content-Length"])))
+        asked = AskedRequest(line, headers, await self.reader.readexactly(int(headers["Content-Length"])))
         self.asked.append(asked)
         return asked
 
@@ -45,7 +45,7 @@ class Line:
             self.writer.write(piece)
             await self.writer.drain()
 
-    async def answer(self, reply: bytes) -> Asked:
+    async def answer(self, reply: bytes) -> AskedRequest:
         """Read a request, send a reply."""
         asked = await self.request()
         await self.send(reply)
@@ -78,11 +78,11 @@ class Line:
 
 @dataclass
 class Peer:
-    """A server that is up."""
+    """A server that is up; its port is 0 if it is on a Unix socket, whose path is then the host."""
 
     host: str
     port: int
-    lines: list[Line] = field(default_factory=list)
+    lines: list[PeerConnection] = field(default_factory=list)
 
 
 OK = Reply(200, b'{"ok":true}', 11)
@@ -90,7 +90,10 @@ LONG = 60.0
 SHORT = 0.05
 """Seconds: for what must not come to its end, and for what must."""
 
-Script = Callable[[Line], Awaitable[object]]
+unix_path: str | None = None
+"""Where to serve, if not on TCP. The fixture `transport` sets it."""
+
+Script = Callable[[PeerConnection], Awaitable[object]]
 
 
 @asynccontextmanager
@@ -99,7 +102,7 @@ async def peer(*scripts: Script, sock: socket.socket | None = None) -> AsyncIter
     waiting = list(scripts)
     async with asyncio.TaskGroup() as connections:
 
-        async def follow(line: Line, script: Script) -> None:
+        async def follow(line: PeerConnection, script: Script) -> None:
             try:
                 await script(line)
             finally:
@@ -108,12 +111,16 @@ async def peer(*scripts: Script, sock: socket.socket | None = None) -> AsyncIter
                     await line.writer.wait_closed()
 
         def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            line = Line(reader, writer)
+            line = PeerConnection(reader, writer)
             up.lines.append(line)
             connections.create_task(follow(line, waiting.pop(0)))
 
-        server = await asyncio.start_server(accepted, sock=sock or socket.create_server(("127.0.0.1", 0)))
-        up = Peer(*server.sockets[0].getsockname())
+        if unix_path is not None:
+            server = await asyncio.start_unix_server(accepted, unix_path)
+            up = Peer(unix_path, 0)
+        else:
+            server = await asyncio.start_server(accepted, sock=sock or socket.create_server(("127.0.0.1", 0)))
+            up = Peer(*server.sockets[0].getsockname())
         try:
             yield up
         finally:
@@ -133,7 +140,7 @@ def chunked(*chunks: bytes, trailer: bytes = b"") -> bytes:
     return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body + b"0\r\n" + trailer + b"\r\n"
 
 
-async def answers_once(line: Line) -> None:
+async def answers_once(line: PeerConnection) -> None:
     """Script: one reply."""
     await line.answer(reply())
     await line.caller_left()
@@ -142,7 +149,8 @@ async def answers_once(line: Line) -> None:
 @asynccontextmanager
 async def connected(up: Peer) -> AsyncIterator[ActionConnection]:
     """Make a connection that is closed in the end."""
-    with closing(ActionConnection(up.host, up.port)) as connection:
+    way = ActionConnection(up.host, up.port) if up.port else ActionConnection.unix(up.host)
+    with closing(way) as connection:
         yield connection
 
 

@@ -1,6 +1,7 @@
 """One request and its reply over a real loopback connection, and all that can break it."""
 
 import asyncio
+import time
 from contextlib import suppress
 
 import pytest
@@ -13,7 +14,7 @@ from tests.core.action_connection.peer import (
     LONG,
     OK,
     SHORT,
-    Line,
+    PeerConnection,
     Script,
     answers_once,
     chunked,
@@ -22,6 +23,8 @@ from tests.core.action_connection.peer import (
     post,
     reply,
 )
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 
 async def test_a_request_has_the_headers_that_proxies_need() -> None:
@@ -33,7 +36,7 @@ async def test_a_request_has_the_headers_that_proxies_need() -> None:
     assert asked.line == "POST /init HTTP/1.1"
     assert asked.body == b'{"value":{}}'
     assert asked.headers == {
-        "Host": f"127.0.0.1:{up.port}",
+        "Host": f"127.0.0.1:{up.port}" if up.port else "localhost",
         "Content-Type": "application/json",  # spec T56
         "Accept": "application/json",
         "Content-Length": "12",
@@ -47,7 +50,7 @@ def test_an_ipv6_address_is_bracketed_in_the_host_header() -> None:
 async def test_long_bodies_go_both_ways() -> None:
     body = bytes(range(256)) * 4096
 
-    async def echoes(line: Line) -> None:
+    async def echoes(line: PeerConnection) -> None:
         asked = await line.request()
         await line.send(reply(asked.body))
         await line.caller_left()
@@ -59,7 +62,7 @@ async def test_long_bodies_go_both_ways() -> None:
 
 
 async def test_a_reply_may_come_byte_by_byte() -> None:
-    async def dribbles(line: Line) -> None:
+    async def dribbles(line: PeerConnection) -> None:
         await line.request()
         sent = chunked(b'{"ok"', b":true}")
         await line.send(*(sent[i : i + 1] for i in range(len(sent))))
@@ -70,7 +73,7 @@ async def test_a_reply_may_come_byte_by_byte() -> None:
 
 
 async def test_a_reply_without_a_length_ends_with_the_connection() -> None:
-    async def answers_and_leaves(line: Line) -> None:
+    async def answers_and_leaves(line: PeerConnection) -> None:
         await line.answer(b'HTTP/1.1 200 OK\r\n\r\n{"ok":true}')
 
     async with peer(answers_and_leaves, answers_once) as up, connected(up) as connection:
@@ -79,7 +82,7 @@ async def test_a_reply_without_a_length_ends_with_the_connection() -> None:
 
 
 async def test_what_is_beyond_the_limit_is_counted_and_the_connection_kept() -> None:
-    async def answers_at_length(line: Line) -> None:
+    async def answers_at_length(line: PeerConnection) -> None:
         await line.answer(reply(b"x" * 3_000_000))
         await line.answer(reply())
         await line.caller_left()
@@ -92,7 +95,7 @@ async def test_what_is_beyond_the_limit_is_counted_and_the_connection_kept() -> 
 async def test_a_reply_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(action_reply, "REPLY_LIMIT", 2 << 20)
 
-    async def answers_without_end(line: Line) -> None:
+    async def answers_without_end(line: PeerConnection) -> None:
         await line.answer(b"HTTP/1.1 200 OK\r\n\r\n")
         with suppress(ConnectionError):
             while True:
@@ -111,7 +114,7 @@ async def test_a_reply_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 async def test_only_one_request_is_in_flight() -> None:
     go_on = asyncio.Event()
 
-    async def answers_when_told(line: Line) -> None:
+    async def answers_when_told(line: PeerConnection) -> None:
         await line.request()
         await go_on.wait()
         await line.send(reply())
@@ -132,7 +135,7 @@ async def test_a_connection_that_ends_before_the_reply_is_whole_is_an_error(how:
     sent = reply()
 
     def leaves_after(count: int) -> Script:
-        async def leave(line: Line) -> None:
+        async def leave(line: PeerConnection) -> None:
             await line.answer(sent[:count])
             if how == "reset":
                 line.reset()
@@ -145,8 +148,20 @@ async def test_a_connection_that_ends_before_the_reply_is_whole_is_an_error(how:
                 await post(connection)
 
 
+async def test_the_end_of_a_connection_says_when_it_was() -> None:
+    async def leaves(line: PeerConnection) -> None:
+        await line.request()
+
+    async with peer(leaves) as up, connected(up) as connection:
+        before = time.monotonic()
+        with pytest.raises(Disconnected) as caught:
+            await post(connection)
+
+        assert before <= caught.value.at <= time.monotonic()
+
+
 async def test_a_peer_that_leaves_without_reading_the_request_is_an_error_and_nothing_is_sent_twice() -> None:
-    async def leaves(line: Line) -> None:
+    async def leaves(line: PeerConnection) -> None:
         line.reset()
 
     async with peer(leaves) as up, connected(up) as connection:
@@ -158,7 +173,7 @@ async def test_a_peer_that_leaves_without_reading_the_request_is_an_error_and_no
 
 @pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", reply(b"{}", "X: " + "a" * 40_000)], ids=["nonsense", "headers"])
 async def test_what_is_no_reply_is_an_error_and_ends_the_connection(sent: bytes) -> None:
-    async def answers_nonsense(line: Line) -> None:
+    async def answers_nonsense(line: PeerConnection) -> None:
         await line.answer(sent)
         await line.caller_left()
 
@@ -170,7 +185,7 @@ async def test_what_is_no_reply_is_an_error_and_ends_the_connection(sent: bytes)
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Le", reply()[:-1]], ids=["none", "head", "body"])
 async def test_the_deadline_covers_the_reply_to_its_last_byte(sent: bytes) -> None:
-    async def stops(line: Line) -> None:
+    async def stops(line: PeerConnection) -> None:
         await line.answer(sent)
         await line.caller_left()
 
@@ -182,7 +197,7 @@ async def test_the_deadline_covers_the_reply_to_its_last_byte(sent: bytes) -> No
 
 
 async def test_the_deadline_covers_a_request_that_nobody_reads() -> None:
-    async def reads_nothing(line: Line) -> None:
+    async def reads_nothing(line: PeerConnection) -> None:
         line.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await timed_out.wait()
 
@@ -194,7 +209,7 @@ async def test_the_deadline_covers_a_request_that_nobody_reads() -> None:
 
 
 async def test_a_cancelled_request_closes_the_connection() -> None:
-    async def cancels(line: Line) -> None:
+    async def cancels(line: PeerConnection) -> None:
         await line.request()
         task.cancel()
         assert await line.caller_left() == b""
@@ -207,7 +222,7 @@ async def test_a_cancelled_request_closes_the_connection() -> None:
 
 
 async def test_a_peer_that_answers_before_it_has_read_the_request_is_heard_but_not_asked_again() -> None:
-    async def refuses_early(line: Line) -> None:
+    async def refuses_early(line: PeerConnection) -> None:
         await line.reader.readuntil(b"\r\n\r\n")
         await line.send(reply(b"{}", status="413 Too Large"))
         line.writer.transport.pause_reading()  # type: ignore[attr-defined]

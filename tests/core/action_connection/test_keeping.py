@@ -7,13 +7,15 @@ import pytest
 from invoker.action_connection import ActionConnection
 from tests.core.action_connection.peer import (
     OK,
-    Line,
+    PeerConnection,
     answers_once,
     connected,
     peer,
     post,
     reply,
 )
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 
 def let_idle(connection: ActionConnection, seconds: float) -> None:
@@ -22,7 +24,7 @@ def let_idle(connection: ActionConnection, seconds: float) -> None:
     connection._wire._idle_since -= seconds
 
 
-async def answers_twice(line: Line) -> None:
+async def answers_twice(line: PeerConnection) -> None:
     await line.answer(reply())
     await line.answer(reply())
     await line.caller_left()
@@ -48,7 +50,7 @@ async def test_a_connection_is_used_again() -> None:
 async def test_a_connection_is_used_again_only_while_the_peer_surely_keeps_it(
     headers: tuple[str, ...], seconds: float, connections: int
 ) -> None:
-    async def answers(line: Line) -> None:
+    async def answers(line: PeerConnection) -> None:
         for _ in range(3 - connections):
             await line.answer(reply(b'{"ok":true}', *headers))
         await line.caller_left()
@@ -72,7 +74,7 @@ async def test_what_the_peer_did_is_seen_even_before_the_loop_has_seen_it(action
 
 
 async def test_a_peer_that_writes_unasked_is_left() -> None:
-    async def writes_unasked(line: Line) -> None:
+    async def writes_unasked(line: PeerConnection) -> None:
         await line.answer(reply())
         await answered.wait()
         await line.send(reply(b'{"forged":true}'))
@@ -88,7 +90,7 @@ async def test_a_peer_that_writes_unasked_is_left() -> None:
 
 
 async def test_a_forgotten_connection_is_not_used_again() -> None:
-    async def is_left(line: Line) -> None:
+    async def is_left(line: PeerConnection) -> None:
         await answers_once(line)
         left.set()
 
@@ -102,7 +104,7 @@ async def test_a_forgotten_connection_is_not_used_again() -> None:
 
 
 async def test_a_connection_forgotten_in_the_middle_of_a_request_still_brings_its_reply() -> None:
-    async def answers_when_told(line: Line) -> None:
+    async def answers_when_told(line: PeerConnection) -> None:
         await line.request()
         connection.forget()
         await line.send(reply())

@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from typing import Any
@@ -15,11 +16,12 @@ from invoker.errors import PostTimedOut, Unreachable
 from tests.core.action_connection.peer import (
     OK,
     SHORT,
-    Line,
+    PeerConnection,
     answers_once,
     connected,
     peer,
     post,
+    reply,
 )
 
 
@@ -110,7 +112,7 @@ async def test_an_error_of_our_own_is_not_taken_for_a_proxy_that_boots() -> None
 
 
 async def test_closing_fails_the_request_in_flight() -> None:
-    async def is_closed_upon(line: Line) -> None:
+    async def is_closed_upon(line: PeerConnection) -> None:
         await line.request()
         connection.close()
         await line.caller_left()
@@ -151,3 +153,53 @@ async def test_cancelling_an_attempt_to_connect_leaves_nothing_behind() -> None:
             await task
         with pytest.raises(PostTimedOut):  # it is not in flight any more
             await post(connection, timeout=SHORT)
+
+
+# --- a Unix socket --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A socket that nobody has accepted from."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        yield listener
+
+
+async def test_a_unix_socket_on_which_nobody_listens_is_unreachable_at_once(listener: socket.socket) -> None:
+    way = ActionConnection.unix(listener.getsockname())
+    with closing(way) as connection, pytest.raises(Unreachable, match=r"can't connect to localhost: .*refused"):
+        await post(connection)
+
+
+async def test_a_unix_socket_for_which_too_many_wait_is_unreachable_at_once(listener: socket.socket) -> None:
+    listener.listen(0)
+    with socket.socket(socket.AF_UNIX) as first, closing(ActionConnection.unix(listener.getsockname())) as connection:
+        first.connect(listener.getsockname())
+
+        with pytest.raises(Unreachable, match="temporarily unavailable"):
+            await post(connection)
+
+
+async def test_a_request_waits_in_the_queue_of_a_unix_socket_until_somebody_accepts(listener: socket.socket) -> None:
+    listener.listen()
+    with closing(ActionConnection.unix(listener.getsockname())) as connection:
+        request = asyncio.create_task(post(connection))
+        accepted, _ = await asyncio.to_thread(listener.accept)
+        with accepted:
+            await asyncio.to_thread(accepted.recv, 1 << 16)
+            accepted.sendall(reply())
+
+            assert await request == OK
+
+
+async def test_one_who_leaves_with_requests_in_its_queue_has_taken_them(listener: socket.socket) -> None:
+    listener.listen()
+    with closing(ActionConnection.unix(listener.getsockname())) as connection:
+        request = asyncio.create_task(post(connection))
+        await asyncio.sleep(0)
+
+        listener.close()
+
+        with pytest.raises(Disconnected):  # nobody can tell whether it was run
+            await request

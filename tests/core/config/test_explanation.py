@@ -1,13 +1,12 @@
 """What the settings are, and why."""
 
-import json
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from invoker.config import Explained, PoolSettings, as_toml, to_jsonable
+from invoker.config import PoolSettings
+from invoker.config.conversion import Explained
 from invoker.errors import SettingsError
 from tests.core.config.shop import SHOP, ShopSettings, layers
 
@@ -43,10 +42,17 @@ def test_each_setting_is_explained_by_the_source_that_made_it(write: Write) -> N
     lines = {line.key: line for line in read.explain([SHOP])}
 
     assert lines["shop.username"] == Explained("shop.username", "a", f"file {first}")
-    assert lines["shop.port"] == Explained("shop.port", "2", f"file {second}")
+    assert lines["shop.port"] == Explained(
+        "shop.port", "2", f"file {second}", (Explained("shop.port", "1", f"file {first}"),)
+    )
     assert lines["shop.password"] == Explained("shop.password", "***", f"file {secrets}")
-    assert lines["shop.tip"] == Explained("shop.tip", "3", "environment INVOKER_SHOP__TIP")
-    assert lines["shop.open"] == Explained("shop.open", "false", "command line")
+    assert (lines["shop.tip"].value, lines["shop.tip"].origin) == ("3", "environment INVOKER_SHOP__TIP")
+    assert (lines["shop.open"].value, lines["shop.open"].origin) == ("false", "command line")
+    assert [(each.value, each.origin) for each in lines["shop.open"].overrode] == [
+        ("true", f"file {first}"),
+        ("false", f"file {second}"),
+        ("true", "environment INVOKER_SHOP__OPEN"),
+    ]
     assert lines["shop.mood"] == Explained("shop.mood", "sunny", "default")
 
 
@@ -94,64 +100,35 @@ def test_values_are_explained_as_people_write_them() -> None:
     assert values["shop.folder"] == "not set"
 
 
+def test_what_was_overridden_is_explained_as_it_was_written_and_without_secrets(write: Write) -> None:
+    file = write(
+        '[shop]\nsize = "1 GB"\nhosts = ["a"]\npassword = "hunter2"\nurl = "http://jane:hunter2@host"\n'
+        '[shop.labels]\na = "b"\n[encryption.keys]\nmine = "hunter2"\n'
+    )
+    overrides = ["shop.size=2 GB", "shop.hosts=b", "shop.password=x", "shop.url=http://x", "shop.labels={ a = 'c' }"]
+
+    read = layers(file, overrides=[*overrides, "encryption.keys.mine=hunter3"])
+
+    below = {line.key: [each.value for each in line.overrode] for line in read.explain([SHOP]) if line.overrode}
+    assert below == {
+        "encryption.keys.mine": ["***"],
+        "shop.url": ["http://***@host"],
+        "shop.password": ["***"],
+        "shop.size": ["1 GB"],
+        "shop.hosts": ['["a"]'],
+        "shop.labels.a": ["b"],
+    }
+
+
+def test_a_file_that_is_read_twice_overrides_what_is_between(write: Write) -> None:
+    first, second = write("[node]\nid = 1\n", "first.toml"), write("[node]\nid = 2\n", "second.toml")
+
+    lines = {line.key: line for line in layers(first, second, first).explain()}
+
+    assert (lines["node.id"].value, lines["node.id"].origin) == ("1", f"file {first}")
+    assert [each.value for each in lines["node.id"].overrode] == ["1", "2"]
+
+
 def test_settings_with_faults_are_not_explained() -> None:
     with pytest.raises(SettingsError):
         layers(overrides=["pool.memory=lots"]).explain()
-
-
-def test_the_effective_settings_are_a_file_that_gives_the_same_settings(write: Write) -> None:
-    overrides = [
-        'shop.username=a"b\\c\n\t\x7f\u2028é😀',
-        "shop.share=1e-7",
-        "shop.size=3",
-        "shop.wait=1234567.891",
-        "shop.pause=0.1 ms",
-        "shop.hosts=['a', 'b']",
-        "shop.grid=[[1], []]",
-        "shop.labels={ 'a b' = 'c', d = '' }",
-        "shop.tls={ certificate = '/c', verify = false }",
-        "shop.folder=/x y",
-        "logs=docker",
-        "recording.first_retry=7 ms",
-    ]
-    read = layers(overrides=overrides).settings([SHOP])
-
-    again = layers(write(as_toml(read, [SHOP]))).settings([SHOP])
-
-    assert to_jsonable(again, [SHOP]) == to_jsonable(read, [SHOP]) | {
-        "shop": to_jsonable(read, [SHOP])["shop"] | {"password": "***"}
-    }
-    assert again[ShopSettings].username == read[ShopSettings].username
-
-
-def test_the_effective_settings_show_no_secret() -> None:
-    overrides = ["shop.password=hunter2", "encryption.keys.mine=hunter2", "shop.tokens=hunter2"]
-    read = layers(overrides=[*overrides, "shop.url=http://hunter2@host"]).settings([SHOP])
-
-    text = as_toml(read, [SHOP])
-    document = json.dumps(to_jsonable(read, [SHOP]))
-
-    assert "hunter2" not in text + document
-    assert tomllib.loads(text)["shop"]["password"] == "***"
-    assert tomllib.loads(text)["encryption"]["keys"] == {"mine": "***"}
-    assert "# tls is not set\n" in text
-
-
-def test_the_effective_settings_for_json_have_bytes_and_seconds() -> None:
-    read = layers(overrides=["pool.memory=1 GB", "shop.wait=5 ms"]).settings([SHOP])
-
-    document = to_jsonable(read, [SHOP])
-
-    assert document["runtime"] == "process"
-    assert document["pool"]["memory"] == 1 << 30
-    assert document["shop"]["wait"] == 0.005
-    assert document["shop"]["tls"] is None
-    assert json.loads(json.dumps(document)) == document
-
-
-def test_text_that_toml_can_not_have_is_replaced_where_it_is_shown() -> None:
-    read = layers(environ={"INVOKER_SHOP__USERNAME": "caf\udce9"}).settings([SHOP])
-
-    text = as_toml(read, [SHOP])
-
-    assert tomllib.loads(text)["shop"]["username"] == "caf\ufffd"

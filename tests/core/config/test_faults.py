@@ -1,11 +1,12 @@
 """What is said about settings that can't be used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from invoker.config import PoolSettings, RolesSettings, Section, SettingsSection
+from invoker.config import CORE, Conflict, PoolSettings, RolesSettings, Section, SettingsSection
 from invoker.errors import SettingsError
 from tests.core.config.shop import SHOP, STRICT, faults, layers
 
@@ -65,7 +66,7 @@ def test_a_fault_says_what_was_expected(override: str, fault: str) -> None:
         ("username = 12345", "shop.username: expected a string, got 12345"),
         ("username = ['a']", 'shop.username: expected a string, got ["a"]'),
         ("username = 1979-05-27", "shop.username: expected a string, got 1979-05-27"),
-        ("username.a = 1", "shop.username: expected a string, got { a = 1 }"),
+        ("username.a = 1", "shop.username: expected a string, got {a = 1}"),
         ('port = "80"', "shop.port: expected a whole number of at least 1 and of at most 65535, got '80'"),
         ("port = true", "shop.port: expected a whole number of at least 1 and of at most 65535, got true"),
         ('open = "true"', "shop.open: expected true or false, got 'true'"),
@@ -75,13 +76,21 @@ def test_a_fault_says_what_was_expected(override: str, fault: str) -> None:
         ('hosts = "a"', "shop.hosts: expected a list, each item a string, got 'a'"),
         ("hosts = [1]", "shop.hosts: expected a list, each item a string, got [1]"),
         ("labels.a = 1", "shop.labels.a: expected a string, got 1"),
+        ("labels = '{ a = 1 }'", "shop.labels: expected a table, each value a string, got '{ a = 1 }'"),
         ("folder = 5", "shop.folder: expected a path, got 5"),
+        ('folder = "a\\u0000"', "shop.folder: expected a path, got 'a\\x00'"),
     ],
 )
 def test_a_file_must_have_the_types_of_the_fields(write: Write, content: str, fault: str) -> None:
     file = write(f"[shop]\n{content}\n")
 
     assert faults(layers(file)) == (f"{fault} (from {file})",)
+
+
+def test_a_word_that_is_no_text_is_a_fault_like_any_other() -> None:
+    (fault,) = faults(layers(environ={"INVOKER_SHOP__MOOD": "\udcff"}))
+
+    assert fault == "shop.mood: expected one of 'sunny', 'rainy', got '\\udcff' (from INVOKER_SHOP__MOOD)"
 
 
 def test_the_place_is_the_one_that_counts(write: Write) -> None:
@@ -126,6 +135,7 @@ def test_what_must_be_given_is_named_with_the_ways_to_give_it() -> None:
         ("pool.memroy=1", "pool.memory"),
         ("runtme=docker", "runtime"),
         ("memory=1", "pool.memory"),
+        ("keys=1", "encryption.keys"),
         ("pool_memory=1", "pool.memory"),
     ],
 )
@@ -277,3 +287,32 @@ def test_a_pool_is_not_measured_by_limits_that_have_a_fault() -> None:
     (found,) = faults(layers(overrides=["pool.memory=1 MB", "limits.min_memory=x"]))
 
     assert found.startswith("limits.min_memory: expected a whole number of at least 1")
+
+
+def test_what_one_section_can_not_know_of_another_is_a_fault_of_both(write: Write) -> None:
+    seen: list[Mapping[str, Any]] = []
+
+    def check(sections: Mapping[str, Any]) -> Iterator[Conflict]:
+        seen.append(sections)
+        if sections["shop"].port == sections["node"].id:
+            yield ("shop.port", "node.id"), "must differ from node.id"
+
+    section = SettingsSection(name="shop", into=SHOP.into, check=check)
+    file = write("[node]\nid = 81\n")
+
+    (fault,) = faults(layers(file, environ={"INVOKER_SHOP__PORT": "81"}), section)
+    layers(file).settings([section])
+
+    assert fault == f"shop.port: must differ from node.id (from INVOKER_SHOP__PORT and {file})"
+    assert seen[1].keys() == {each.name for each in (*CORE, SHOP)}
+
+
+def test_a_section_with_a_fault_is_not_checked_against_others() -> None:
+    def check(sections: Mapping[str, Any]) -> Iterator[Conflict]:
+        raise AssertionError(sections)
+
+    section = SettingsSection(name="shop", into=SHOP.into, check=check)
+
+    (fault,) = faults(layers(overrides=["shop.port=x"]), section)
+
+    assert fault.startswith("shop.port: expected a whole number")

@@ -120,50 +120,6 @@ def test_keys_of_free_tables_keep_their_case(write: Write) -> None:
     }
 
 
-def test_words_that_mean_something_to_dynaconf_mean_nothing_here(write: Write) -> None:
-    first = write('[shop]\nhosts = ["a"]\n[shop.labels]\nold = "1"\n', "first.toml")
-    second = write(
-        '[shop]\nhosts = ["dynaconf_merge", "b"]\nusername = "@format {env[PATH]}"\n'
-        'nickname = "@read_file /etc/passwd"\npassword = "@int 5"\n'
-        '[shop.labels]\ndynaconf_merge = "false"\ndynaconf_merge_unique = "@none"\ndynaconf_include = "x.toml"\n',
-        "second.toml",
-    )
-
-    read = shop(first, second, environ={"INVOKER_SHOP__LABELS__last": "@del"})
-
-    assert read.hosts == ("dynaconf_merge", "b")
-    assert read.username == "@format {env[PATH]}"
-    assert read.nickname == "@read_file /etc/passwd"
-    assert read.password.reveal() == "@int 5"
-    assert read.labels == {
-        "old": "1",
-        "dynaconf_merge": "false",
-        "dynaconf_merge_unique": "@none",
-        "dynaconf_include": "x.toml",
-        "last": "@del",
-    }
-
-
-def test_variables_and_files_that_dynaconf_reads_by_itself_are_not_read(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write("[node]\nid = 7\n", "invoker.local.toml")
-    write("[node]\nid = 8\n", "settings.toml")
-    write("INVOKER_NODE__ID=9\n", ".env")
-    monkeypatch.setenv("SETTINGS_FILE_FOR_DYNACONF", "settings.toml")
-    monkeypatch.setenv("DYNACONF_NODE__ID", "10")
-    monkeypatch.setenv("INVOKER_NODE__ID", "11")
-    monkeypatch.setenv("AUTO_CAST_FOR_DYNACONF", "true")
-    monkeypatch.setenv("MERGE_ENABLED_FOR_DYNACONF", "true")
-    monkeypatch.setenv("LOAD_DOTENV_FOR_DYNACONF", "true")
-
-    read = layers(write('[shop]\nusername = "@int 5"\n')).settings([SHOP])
-
-    assert read[NodeSettings].id == 0
-    assert read[ShopSettings].username == "@int 5"
-
-
 @pytest.mark.parametrize("digits", ["12345", "1_000", "1e5", "0x1F", "007", "true", "null", "1979-05-27", " 5 ", ""])
 def test_a_password_of_digits_stays_as_it_is(write: Write, digits: str) -> None:
     file = write(f'[shop]\npassword = "{digits}"\nusername = "{digits}"\nnickname = "{digits}"\n')
@@ -223,7 +179,7 @@ def test_faults_in_the_roles_come_with_those_of_the_whole_core() -> None:
     assert [fault.partition(":")[0] for fault in raised.value.faults] == ["compat", "logs.timeout", "pool.memory"]
 
 
-def test_tables_are_those_that_are_not_the_cores(write: Write) -> None:
+def test_tables_may_be_any_names_that_are_not_the_cores(write: Write) -> None:
     file = write('runtime = "process"\nlogs = "attached"\n[pool]\n[cache]\n[docker]\n[kafka.topic]\nname = "x"\n')
 
     read = layers(
@@ -237,7 +193,7 @@ def test_tables_are_those_that_are_not_the_cores(write: Write) -> None:
         overrides=["http.port=80", "pool.memory=1 GB"],
     )
 
-    assert read.tables() == {"docker", "kafka", "couchdb", "shop", "http"}
+    assert read.tables() == {"docker", "kafka", "couchdb", "shop", "http", "x"}
 
 
 def test_every_file_that_was_read_is_named(write: Write) -> None:

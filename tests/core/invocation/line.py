@@ -18,18 +18,16 @@ from invoker.config import (
     RecordingSettings,
     Secret,
 )
-from invoker.contracts import Admission
+from invoker.contracts import Admission, Answers, Observer
 from invoker.entities.activation import Ack, Activation
 from invoker.entities.container import Reply
 from invoker.entities.function import Function
 from invoker.entities.request import Request
-from invoker.functions import function_cache
-from invoker.invocation.door import Door
+from invoker.functions import LimitsCheck, function_cache
+from invoker.invocation.admission import AdmissionControl
+from invoker.invocation.delivery import Delivery
 from invoker.invocation.execution import Execution
 from invoker.invocation.invoker import Invoker
-from invoker.invocation.limits import LimitsCheck
-from invoker.invocation.outcome import Outcomes
-from invoker.invocation.reporting import Reporting
 from invoker.pool import container_pool
 from invoker.recording import Recorder
 from invoker.telemetry import ActivationTelemetry, Metrics
@@ -37,30 +35,46 @@ from invoker.testing.builders import a_function
 from invoker.testing.containers import KINDS, FakeContainer, FakeRuntime, reply
 from invoker.testing.stores import MemoryActivations, MemoryStore
 from invoker.wire.locked import Keys
+from invoker.wire.outcome import Outcomes
 from invoker.wire.request import message
 from invoker_attached_logs.follower import AttachedLogs
 
 HELLO = a_function(name="hello", revision="1-a")
 
 
-class Heard:
-    """Answers that remember."""
+class Heard(Answers):
+    """Answers that remember. Each is slow for as long as its `gate` is not set."""
 
     def __init__(self, *, splits: bool = False, broken: bool = False) -> None:
         self.splits = splits
         self.said: list[tuple[str, Activation | None]] = []
+        self.gates = {word: _open() for word in ("accepted", "result", "completed")}
+        self.begun: list[str] = []
+        """Answers that were begun, whether they came to an end or not."""
+        self.cancelled: list[str] = []
+        self.ended = asyncio.Event()
+        """The last answer was given, or was not."""
         self._broken = broken
 
     async def accepted(self) -> None:
-        self._hear("accepted", None)
+        await self._hear("accepted", "accepted", None)
 
     async def result(self, activation: Activation) -> None:
-        self._hear("result", activation)
+        await self._hear("result", "result", activation)
 
     async def completed(self, activation: Activation, ack: Ack) -> None:
-        self._hear(ack.value, activation)
+        try:
+            await self._hear("completed", ack.value, activation)
+        finally:
+            self.ended.set()
 
-    def _hear(self, word: str, activation: Activation | None) -> None:
+    async def _hear(self, step: str, word: str, activation: Activation | None) -> None:
+        self.begun.append(step)
+        try:
+            await self.gates[step].wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(step)
+            raise
         self.said.append((word, activation))
         if self._broken:
             raise ConnectionResetError("the caller is gone")
@@ -78,23 +92,38 @@ class Heard:
 
 
 class Line:
-    """An invoker of fakes. `records` has what reached the recorder."""
+    """An invoker of fakes."""
 
-    def __init__(self, invoker: Invoker, recorder: Recorder, door: Door, runtime: FakeRuntime) -> None:
+    def __init__(self, invoker: Invoker, recorder: Recorder, admission: AdmissionControl, delivery: Delivery) -> None:
         self.invoker = invoker
-        self.door = door
-        self.runtime = runtime
-        self._recorder = recorder
+        self.recorder = recorder
+        self.admission = admission
+        self.delivery = delivery
 
     @property
     def records(self) -> list[Activation]:
-        return [activation for activation, _ in self._recorder._waiting]
+        """What has reached the recorder, which keeps all."""
+        return [activation for activation, _ in self.recorder._waiting]
 
-    async def invoke(self, request: Request, heard: Heard | None = None) -> Heard:
-        """Send one message through the door and along the line."""
+    def begin(self, request: Request | bytes, heard: Heard | None = None) -> Heard:
+        """Send one message in."""
         answers = heard or Heard()
-        await self.invoker.invoke(self.invoker.admit(message(request), via="test"), answers)
+        body = request if isinstance(request, bytes) else message(request)
+        self.invoker.invoke(self.invoker.admit(body, via="test"), answers)
         return answers
+
+    async def invoke(self, request: Request | bytes, heard: Heard | None = None) -> Heard:
+        """Send one message in, and wait for its end."""
+        answers = self.begin(request, heard)
+        await answers.ended.wait()
+        return answers
+
+    def cut_off_in_init(self) -> Heard:
+        """Cancel the task of the invocation that is in `/init`, as nobody should; return its answers."""
+        (invocation,) = (one for one in self.invoker._invocations if one.init_start)
+        invocation.task.cancel()
+        assert isinstance(invocation.answers, Heard)
+        return invocation.answers
 
 
 @asynccontextmanager
@@ -103,37 +132,60 @@ async def a_line(
     *functions: Function,
     compat: Compat = "openwhisk",
     keys: dict[str, Secret] | None = None,
-    admissions: Sequence[Admission] = (),
+    judges: Sequence[Admission] = (),
     recording: RecordingSettings | None = None,
-    observers: Callable[[Activation], None] | None = None,
+    recorder: Recorder | None = None,
+    observers: Sequence[Observer] = (),
     intake: IntakeSettings | None = None,
     limits: LimitsSettings | None = None,
     pool_settings: PoolSettings | None = None,
+    wall: Callable[[], int] = time.time_ns,
+    monotonic: Callable[[], int] = time.monotonic_ns,
+    clock: Callable[[], float] = time.monotonic,
+    store: MemoryStore | None = None,
 ) -> AsyncIterator[Line]:
     limits, pool_settings = limits or LimitsSettings(), pool_settings or PoolSettings()
-    settings = recording or RecordingSettings()
-    recorder = Recorder(MemoryActivations(), settings)
+    records, intake = recording or RecordingSettings(), intake or IntakeSettings()
+    recorder = recorder or Recorder(MemoryActivations(), records)
     outcomes = Outcomes(compat)
-    door = Door(recorder, intake or IntakeSettings(), limits)
+    admission = AdmissionControl(recorder, intake, limits)
+    telemetry = ActivationTelemetry(Metrics(), None)
     async with (
         container_pool(
-            runtime, AttachedLogs(compat), pool_settings, node=NodeSettings(), limits=limits, runtimes=KINDS
+            runtime,
+            AttachedLogs(compat),
+            pool_settings,
+            node=NodeSettings(),
+            limits=limits,
+            runtimes=KINDS,
+            clock=clock,
         ) as pool,
-        function_cache(MemoryStore(*functions), KINDS, FunctionsSettings(), exact=compat == "functions") as cache,
+        function_cache(
+            store or MemoryStore(*functions), KINDS, FunctionsSettings(), exact=compat == "functions", clock=clock
+        ) as cache,
     ):
+        delivery = Delivery(
+            recorder, observers, telemetry, admission, records, compat=compat, timeout=intake.answer_timeout
+        )
         invoker = Invoker(
-            door=door,
-            admissions=admissions,
+            admission=admission,
+            judges=judges,
             functions=cache,
             keys=Keys(keys or {}, unknown="refuse"),
             limits=LimitsCheck(limits, pool_settings.memory, compat),
             pool=pool,
-            execution=Execution(outcomes, LogsSettings(), limits, compat),
+            execution=Execution(outcomes, delivery, LogsSettings(), limits, compat),
             outcomes=outcomes,
-            reporting=Reporting(recorder, ActivationTelemetry(Metrics(), None), observers, settings, compat),
-            clock=time.time_ns,
+            delivery=delivery,
+            wall=wall,
+            monotonic=monotonic,
         )
-        yield Line(invoker, recorder, door, runtime)
+        try:
+            yield Line(invoker, recorder, admission, delivery)
+        finally:
+            invoker.break_off()
+            await invoker.drain()
+            await invoker.close(0)
 
 
 async def forever(container: FakeContainer, path: str, body: bytes) -> Reply:
@@ -152,3 +204,9 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let other tasks run until `condition` holds."""
     while not condition():
         await asyncio.sleep(0)
+
+
+def _open() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate

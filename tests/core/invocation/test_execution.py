@@ -1,13 +1,17 @@
 """Inside the container: functions that fail, and what that costs it (spec 9.5, 9.7)."""
 
+import asyncio
+
+import pytest
+
 from invoker.entities.activation import Status
-from invoker.entities.container import Reply
+from invoker.entities.container import ContainerState, Reply, Stream
 from invoker.entities.function import Limits
-from invoker.errors import PostTimedOut
+from invoker.errors import Lost, PostTimedOut, StartFailed
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.builders import a_function, a_request
 from invoker.testing.containers import FakeContainer, FakeRuntime, answering, reply
-from tests.core.invocation.line import HELLO, a_line, forever, result
+from tests.core.invocation.line import HELLO, a_line, forever, result, until
 
 
 async def test_a_developer_error_costs_the_container_and_an_application_error_does_not() -> None:
@@ -34,9 +38,9 @@ async def test_a_failed_init_never_runs() -> None:
     async with a_line(runtime, HELLO) as line:
         heard = await line.invoke(a_request(HELLO))
 
-    assert result(heard.activation) == {"error": "bad code"}
-    assert [path for path, _ in runtime.created[0].requests] == ["/init"]
-    assert runtime.created[0].removed
+        assert result(heard.activation) == {"error": "bad code"}
+        assert [path for path, _ in runtime.created[0].requests] == ["/init"]
+        await until(lambda: runtime.created[0].removed)
 
 
 async def test_a_function_that_takes_too_long_is_a_developer_error_and_loses_its_container() -> None:
@@ -47,7 +51,7 @@ async def test_a_function_that_takes_too_long_is_a_developer_error_and_loses_its
 
         assert result(heard.activation) == {"error": "The action exceeded its time limits of 100 milliseconds."}
         assert heard.activation.timed_out
-    assert runtime.created[0].removed
+        await until(lambda: runtime.created[0].removed)
 
 
 async def test_an_image_without_a_proxy_is_told_to_its_developer() -> None:
@@ -64,7 +68,7 @@ async def test_an_image_without_a_proxy_is_told_to_its_developer() -> None:
             .logs[-1]
             .endswith(" stderr: Nothing listened on port 8080 of the container: it runs no action proxy.")
         )
-    assert runtime.created[0].removed
+        await until(lambda: runtime.created[0].removed)
 
 
 async def test_memory_exhausted_says_so_with_limit_and_peak_in_log_and_notes() -> None:
@@ -93,4 +97,73 @@ async def test_a_forged_sentinel_ends_the_logs_and_the_container() -> None:
         await line.invoke(a_request(HELLO))
 
         assert [entry.split(": ")[1] for entry in line.records[0].logs] == ["mine"]
-    assert runtime.created[0].removed
+        await until(lambda: runtime.created[0].removed)
+
+
+@pytest.mark.parametrize(("path", "when"), [("/init", " during initialization"), ("/run", "")])
+@pytest.mark.parametrize("lost", [True, False])
+async def test_what_takes_as_long_as_the_limit_is_a_time_out_whatever_came_of_it(
+    path: str, when: str, *, lost: bool
+) -> None:
+    """Spec 9.5.6, T48: the limit itself is too long, but for an `/init` that succeeds."""
+    clock = [0.0]
+
+    async def just_too_long(container: FakeContainer, asked: str, body: bytes) -> Reply:
+        if asked != path:
+            return reply(b"{}")
+        clock[0] += 1.0
+        if lost:
+            raise Lost(ContainerState(running=False, exit_code=1), at=clock[0])
+        return reply(b'{"error":"late"}', 502)
+
+    function = a_function(limits=Limits(timeout=1000), revision="1-a")
+    async with a_line(FakeRuntime(just_too_long), function, monotonic=lambda: int(clock[0] * 1e9)) as line:
+        heard = await line.invoke(a_request(function))
+
+    error = f"The action exceeded its time limits of 1000 milliseconds{when}."
+    assert result(heard.activation) == {"error": error}
+    assert heard.activation.timed_out
+    assert heard.activation.duration == 1000
+
+
+async def test_an_init_that_succeeds_counts_however_late_it_comes() -> None:
+    """Spec T48."""
+    clock = [0.0]
+
+    async def late(container: FakeContainer, path: str, body: bytes) -> Reply:
+        clock[0] += 2.0 if path == "/init" else 0.0
+        return await answering()(container, path, body)
+
+    function = a_function(limits=Limits(timeout=1000), revision="1-a")
+    async with a_line(FakeRuntime(late), function, monotonic=lambda: int(clock[0] * 1e9)) as line:
+        heard = await line.invoke(a_request(function))
+
+    assert heard.activation.outcome.status is Status.SUCCESS
+    assert heard.activation.init_time == 2000
+
+
+async def test_what_a_failing_function_says_last_is_waited_for() -> None:
+    """Engines pass output on late: why it failed, as a rule."""
+
+    async def failing(container: FakeContainer, path: str, body: bytes) -> Reply:
+        if path == "/run":
+            asyncio.get_running_loop().call_later(0.02, container.say, b"because\n", Stream.STDERR)
+        return reply(b'{"error":"it broke"}', 200 if path == "/init" else 502)
+
+    async with a_line(FakeRuntime(failing), HELLO) as line:
+        await line.invoke(a_request(HELLO))
+
+        assert line.records[0].logs[0].endswith(" stderr: because")
+
+
+async def test_a_container_that_did_not_take_the_call_leaves_no_trace_in_the_record() -> None:
+    async def overcharged(container: FakeContainer, path: str, body: bytes) -> Reply:
+        runtime.failure = StartFailed("and there is no other")
+        return reply(b"{}", 200 if path == "/init" else 503)
+
+    runtime = FakeRuntime(overcharged)
+    async with a_line(runtime, HELLO) as line:
+        heard = await line.invoke(a_request(HELLO))
+
+    assert heard.activation.is_system_error
+    assert (heard.activation.init_time, heard.activation.duration) == (None, 0)

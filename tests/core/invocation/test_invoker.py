@@ -104,7 +104,7 @@ async def test_a_broken_limit_is_an_application_error() -> None:
 async def test_a_blocked_namespace_gets_a_shrunk_answer_and_no_record(blocking: bool) -> None:  # noqa: FBT001
     """Spec 2.4, 8.5.5, T72."""
     judge: Admission = BlockedNamespaces("bad")
-    async with a_line(FakeRuntime(), HELLO, admissions=[judge]) as line:
+    async with a_line(FakeRuntime(), HELLO, judges=[judge]) as line:
         heard = await line.invoke(a_request(HELLO, caller=a_caller(namespace="bad"), blocking=blocking))
 
         assert heard.words == ["accepted", "shrunk"]

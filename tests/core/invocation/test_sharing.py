@@ -150,7 +150,7 @@ async def test_who_waits_for_an_init_that_fails_gets_the_same_answer() -> None:
     async with a_shared_line(runtime) as line:
         tasks = invoked(line, 3)
         await stage.comes("/init")
-        await until(lambda: line.door.inside == 3)
+        await until(lambda: line.admission.running == 3)
         stage.answer(BROKEN)
         ended = await activations(tasks)
 
@@ -180,18 +180,20 @@ async def test_who_waits_for_the_init_of_somebody_who_is_cut_off_runs_elsewhere(
     stage = Stage()
     runtime = FakeRuntime(stage)
     async with a_shared_line(runtime) as line:
-        cut_off, *others = invoked(line, 3)
+        all_three = [line.begin(a_request(SHARED)) for _ in range(3)]
         await stage.comes("/init")
-        cut_off.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await cut_off
+        cut_off = line.cut_off_in_init()
+        await cut_off.ended.wait()
         stage.waiting.popleft()
         await stage.comes("/init")
         stage.answer()
         await stage.comes("/run", "/run")
-        for _ in others:
+        for _ in range(2):
             stage.answer()
-        second, third = await activations(others)
+        others = [one for one in all_three if one is not cut_off]
+        for one in others:
+            await one.ended.wait()
+        second, third = sorted((one.activation for one in others), key=lambda one: not one.notes)
 
         assert [one.outcome.status for one in (second, third)] == [Status.SUCCESS] * 2
         assert (notes(second), notes(third)) == ({"coldStart": "moved"}, {})
@@ -204,7 +206,7 @@ async def test_a_container_that_cannot_be_started_is_everybodys_system_error() -
     runtime.gate.clear()
     async with a_shared_line(runtime) as line:
         tasks = invoked(line, 3)
-        await until(lambda: line.door.inside == 3 and runtime.attempts == 1)
+        await until(lambda: line.admission.running == 3 and runtime.attempts == 1)
         runtime.gate.set()
         ended = await activations(tasks)
 

@@ -6,8 +6,8 @@ import pytest
 
 from invoker.entities.activation import Outcome
 from invoker.pool import Lease, Pool, StartReason, State
-from tests.core.pool.simulation import clock, idle
 from tests.core.pool.workshop import PausableShell, Workshop, a_task
+from tests.core.simulation import clock, idle
 
 GRACE = 15.0
 """Seconds after which every idle container is paused: 10, and a look every 2.5."""

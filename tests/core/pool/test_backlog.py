@@ -15,8 +15,8 @@ from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec
 from invoker.pool import Pool, State
 from tests.core.pool.holders import run
-from tests.core.pool.simulation import SimulatedLoop, simulated
 from tests.core.pool.workshop import Shell, Workshop, a_pool
+from tests.core.simulation import SimulatedLoop, simulated
 
 CODE = str(Path(invoker.pool.__file__).parent)
 COUNTED = 400

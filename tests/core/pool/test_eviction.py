@@ -9,8 +9,8 @@ import pytest
 
 from invoker.pool import Pool
 from tests.core.pool.holders import run, use
-from tests.core.pool.simulation import simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool
+from tests.core.simulation import simulated
 
 ROOM = 8
 FUNCTIONS = 20

@@ -4,8 +4,8 @@ import asyncio
 
 from invoker.pool import Pool, StartReason
 from tests.core.pool.holders import Holder, release_all, use, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool, a_task
+from tests.core.simulation import idle, simulated
 
 
 @simulated

@@ -10,8 +10,8 @@ from invoker.errors import Aborted, StartFailed
 from invoker.pool import Pool, StartReason, WaitReason
 from invoker.testing.builders import an_outcome
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, use, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool, a_task
+from tests.core.simulation import idle, simulated
 
 CROWD: Final = 32
 FAILED: Final = an_outcome(b'{"error":"no"}', Status.DEVELOPER_ERROR)

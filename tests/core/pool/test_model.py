@@ -13,8 +13,8 @@ from invoker.pool import State
 from invoker.pool.actions import ActionContainers
 from invoker.pool.lifecycle import LAST_BACK_OFF
 from tests.core.pool.model import FUNCTIONS, Activation, PlayedRuntime, Step
-from tests.core.pool.simulation import SimulatedLoop
 from tests.core.pool.workshop import MB, NOTHING_PREWARMED, a_pool, with_prewarm
+from tests.core.simulation import SimulatedLoop
 
 PATIENCE = 1.0
 ANY = st.integers(0, 999)

@@ -10,8 +10,8 @@ from invoker.errors import StartFailed
 from invoker.pool import Pool, StartReason, State, WaitReason
 from invoker.pool.lifecycle import FIRST_BACK_OFF, LAST_BACK_OFF
 from tests.core.pool.holders import Holder, attempts, release_all, use, waiting
-from tests.core.pool.simulation import clock, idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, with_prewarm
+from tests.core.simulation import clock, idle, simulated
 
 ONE = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))
 

@@ -12,8 +12,8 @@ import pytest
 from invoker.config import Seconds
 from invoker.pool import Pool, State, WaitReason
 from tests.core.pool.holders import Holder, release_all, run, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool
+from tests.core.simulation import idle, simulated
 
 BEYOND = 0.3
 """Seconds: more than the pool's patience, less than that of who waits by choice."""

@@ -9,8 +9,8 @@ from invoker.errors import ContainerError
 from invoker.pool import State
 from invoker.pool.pausing import AT_ONCE, TRIES
 from tests.core.pool.holders import GRACE, Holder, paused, shell_of, use
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Shell, Workshop, a_pool
+from tests.core.simulation import idle, simulated
 
 
 @simulated

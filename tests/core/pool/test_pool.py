@@ -9,8 +9,8 @@ from invoker.config import NodeSettings
 from invoker.errors import StartFailed
 from invoker.pool import Pool, State
 from tests.core.pool.holders import Holder, use, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, a_task
+from tests.core.simulation import idle, simulated
 
 
 @simulated

@@ -9,8 +9,8 @@ from invoker.entities.runtimes import PrewarmConfig
 from invoker.pool import Pool, StartReason, State
 from invoker.testing.builders import a_runtime
 from tests.core.pool.holders import Holder, release_all, run, use, waiting
-from tests.core.pool.simulation import clock, idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, a_task, with_prewarm
+from tests.core.simulation import clock, idle, simulated
 
 TWO = with_prewarm(PrewarmConfig(count=2, memory=256 * MB))
 ONE = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))

@@ -6,8 +6,8 @@ import pytest
 
 from invoker.entities.runtimes import PrewarmConfig
 from invoker.pool import State
-from tests.core.pool.simulation import simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, with_prewarm
+from tests.core.simulation import simulated
 
 EARLY = 1e-6
 """By how much a timer of a second is early: the clock lags so much behind the loop's."""

@@ -15,8 +15,8 @@ from invoker.pool.prewarm import EXPIRED_AT_ONCE, PrewarmedKind
 from invoker.pool.snapshot import PrewarmSnapshot
 from invoker.testing.builders import a_spec
 from tests.core.pool.holders import attempts, use
-from tests.core.pool.simulation import clock, idle, simulated
 from tests.core.pool.workshop import MB, Shell, Workshop, a_pool, with_prewarm
+from tests.core.simulation import clock, idle, simulated
 
 ONE = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))
 

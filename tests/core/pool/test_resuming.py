@@ -8,8 +8,8 @@ from invoker.config import Seconds
 from invoker.errors import ContainerError, Unreachable
 from invoker.pool import State
 from tests.core.pool.holders import GRACE, Holder, paused, release_all, shell_of, use
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool, a_task
+from tests.core.simulation import idle, simulated
 
 
 @simulated

@@ -7,8 +7,8 @@ import pytest
 from invoker.config import Seconds
 from invoker.pool import StartReason, State, WaitReason
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, run, use, waiting, warmed
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool
+from tests.core.simulation import idle, simulated
 
 
 @simulated

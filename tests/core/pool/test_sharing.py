@@ -10,8 +10,8 @@ from invoker.pool import Pool, State
 from invoker.pool.actions import ActionContainers
 from invoker.testing.builders import an_outcome
 from tests.core.pool.holders import Holder, release_all, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool
+from tests.core.simulation import idle, simulated
 
 BROKEN: Outcome = an_outcome(b'{"error":"no main"}', Status.DEVELOPER_ERROR)
 

@@ -4,8 +4,8 @@ import asyncio
 
 from invoker.pool import Pool, StartReason, WaitReason
 from tests.core.pool.holders import Holder, release_all, run, use, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import Workshop, a_pool
+from tests.core.simulation import idle, simulated
 
 PLENTY = 128 * 256
 INSTANT = 0.001

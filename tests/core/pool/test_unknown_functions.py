@@ -8,8 +8,8 @@ from invoker.entities.runtimes import PrewarmConfig
 from invoker.pool import StartReason, WaitReason
 from invoker.pool.actions import WORTH
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, run, use, waiting
-from tests.core.pool.simulation import idle, simulated
 from tests.core.pool.workshop import MB, Workshop, a_pool, with_prewarm
+from tests.core.simulation import idle, simulated
 
 
 @simulated

@@ -6,18 +6,20 @@ from typing import Any
 import msgspec
 import pytest
 
+from invoker.contracts import Admitted
 from invoker.entities.activation import Activation
 from invoker.telemetry import ActivationTelemetry, Finished, Metrics
 from invoker.telemetry.activations import as_json, as_text
-from invoker.testing.builders import an_activation
+from invoker.testing.builders import a_request, a_transaction, an_activation
 
-WARM = {"container": "one", "warm": True}
-PREWARMED = {"container": "one", "prewarmed": True}
-COLD = {"container": "one"}
+WARM = {"container": "one", "start": "warm"}
+PREWARMED = {"container": "one", "start": "prewarm", "cold_start": "busy"}
+COLD = {"container": "one", "start": "cold", "cold_start": "new"}
 
 
 def finished(activation: Activation | None = None, **facts: Any) -> Finished:
-    return Finished(activation=activation or an_activation(), transaction_id="tid", via="http", **facts)
+    admitted = Admitted(a_request(transaction=a_transaction(id="tid")), 1, "http", {})
+    return Finished(activation=activation or an_activation(), admitted=admitted, **facts)
 
 
 def starts(*ends: Finished) -> dict[str, float]:
@@ -51,31 +53,24 @@ def test_the_log_line_tells_how_the_container_was_come_by(facts: dict[str, Any],
 
 
 def test_the_log_line_tells_why_it_started_cold() -> None:
-    notes = (("peakMemory", 1), ("coldStart", "evicted"))
+    line = msgspec.json.decode(as_json(finished(**COLD)))
 
-    line = msgspec.json.decode(as_json(finished(an_activation(notes=notes), **COLD)))
-
-    assert line["coldStart"] == "evicted"
+    assert line["coldStart"] == "new"
 
 
-@pytest.mark.parametrize("notes", [(), (("peakMemory", 1),)], ids=str)
-def test_the_log_line_of_a_warm_start_has_no_reason(notes: tuple[tuple[str, str | int], ...]) -> None:
-    line = msgspec.json.decode(as_json(finished(an_activation(notes=notes), **WARM)))
+def test_the_log_line_of_a_warm_start_has_no_reason() -> None:
+    line = msgspec.json.decode(as_json(finished(**WARM)))
 
     assert "coldStart" not in line
 
 
 @pytest.mark.parametrize(
-    ("notes", "facts", "told"),
-    [
-        ((("coldStart", "new"),), COLD, b" ms cold (new) "),
-        ((("coldStart", "busy"),), PREWARMED, b" ms prewarm (busy) "),
-        ((), WARM, b" ms warm "),
-    ],
+    ("facts", "told"),
+    [(COLD, b" ms cold (new) "), (PREWARMED, b" ms prewarm (busy) "), (WARM, b" ms warm ")],
     ids=["cold", "prewarmed", "warm"],
 )
-def test_people_are_told_the_same(notes: tuple[tuple[str, str | int], ...], facts: dict[str, Any], told: bytes) -> None:
-    assert told in as_text(finished(an_activation(notes=notes), **facts))
+def test_people_are_told_the_same(facts: dict[str, Any], told: bytes) -> None:
+    assert told in as_text(finished(**facts))
 
 
 @pytest.mark.parametrize("encode", [as_json, as_text])

@@ -88,8 +88,8 @@ def test_libraries_say_nothing_at_debug() -> None:
     levels = [logging.getLogger(name).level for name in (None, "invoker")]
 
     with log_writing(TelemetrySettings(format="json", level="debug"), stream):
-        logging.getLogger("aiosqlite").debug("executing")
-        logging.getLogger("aiosqlite").info("opened")
+        logging.getLogger("aiodocker").debug("executing")
+        logging.getLogger("aiodocker").info("opened")
         logging.getLogger("invoker.sqlite").debug("of ours")
 
     assert [line["message"] for line in written(stream)] == ["opened", "of ours"]

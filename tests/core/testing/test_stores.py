@@ -3,41 +3,46 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from invoker.entities.activation import Activation
+from invoker.entities.function import Function
 from invoker.testing.activation_reader import ActivationReaderContract
 from invoker.testing.activation_store import ActivationStoreContract, ReadBack, document_of
 from invoker.testing.builders import a_function, a_ref
 from invoker.testing.function_catalog import FunctionCatalogContract
-from invoker.testing.function_store import FunctionStoreContract, Put
+from invoker.testing.function_store import FunctionStoreContract
 from invoker.testing.stores import MemoryActivations, MemoryStore
+from invoker.wire.function import document, read
 
 
-class TestMemoryStore(FunctionStoreContract):
+class TestMemoryStore(FunctionCatalogContract, FunctionStoreContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()
 
+
+class KeepsDocuments(MemoryStore):
+    """Keeps OpenWhisk's own documents, as a database would, and nothing else."""
+
+    async def put(self, function: Function) -> str:
+        revision = await super().put(function)
+        written = document(msgspec.structs.replace(function, revision=revision), updated=0)
+        self._functions[function.document_id] = read(written).function
+        return revision
+
+
+class TestKeepsDocuments(FunctionCatalogContract, FunctionStoreContract):
     @pytest.fixture
-    def put(self, store: MemoryStore) -> Put:
-        return store.put
+    def store(self) -> KeepsDocuments:
+        return KeepsDocuments()
 
 
-class TestMemoryCatalog(FunctionCatalogContract):
-    @pytest.fixture
-    def catalog(self) -> MemoryStore:
-        return MemoryStore()
-
-
-class TestMemoryActivations(ActivationStoreContract, ActivationReaderContract):
+class TestMemoryActivations(ActivationReaderContract, ActivationStoreContract):
     @pytest.fixture
     def store(self) -> MemoryActivations:
         return MemoryActivations()
-
-    @pytest.fixture
-    def records(self, store: MemoryActivations) -> MemoryActivations:
-        return store
 
     @pytest.fixture
     def read_back(self, store: MemoryActivations) -> ReadBack:
@@ -46,6 +51,19 @@ class TestMemoryActivations(ActivationStoreContract, ActivationReaderContract):
             return None if found is None else document_of(found)
 
         return look
+
+
+def sentences(suite: type) -> set[str]:
+    return {name for name in vars(suite) if name.startswith("test")}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(FunctionCatalogContract, FunctionStoreContract), (ActivationReaderContract, ActivationStoreContract)],
+)
+def test_suites_that_are_run_together_hide_no_test_of_each_other(one: type, other: type) -> None:
+    assert sentences(one)
+    assert not sentences(one) & sentences(other)
 
 
 async def test_a_store_can_start_with_functions() -> None:

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from invoker.config import Compat
+from invoker.config import Compat, RecordingSettings
 from invoker.config.sections import StoreLevel
 from invoker.entities.activation import Activation, Status
-from invoker.testing.builders import an_activation, an_outcome
+from invoker.entities.request import CallerLimits
+from invoker.testing.builders import a_caller, a_request, a_transaction, an_activation, an_outcome
 from invoker.wire.record import is_recorded
 
 LEVELS: list[tuple[StoreLevel, set[Status]]] = [
@@ -17,15 +18,17 @@ LEVELS: list[tuple[StoreLevel, set[Status]]] = [
 ]
 
 
-def recorded(activation: Activation, **changes: Any) -> bool:
-    rule: dict[str, Any] = {
-        "store_activations": True,
-        "extra_logging": False,
-        "blocking_level": "always",
-        "non_blocking_level": "always",
-        "compat": "openwhisk",
-    }
-    return is_recorded(activation, **(rule | changes))
+def recorded(
+    activation: Activation,
+    *,
+    store_activations: bool = True,
+    extra_logging: bool = False,
+    compat: Compat = "openwhisk",
+    **levels: StoreLevel,
+) -> bool:
+    caller = a_caller(limits=CallerLimits(store_activations=store_activations))
+    request = a_request(caller=caller, transaction=a_transaction(extra_logging=extra_logging))
+    return is_recorded(activation, request, RecordingSettings(**levels), compat)
 
 
 @pytest.mark.parametrize("status", list(Status))
@@ -33,7 +36,7 @@ def recorded(activation: Activation, **changes: Any) -> bool:
 @pytest.mark.parametrize("blocking", [True, False])
 def test_each_level_keeps_what_it_says(status: Status, level: StoreLevel, kept: set[Status], *, blocking: bool) -> None:
     activation = an_activation(outcome=an_outcome(status=status), blocking=blocking)
-    own, other = ("blocking_level", "non_blocking_level") if blocking else ("non_blocking_level", "blocking_level")
+    own, other = ("store_blocking", "store_non_blocking") if blocking else ("store_non_blocking", "store_blocking")
 
     # The other kind's level is the opposite: it has no say.
     assert recorded(activation, **{own: level, other: "always"}) is (status in kept)
@@ -41,8 +44,8 @@ def test_each_level_keeps_what_it_says(status: Status, level: StoreLevel, kept: 
 
 
 def test_extra_logging_keeps_what_the_level_would_not() -> None:
-    assert not recorded(an_activation(), non_blocking_level="failures")
-    assert recorded(an_activation(), non_blocking_level="failures", extra_logging=True)
+    assert not recorded(an_activation(), store_non_blocking="failures")
+    assert recorded(an_activation(), store_non_blocking="failures", extra_logging=True)
 
 
 @pytest.mark.parametrize("compat", ["openwhisk", "functions"])
@@ -55,7 +58,7 @@ def test_a_namespace_that_wants_no_records_has_none(compat: Compat, *, blocking:
 
 @pytest.mark.parametrize("level", ["always", "failures"])
 def test_the_go_variants_controller_stores_blocking_activations_itself(level: StoreLevel) -> None:
-    rule: dict[str, Any] = {"compat": "functions", "blocking_level": level, "non_blocking_level": level}
+    rule: dict[str, Any] = {"compat": "functions", "store_blocking": level, "store_non_blocking": level}
 
     assert not recorded(an_activation(blocking=True), extra_logging=True, **rule)
     assert recorded(an_activation(blocking=False), **rule)

@@ -8,6 +8,7 @@ import pytest
 
 from invoker.entities.function import FunctionRef
 from invoker.entities.request import Caller, CallerLimits, Request, Transaction
+from invoker.wire import request
 from invoker.wire.request import parse
 from tests.captures.reading import messages
 from tests.core.wire.examples import ABSENT, SECRET, changed, fault, raw
@@ -260,3 +261,16 @@ def test_spec_1_10_lists_of_names_may_be_absent(field: str, value: Any) -> None:
     request = parse(changed(**{field: value}))
 
     assert (request.init_names, request.locked)[field == "lockedArgs"] in ((), {})
+
+
+def test_references_of_megabytes_are_not_remembered() -> None:
+    before = request._known_ref.cache_info().misses
+
+    large = parse(changed(revision="1-" + "x" * (1 << 20))).function
+    after = request._known_ref.cache_info().misses
+    parse(changed(revision="1-that-nobody-else-has"))
+
+    assert large.revision is not None
+    assert len(large.revision) == (1 << 20) + 2
+    assert after == before
+    assert request._known_ref.cache_info().misses == before + 1

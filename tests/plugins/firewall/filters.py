@@ -1,4 +1,4 @@
-"""The packet filter of the namespace that a test is in, as an operator sees it."""
+"""The packet filter of the namespace that a test is in, and firewalls to put there."""
 
 import re
 import subprocess
@@ -7,26 +7,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from invoker import Settings
-from invoker.config import NodeSettings
+from invoker.config import NodeSettings, PoolSettings, node_of
 from invoker.contracts import ContainerRuntime, Opening
 from invoker.testing.containers import FakeRuntime
 from invoker_firewall.guard import guarded
 from invoker_firewall.settings import FirewallSettings
+from invoker_firewall.table import Table
 from tests.plugins.firewall.machine import BRIDGE
 
-COUNTERS = re.compile(r" \[\d+:\d+\]$")
-
-DOCKERS_RULES = """\
-*filter
-:FORWARD DROP
-:DOCKER - [0:0]
-:DOCKER-USER - [0:0]
--A DOCKER-USER -j RETURN
--A FORWARD -j DOCKER-USER
--A FORWARD -j ACCEPT
-COMMIT
-"""
-"""As Docker leaves them, but that everything is accepted in the end."""
+HANDLES = re.compile(r" # handle \d+$", re.MULTILINE)
+COUNTERS = re.compile(r"packets \d+ bytes \d+")
+TABLE = Table(node_of(NodeSettings(), PoolSettings())).name
+"""Of the firewall whose identity is the default."""
 
 
 class BridgedRuntime(FakeRuntime):
@@ -46,11 +38,21 @@ def settings(node: NodeSettings | None = None, **firewall: Any) -> Settings:
     return Settings.of(node or NodeSettings(), FirewallSettings(**{"resolvers": (), **firewall}))
 
 
-def up(
+def opened(
     runtime: ContainerRuntime | None = None, *, node: NodeSettings | None = None, **firewall: Any
 ) -> Opening[ContainerRuntime]:
     """Open a runtime, one behind the test's bridge if none is given, with the firewall around it."""
     return guarded(opening(runtime or BridgedRuntime(BRIDGE)), settings(node, **firewall))
+
+
+@asynccontextmanager
+async def up(
+    runtime: ContainerRuntime | None = None, *, node: NodeSettings | None = None, **firewall: Any
+) -> AsyncIterator[Any]:
+    """The same, about to run: the rules are there. It is what the plugin makes of the runtime."""
+    async with opened(runtime, node=node, **firewall) as guarded_runtime:
+        await guarded_runtime.sweep()
+        yield guarded_runtime
 
 
 @asynccontextmanager
@@ -59,35 +61,22 @@ async def opening(runtime: ContainerRuntime) -> AsyncIterator[ContainerRuntime]:
     yield runtime
 
 
-def rules(program: str = "iptables", chain: str = "", table: str = "filter") -> list[str]:
-    """The rules of a table, or of one chain of it."""
-    lines = saved(program, "-t", table)
-    return [line for line in lines if line.startswith(f"-A {chain} ")] if chain else lines
+def nft(command: str, *options: str) -> str:
+    """Run `nft`, as an operator would; TABLE stands for that of the default identity."""
+    line = ["nft", *options, command.replace("TABLE", TABLE)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
-def packets_dropped(program: str) -> int:
-    """How many packets the second line has dropped so far."""
-    lines = saved(program, "-c", "-t", "security")
-    return sum(int(line[1 : line.index(":")]) for line in lines if line.endswith("-j DROP"))
+def listed(table: str = TABLE, *, handles: bool = False) -> str:
+    """A table as it is, but for what has been counted; empty where there is none."""
+    done = subprocess.run(
+        ["nft", "--handle", "list", "table", *table.split()], capture_output=True, text=True, check=False
+    )
+    return COUNTERS.sub("", done.stdout if handles else HANDLES.sub("", done.stdout))
 
 
-def saved(program: str, *options: str) -> list[str]:
-    """What `iptables-save` prints, its remarks left out, and how many packets each chain has seen."""
-    done = subprocess.run([f"{program}-save", *options], capture_output=True, text=True, check=True)
-    return [COUNTERS.sub("", line) for line in done.stdout.splitlines() if not line.startswith("#")]
-
-
-def redirect(address: str, to: str) -> None:
-    """Have packets for an address go to another one."""
-    edit("-t", "nat", "-I", "PREROUTING", "1", "-d", address, "-j", "DNAT", "--to-destination", to)
-
-
-def change(text: str, program: str = "iptables") -> None:
-    """Change the table, for `iptables-restore`."""
+def change(text: str, program: str = "iptables-nft") -> None:
+    """Change the rules of others, for `iptables-restore`."""
     command = [f"{program}-restore", "--noflush", "-w", "5"]
     subprocess.run(command, input=text, capture_output=True, text=True, check=True)
-
-
-def edit(*arguments: str, program: str = "iptables") -> None:
-    """Run iptables."""
-    subprocess.run([program, "-w", "5", *arguments], capture_output=True, text=True, check=True)

@@ -28,10 +28,12 @@ PRIVATE = {4: "10.77.0.2", 6: "fd77::2"}
 METADATA = {4: "169.254.169.254", 6: "fd00:ec2::254"}
 PUBLIC = {4: "192.31.196.200", 6: "2620:4f:8000::200"}  # AS112's (RFC 7535): nobody misses them
 TRANSLATED = "64:ff9b::a4d:2"  # 10.77.0.2 behind NAT64
+TRANSLATED_PUBLIC = "64:ff9b::c01f:c4c8"  # 192.31.196.200
 
 Fate: TypeAlias = Literal["reached", "rejected", "nobody there", "lost"]
 
 _PATIENCE = 5.0
+_TRIES = 5
 _FATES: dict[int | None, Fate] = {
     errno.EHOSTUNREACH: "rejected",  # by ICMP's "administratively prohibited"
     errno.EACCES: "rejected",  # the same of ICMPv6
@@ -82,9 +84,12 @@ class Machine:
             caller.connect((address, port))
 
             def say() -> Fate:
-                caller.send(b"?")
-                readable, _, _ = select.select([server, caller], [], [], self.patience)
-                if not readable:
+                for _ in range(_TRIES):  # on a link that is new one may be lost, with IPv6
+                    caller.send(b"?")
+                    readable, _, _ = select.select([server, caller], [], [], self.patience / _TRIES)
+                    if readable:
+                        break
+                else:
                     return "lost"
                 try:
                     if server in readable:
@@ -159,7 +164,7 @@ def a_machine() -> Iterator[Machine]:
 
 def _world(outside: Namespace) -> None:
     beyond = [(version, each[version]) for each in (METADATA, PUBLIC) for version in (4, 6)]
-    for version, address in (*beyond, (6, TRANSLATED)):
+    for version, address in (*beyond, (6, TRANSLATED), (6, TRANSLATED_PUBLIC)):
         with outside.entered():
             add_address(address, "lo")
         ip(f"route add {address} via {PRIVATE[version]}")

@@ -1,53 +1,32 @@
-"""The rules in the machine's own tables: put, kept, and taken away again."""
+"""The table in the kernel: put, kept, and taken away again; and the runtime that is behind it."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from invoker.config import NodeSettings
-from invoker.contracts import ContainerRuntime
-from invoker_firewall.guard import Firewall, guarded
-from tests.plugins.firewall.filters import (
-    DOCKERS_RULES,
-    BridgedRuntime,
-    change,
-    edit,
-    rules,
-    saved,
-    settings,
-    up,
-)
+from invoker.config import NodeSettings, PoolSettings, node_of
+from invoker.contracts import ContainerRuntime, MetricFamily, Part
+from invoker.errors import StartFailed
+from invoker.testing.builders import a_spec
+from invoker.testing.containers import PATIENCE, RecordedOutput
+from invoker_firewall.guard import guarded
+from invoker_firewall.table import Table
+from tests.conftest import program
+from tests.plugins.firewall.filters import TABLE, BridgedRuntime, listed, nft, opened, settings, up
 from tests.plugins.firewall.machine import BRIDGE
 
-BOTH_KINDS = pytest.mark.parametrize("kind", ["nft", "legacy"], indirect=True)
-PROGRAMS = ("iptables", "ip6tables")
-TABLES = ("filter", "security")
-CHAINS_EACH = 2
 OTHER = NodeSettings(id=1, unique_name="other")
+OTHER_TABLE = Table(node_of(OTHER, PoolSettings())).name
+STRANGER = "table inet stranger { chain forward { type filter hook forward priority 0; accept; }; }"
 
-pytestmark = pytest.mark.usefixtures("kind")
-
-
-def ours(program: str = "iptables", table: str = "filter") -> list[str]:
-    return [line for line in rules(program, table=table) if "FUNCTIONS-INVOKER" in line]
-
-
-def chain_of(letter: str) -> str:
-    (chain,) = {line.split()[0][1:] for line in ours() if line.startswith(":") and line.endswith(f"-{letter} -")}
-    return chain
-
-
-@asynccontextmanager
-async def standing(*bridges: str, node: NodeSettings | None = None) -> AsyncIterator[Firewall]:
-    """A firewall that a test looks after itself."""
-    firewall = Firewall(settings(node))
-    await firewall.put_up(BridgedRuntime(*bridges or (BRIDGE,)))
-    yield firewall
-    await firewall.take_down()
+pytestmark = pytest.mark.usefixtures("machine")
 
 
 @contextlib.contextmanager
@@ -57,60 +36,122 @@ def nothing_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert caplog.messages == []
 
 
-@BOTH_KINDS
-@pytest.mark.parametrize("forwarded", ["DOCKER-USER", "FORWARD"], indirect=True)
-async def test_the_rules_are_there_and_go_without_a_trace(forwarded: str) -> None:
-    edit("-A", "INPUT", "-i", "eth0", "-j", "DROP")
-    before = {program: rules(program) for program in PROGRAMS}
+def warning(caplog: pytest.LogCaptureFixture) -> str:
+    """The one warning there is."""
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert (record.name, record.levelno) == ("invoker.firewall", logging.WARNING)
+    return record.getMessage()
+
+
+async def test_the_table_is_there_and_goes_without_a_trace() -> None:
+    nft(STRANGER)
+    before = nft("list ruleset", "--handle")
 
     async with up():
-        during = {(program, table): ours(program, table) for program in PROGRAMS for table in TABLES}
-        jumps = rules(chain=forwarded)
+        during = nft("list tables").splitlines()
 
-    assert all(len([line for line in lines if line.startswith(":")]) == CHAINS_EACH for lines in during.values())
-    assert jumps[0].startswith(f"-A {forwarded} -i {BRIDGE} ")
-    assert {program: rules(program) for program in PROGRAMS} == before
-    assert [ours(program, "security") for program in PROGRAMS] == [[], []]
+    assert during == ["table inet stranger", f"table {TABLE}"]
+    assert nft("list ruleset", "--handle") == before
 
 
-async def test_they_are_there_when_the_runtime_is_given_and_until_it_has_closed() -> None:
+async def test_it_is_there_from_when_the_invoker_is_about_to_run_until_its_runtime_has_closed() -> None:
     seen: dict[str, bool] = {}
+
+    class Runtime(BridgedRuntime):
+        async def sweep(self) -> Sequence[str]:
+            seen["while it sweeps"] = bool(listed())
+            return ["swept"]
 
     @asynccontextmanager
     async def inner() -> AsyncIterator[ContainerRuntime]:
-        seen["while it opens"] = bool(ours())
-        yield BridgedRuntime(BRIDGE)
-        seen["when its containers are gone"] = bool(ours())
+        yield Runtime(BRIDGE)
+        seen["when its containers are gone"] = bool(listed())
 
-    async with guarded(inner(), settings()):
-        seen["while it is used"] = bool(ours())
-    seen["afterwards"] = bool(ours())
+    async with guarded(inner(), settings()) as runtime:
+        seen["while somebody looks"] = bool(listed())
+        assert await runtime.sweep() == ["swept"]
+        seen["while it is used"] = bool(listed())
+    seen["afterwards"] = bool(listed())
 
     assert seen == {
-        "while it opens": False,
+        "while somebody looks": False,
+        "while it sweeps": False,
         "while it is used": True,
         "when its containers are gone": True,
         "afterwards": False,
     }
 
 
-async def test_the_runtime_is_given_as_it_is() -> None:
-    runtime = BridgedRuntime(BRIDGE)
+async def test_without_a_sweep_it_is_there_before_the_first_container() -> None:
+    seen = []
 
+    class Runtime(BridgedRuntime):
+        async def create(self, *arguments: Any) -> Any:
+            seen.append(bool(listed()))
+            return await super().create(*arguments)
+
+    async with opened(Runtime(BRIDGE)) as runtime, asyncio.TaskGroup() as tasks:
+        for _ in range(3):
+            tasks.create_task(runtime.create(a_spec(), RecordedOutput()))
+
+    assert seen == [True] * 3
+    assert not listed()
+
+
+async def test_who_only_looks_leaves_the_table_of_one_that_runs_alone() -> None:
+    async with up():
+        before = listed(handles=True)
+        async with opened(allow=("10.9.9.9",)):
+            beside = listed(handles=True)
+        after = listed(handles=True)
+
+    assert before
+    assert before == beside == after
+
+
+async def test_a_runtime_that_refuses_to_sweep_has_the_table_of_another_left_alone() -> None:
+    class Rivalled(BridgedRuntime):
+        async def sweep(self) -> Sequence[str]:
+            raise StartFailed("another invoker runs")
+
+    async with up():
+        before = listed(handles=True)
+        async with opened(Rivalled(BRIDGE)) as second:
+            with pytest.raises(StartFailed, match="another invoker runs"):
+                await second.sweep()
+        after = listed(handles=True)
+
+    assert before
+    assert before == after
+
+
+async def test_what_is_not_the_firewalls_is_the_runtimes() -> None:
+    class Runtime(BridgedRuntime):
+        def faults(self) -> Sequence[str]:
+            return ["the engine is down"]
+
+        def metrics(self) -> Sequence[MetricFamily]:
+            return [MetricFamily("docker_things", "gauge", "Things.", [({}, 1)])]
+
+    runtime = Runtime(BRIDGE)
     async with up(runtime) as given:
-        assert given is runtime
+        assert [name for name in dir(ContainerRuntime) if not hasattr(given, name)] == []
+        assert (given.runtimes(), given.bridges(), given.running) == (runtime.runtimes(), [BRIDGE], runtime.running)
+        assert list(given.faults()) == ["the engine is down"]
+        assert [family.name for family in given.metrics()] == ["docker_things", "firewall_rejected_packets"]
+        assert not isinstance(given, Part)  # whatever the contract will get has no default here
 
 
-async def test_a_failure_of_whoever_uses_it_takes_them_away() -> None:
+async def test_a_failure_of_whoever_uses_it_takes_it_away() -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
         async with up():
             raise ZeroDivisionError
 
     assert caught.value.subgroup(ZeroDivisionError) is not None
-    assert ours() == []
+    assert not listed()
 
 
-async def test_who_is_cancelled_takes_them_away() -> None:
+async def test_who_is_cancelled_takes_it_away() -> None:
     there = asyncio.Event()
 
     async def use() -> None:
@@ -121,100 +162,85 @@ async def test_who_is_cancelled_takes_them_away() -> None:
     async with asyncio.TaskGroup() as tasks:
         user = tasks.create_task(use())
         await there.wait()
-        assert ours()
+        assert listed()
         user.cancel()
 
-    assert ours() == []
+    assert not listed()
 
 
 async def test_what_a_killed_life_left_is_replaced() -> None:
-    killed = Firewall(settings(allow=("10.9.9.9",)))
-    await killed.put_up(BridgedRuntime("br-of-old", BRIDGE))
-    assert "br-of-old" in str(ours())
+    nft('table TABLE { chain input { type filter hook input priority 0; iifname "br-of-old" accept; }; }')
 
     async with up():
-        replaced = [*ours(), *ours(table="security")]
+        replaced = listed()
 
-    assert BRIDGE in str(replaced)
-    assert "br-of-old" not in str(replaced)
-    assert "10.9.9.9" not in str(replaced)
-    assert ours() == []
-
-
-async def test_two_invokers_leave_each_others_rules_alone() -> None:
-    async with standing("bridge1") as first:
-        async with standing("bridge2", node=OTHER) as second:
-            await first.look()
-            await second.look()
-            both = rules(chain="INPUT")
-        one = rules(chain="INPUT")
-
-    assert [("bridge1" in str(jumps), "bridge2" in str(jumps)) for jumps in (both, one)] == [
-        (True, True),
-        (True, False),
-    ]
-    assert ours() == []
+    assert BRIDGE in replaced
+    assert "br-of-old" not in replaced
+    assert not listed()
 
 
-async def test_two_invokers_do_not_quarrel_about_who_is_first(caplog: pytest.LogCaptureFixture) -> None:
-    async with standing("bridge1") as first, standing("bridge2", node=OTHER) as second:
-        before = rules()
-        with nothing_logged(caplog):
-            await first.look()
-            await second.look()
+async def test_two_invokers_leave_each_others_tables_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async with up(BridgedRuntime("bridge1")) as first:
+        async with up(BridgedRuntime("bridge2"), node=OTHER) as second:
+            before = listed(handles=True), listed(OTHER_TABLE, handles=True)
+            with nothing_logged(caplog):
+                await first.look()
+                await second.look()
+            after = listed(handles=True), listed(OTHER_TABLE, handles=True)
+        assert listed(handles=True) == before[0]
 
-        assert rules() == before
+    assert all(before)
+    assert before == after
+    assert not listed()
+    assert not listed(OTHER_TABLE)
 
 
 @pytest.mark.parametrize(
     ("edits", "told"),
     [
-        ([["-F", "{F}"]], "table filter: chain {F} was emptied"),
-        ([["-D", "{I}", "1"]], "table filter: chain {I} was changed"),
-        ([["-I", "{I}", "1", "-j", "ACCEPT"]], "table filter: chain {I} was changed"),
-        ([["-D", "INPUT", "1"]], "table filter: the jump to {I} is gone from INPUT"),
-        ([["-D", "INPUT", "1"], ["-F", "{I}"], ["-X", "{I}"]], "table filter: chain {I} is gone"),
-        ([["-I", "INPUT", "1", "-j", "ACCEPT"]], "table filter: another rule was put before the jump to {I} in INPUT"),
-        ([["-I", "FORWARD", "1", "-j", "ACCEPT"]], "table filter: another rule was put before the jump to {F}"),
-        ([["-F"]], "table filter: chain {F} was emptied; chain {I} was emptied"),
-        ([["-t", "security", "-F", "{F}"]], "table security: chain {F} was emptied"),
+        (["delete table TABLE"], "it is gone"),
+        (["flush ruleset"], "it is gone"),
+        (["insert rule TABLE input accept"], "with 'accept # handle "),
+        (["flush chain TABLE input"], 'without \'iifname != "invtest0" accept # handle '),
+        (["flush chain TABLE forward", "delete chain TABLE forward"], "without 'chain forward { # handle "),
+        (["add chain TABLE more"], "with 'chain more { # handle "),
+        (["add table TABLE { flags dormant; }"], "with 'flags dormant'"),
+        (["chain TABLE input { policy drop; }"], "with 'type filter hook input priority filter - 10; policy drop;'"),
+        ([f"add chain TABLE {'x' * 100}{number}" for number in range(4)], "…"),
     ],
 )
-@BOTH_KINDS
-@pytest.mark.parametrize("program", PROGRAMS)
 async def test_what_somebody_changes_is_noticed_and_put_back(
-    program: str, edits: list[list[str]], told: str, caplog: pytest.LogCaptureFixture
+    edits: list[str], told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with standing() as firewall:
-        chains = {letter: chain_of(letter) for letter in "FI"}
-        before = {table: ours(program, table) for table in TABLES}
-        for arguments in edits:
-            edit(*(argument.format(**chains) for argument in arguments), program=program)
+    async with up() as runtime:
+        before = listed()
+        for command in edits:
+            nft(command)
+        changed = listed()
 
-        await firewall.look()
+        await runtime.look()
 
-        assert {table: ours(program, table) for table in TABLES} == before
-        assert rules(program, chain="INPUT")[0].endswith(chains["I"])
-        (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-        assert record.name == "invoker.firewall"
-        assert told.format(**chains) in record.getMessage()
+        assert changed != before
+        assert listed() == before
+        said = warning(caplog)
+        assert said.startswith(f"somebody changed the firewall, table {TABLE}: ")
+        assert said.endswith("; put back")
+        assert told in said
+        assert len(said) < 400
+        assert list(runtime.faults()) == []
 
 
-async def test_rules_of_others_are_left_alone_as_long_as_they_let_nothing_through(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with standing() as firewall:
-        edit("-I", "INPUT", "1", "-p", "tcp", "--dport", "22", "-j", "DROP")
-        edit("-I", "INPUT", "1", "-i", "eth0", "-j", "ACCEPT")
-        edit("-A", "INPUT", "-j", "ACCEPT")
-        before = rules()
+async def test_rules_of_others_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async with up() as runtime:
+        nft(STRANGER)
+        before = listed(handles=True), listed("inet stranger", handles=True)
         with nothing_logged(caplog):
-            await firewall.look()
+            await runtime.look()
 
-        assert rules() == before
+        assert (listed(handles=True), listed("inet stranger", handles=True)) == before
 
 
-async def test_they_are_looked_after_from_time_to_time(caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_is_looked_after_from_time_to_time() -> None:
     noticed = asyncio.Event()
     logger = logging.getLogger("invoker.firewall")
 
@@ -227,47 +253,103 @@ async def test_they_are_looked_after_from_time_to_time(caplog: pytest.LogCapture
     logger.addHandler(listener)
     try:
         async with up(reconcile_interval=0.01):
-            edit("-F", chain_of("I"))
-            await noticed.wait()
+            nft("delete table TABLE")
+            async with asyncio.timeout(PATIENCE):
+                await noticed.wait()
 
-            assert rules(chain=chain_of("I"))
+            assert listed()
     finally:
         logger.removeHandler(listener)
 
 
-async def test_they_move_when_docker_comes(caplog: pytest.LogCaptureFixture) -> None:
-    async with standing() as firewall:
-        chain = chain_of("F")
-        change(DOCKERS_RULES.replace("-A FORWARD -j DOCKER-USER", "-I FORWARD 1 -j DOCKER-USER"))
-        await firewall.look()
-
-        assert rules(chain="DOCKER-USER")[0].endswith(chain)
-        assert chain not in str(rules(chain="FORWARD"))
-
-
-async def test_they_follow_the_runtimes_bridges(caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_follows_the_runtimes_bridges(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     runtime = BridgedRuntime("bridge1")
-    firewall = Firewall(settings())
-    await firewall.put_up(runtime)
+    async with up(runtime) as given:
+        for names in (["bridge2", "bridge3"], []):
+            runtime.names = names
+            await given.look()
 
-    runtime.names = ["bridge2"]
-    await firewall.look()
-
-    assert ["bridge1" in line for line in ours() if line.startswith("-A INPUT")] == [False]
-    assert "follow a change of bridges" in caplog.messages[-1]
-    await firewall.take_down()
+            assert [each in listed() for each in ("bridge1", "bridge2", "bridge3")] == [False, *[bool(names)] * 2]
+            assert caplog.messages[-1] == f"the rules of table {TABLE} follow a change of bridges or name servers"
 
 
-@pytest.mark.parametrize(("docker", "other"), [("nft", "legacy"), ("legacy", "nft")])
-async def test_the_kind_of_tables_that_docker_uses_is_used(docker: str, other: str, kind: str) -> None:
-    change(DOCKERS_RULES, f"iptables-{docker}")
+async def test_what_can_t_be_looked_after_is_a_fault_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with up() as runtime:
+        before = listed()
+        nft("delete table TABLE")
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", str(tmp_path))
+            for _ in range(2):
+                await runtime.look()
+                assert list(runtime.faults()) == caplog.messages  # told once
+        await runtime.look()
 
-    async with up():
-        in_dockers, in_other = (
-            [line for line in saved(f"iptables-{each}", "-t", "filter") if "FUNCTIONS-INVOKER" in line]
-            for each in (docker, other)
-        )
+        assert caplog.messages == [
+            "the firewall can't be looked after, and may be gone: nft: not found on PATH: install nftables",
+            f"somebody changed the firewall, table {TABLE}: it is gone; put back",
+        ]
+        assert list(runtime.faults()) == []
+        assert listed() == before
 
-    assert in_dockers
-    assert in_other == []
+
+@pytest.mark.parametrize("required", [True, False])
+async def test_rules_that_can_t_be_put_after_all_refuse_or_are_a_fault(
+    *, required: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(required=required) as runtime:
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", str(tmp_path))
+            if required:
+                with pytest.raises(StartFailed, match=r"^firewall.required: the firewall can't be looked after"):
+                    await runtime.sweep()
+                with pytest.raises(StartFailed, match=r"^firewall.required: "):
+                    await runtime.create(a_spec(), RecordedOutput())
+            else:
+                await runtime.sweep()
+            assert len(runtime.faults()) == 1
+        await runtime.create(a_spec(), RecordedOutput())
+
+        assert listed()
+        assert list(runtime.faults()) == []
+
+
+async def test_a_table_that_can_t_be_taken_away_is_named_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        async with up():
+            put = listed()
+            patch.setenv("PATH", str(tmp_path))
+    left = listed()
+    async with up():  # the next life takes it over
+        pass
+
+    assert put
+    assert left == put
+    assert not listed()
+    assert warning(caplog) == f"table {TABLE} is left behind: nft: not found on PATH: install nftables"
+
+
+async def test_a_table_whose_putting_was_cut_off_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absent: Callable[[str], None]
+) -> None:
+    slow = tmp_path / "nft"
+    slow.write_text(f'#!/bin/sh\n{program("nft", absent)} "$@" || exit\n[ "$1" != --file ] || exec sleep 600\n')
+    slow.chmod(0o700)
+    async with opened() as runtime:
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+            sweeping = asyncio.create_task(runtime.sweep())
+            async with asyncio.timeout(PATIENCE):
+                while not listed():
+                    await asyncio.sleep(0.01)
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
+        left = listed()
+
+    assert sweeping.cancelled()
+    assert left
+    assert not listed()

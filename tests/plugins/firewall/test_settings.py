@@ -9,8 +9,7 @@ import pytest
 from invoker import Section, SettingsSection
 from invoker.config.layers import Layers
 from invoker.errors import SettingsError
-from invoker_firewall.destination import Destination
-from invoker_firewall.settings import SECTION, FirewallSettings
+from invoker_firewall.settings import SECTION, Destination, FirewallSettings
 
 
 class DockerSettings(Section, frozen=True, kw_only=True):
@@ -63,6 +62,8 @@ def test_a_destination_is_read(text: str, destination: Destination) -> None:
         ("10.1.2.3/tcp", "expected '10.1.2.3:5432/tcp'"),
         ("[10.1.2.3]:80", "expected an IPv6 address in the brackets"),
         ("fd00::5%eth0", "expected '10.1.2.3:5432/tcp'"),
+        ("[fe80::5%eth0]:80", "expected '10.1.2.3:5432/tcp'"),
+        ("fd00::1:5/112", "expected a network such as 'fd00::1:0/112', got 'fd00::1:5/112', which has bits beyond"),
         ("10.1.2.3 -j ACCEPT", "expected '10.1.2.3:5432/tcp'"),
         ("10.1.2.3\n-A INPUT", "expected '10.1.2.3:5432/tcp'"),
         ("x" * 100, f"got '{'x' * 60}…'"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.loops import pytest_asyncio_loop_factories  # noqa: F401 (pytest finds it here)
-from tests.plugins.runtime_docker.places import Place, a_place, without_network
+from tests.plugins.runtime_docker.invoker_place import InvokerPlace, a_place, without_network
 from tests.plugins.runtime_docker.tiny_image import imported, layer
 from tests.services.docker import docker, engine, podman  # noqa: F401 (pytest finds them here)
 from tests.services.images import Images, docker_images, images  # noqa: F401 (pytest finds them here)
@@ -47,14 +47,20 @@ def engines_used() -> Iterator[set[str]]:
 
 
 @pytest.fixture
-def place(engine: str, images: Images, engines_used: set[str], tmp_path: Path, request: pytest.FixtureRequest) -> Place:  # noqa: F811 (the fixtures)
+def place(
+    engine: str,  # noqa: F811 (the fixture)
+    images: Images,  # noqa: F811 (the fixture)
+    engines_used: set[str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> InvokerPlace:
     """Each engine, with an invoker of the test's own and the image of Python actions."""
     engines_used.add(engine)
     return a_place(engine, images.python, tmp_path, podman=request.node.callspec.params["engine"] == "podman")
 
 
 @pytest.fixture
-def docker_place(docker: str, docker_images: Images, engines_used: set[str], tmp_path: Path) -> Place:  # noqa: F811 (the fixtures)
+def docker_place(docker: str, docker_images: Images, engines_used: set[str], tmp_path: Path) -> InvokerPlace:  # noqa: F811 (the fixtures)
     """The same on a Docker engine only, for what doesn't depend on whose engine it is."""
     engines_used.add(docker)
     return a_place(docker, docker_images.python, tmp_path, podman=False)

@@ -1,16 +1,26 @@
-"""A registry on loopback, as much of one as an engine needs to pull an image."""
+"""A registry on loopback, as much of one as an engine needs to pull an image, and images that are pulled for a test."""
 
 import asyncio
 import gzip
 import hashlib
+import http.client
 import json
 import platform
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from aiohttp import web
 
+from invoker.entities.runtimes import Runtime
+from invoker_docker.engine import connected
+from invoker_docker.images import EngineImages
+from tests.plugins.runtime_docker.invoker_place import settings_for
+from tests.plugins.runtime_docker.tiny_image import asked
+
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -95,3 +105,31 @@ async def serving(layer: bytes) -> AsyncIterator[Registry]:
         yield registry
     finally:
         await runner.cleanup()
+
+
+def ours(image: str) -> Runtime:
+    """An image of the runtimes manifest."""
+    return Runtime(kind="python:3.11", family="python", image=image)
+
+
+def theirs(image: str) -> Runtime:
+    """An image that an action names itself."""
+    return Runtime(kind="blackbox", family="blackbox", image=image, pull=True)
+
+
+@asynccontextmanager
+async def images_on(url: str, **settings: Any) -> AsyncIterator[EngineImages]:
+    chosen = settings_for(url, **settings)
+    async with connected(chosen) as engine, asyncio.TaskGroup() as tasks:
+        yield EngineImages(engine, chosen, tasks)
+
+
+@contextmanager
+def removed_from(url: str, *images: str) -> Iterator[None]:
+    """Leave none of these images on an engine."""
+    try:
+        yield
+    finally:
+        for image in images:
+            status, said = asked(url, "DELETE", f"/images/{image}?force=1")
+            assert status in (http.client.OK, http.client.NOT_FOUND), said

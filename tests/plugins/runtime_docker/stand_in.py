@@ -1,6 +1,7 @@
 """An engine that answers as a test says: for what a healthy one never does."""
 
 import asyncio
+import json
 import re
 import ssl
 import tempfile
@@ -93,12 +94,14 @@ async def stand_in(context: ssl.SSLContext | None = None) -> AsyncIterator[Stand
 
 
 @asynccontextmanager
-async def raw_stand_in(reply: bytes) -> AsyncIterator[str]:
-    """Run something that isn't even HTTP; yield its address."""
+async def raw_stand_in(reply: bytes, to: bytes = b"") -> AsyncIterator[str]:
+    """Run something that isn't even HTTP where a request has `to` in its first line; yield its address."""
+    version = json.dumps(VERSION).encode()
+    otherwise = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(version), version)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(reply)
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply if to in request.partition(b"\r\n")[0] else otherwise)
         await writer.drain()
         writer.close()
 

@@ -1,207 +1,296 @@
-"""The request that a container is created with, whole: goldens for each policy, and what real engines make of it."""
+"""Creating containers: whose fault it is when it fails, and that nothing is left wherever it is broken off."""
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
+import asyncio
+import re
+import secrets
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 
-from invoker.entities.container import ContainerSpec
-from invoker.entities.runtimes import Runtime
-from invoker_docker.creation import create_request, file_system
-from invoker_docker.extra import SHAPE, Shape
-from invoker_docker.references import ImageReference
-from invoker_docker.settings import DockerSettings
+from invoker.config import Seconds
+from invoker.errors import Lost, NoRoom, StartFailed
+from invoker.testing.containers import PATIENCE, RecordedOutput
+from invoker.testing.programs import Program, init_body
+from invoker_docker.runtime import docker_runtime
+from tests.plugins.runtime_docker.invoker_place import ECHO, InvokerPlace, in_trouble, loaded, metric, run, until
 
-GOLDENS = Path(__file__).parent / "goldens"
-MIB = 1 << 20
-POOL = 2048 * MIB
-LABELS = {"functions-invoker.invoker": "0", "functions-invoker.action": "guest/hello"}
-
-FULL = DockerSettings(
-    network="functions-b",
-    file_system="strict",
-    writable=("/home/action", "/var/cache"),
-    oci_runtime="runsc",
-    cpus=1.5,
-    dns=("10.0.0.53",),
-    dns_search=("svc.example.org",),
-    dns_options=("ndots:1",),
-    labels={"org.example.rack": "7"},
-    environment={"TZ": "UTC"},
-    pids=256,
-    open_files=4096,
-    extra={"StopSignal": "SIGKILL", "HostConfig": {"OomScoreAdj": 500, "CapDrop": ["NET_RAW"]}},
-)
+STEPS = {
+    "create": r"POST /containers/create",
+    "attach": r"POST /containers/\w+/attach",
+    "start": r"POST /containers/\w+/start",
+    "inspect": r"GET /containers/\w+/json",
+}
+"""What a start asks an engine for, in this order."""
 
 
-def a_spec(image: str = "openwhisk/action-python-v3.11:nightly", memory: int = 256, **more: Any) -> ContainerSpec:
-    environment = {"__OW_API_HOST": "https://api.example.org", "__OW_ALLOW_CONCURRENT": "false"}
-    runtime = Runtime(kind="python:3.11", family="python", image=image)
-    given: dict[str, Any] = {"name": "wsk0_1_guest_hello", "runtime": runtime, "memory": memory * MIB}
-    return ContainerSpec(**given | {"environment": environment} | more)
+MISSING = {"Entrypoint": ["/nope"], "Cmd": []}
 
 
-def a_request(settings: DockerSettings | None = None, spec: ContainerSpec | None = None, **more: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {"pool_memory": POOL, "labels": LABELS, "podman": False} | more
-    return create_request(spec or a_spec(), settings or DockerSettings(), **given)
+NOT_FOUND = {"Entrypoint": ["nope"], "Cmd": []}
 
 
-@pytest.mark.parametrize(
-    ("golden", "settings", "podman"),
-    [
-        ("image", DockerSettings(), False),
-        ("strict", DockerSettings(file_system="strict"), False),
-        ("full", FULL, False),
-        ("podman", DockerSettings(), True),
-        ("podman-strict", DockerSettings(file_system="strict"), True),
-    ],
-)
-def test_the_whole_request_is_as_agreed(golden: str, settings: DockerSettings, podman: bool) -> None:  # noqa: FBT001
-    agreed = (GOLDENS / f"{golden}.json").read_text(encoding="utf-8")
-
-    assert json.dumps(a_request(settings, podman=podman), indent=2) + "\n" == agreed
+FORBIDDEN = {"Entrypoint": ["/etc/passwd"], "Cmd": []}
 
 
-def test_a_megabyte_of_memory_is_1048576_bytes_and_there_is_no_swap() -> None:  # T73
-    limits = a_request(spec=a_spec(memory=256))["HostConfig"]
-
-    assert (limits["Memory"], limits["MemorySwap"]) == (268_435_456, 268_435_456)
+GHOST = {"User": "ghost"}
 
 
-@pytest.mark.parametrize(
-    ("pool", "memory", "shares"),
-    [
-        (1024, 256, 256),
-        (1024, 384, 512),
-        (1024, 1024, 1024),
-        (1024, 2048, 1024),
-        (1 << 20, 128, 2),
-        (3 * 256, 256, 341),
-    ],
-)
-def test_processor_shares_are_those_of_whole_containers(pool: int, memory: int, shares: int) -> None:  # T74, 10.7.2
-    request = a_request(spec=a_spec(memory=memory), pool_memory=pool * MIB)
-
-    assert request["HostConfig"]["CpuShares"] == shares
+async def refused(place: InvokerPlace, *, user_image: bool) -> StartFailed:
+    """Return why no container can be started; none is left."""
+    async with docker_runtime(place.but(pull_user_images="never").settings) as runtime:
+        failure = await failed_by(runtime.create(place.spec(pull=user_image), RecordedOutput()))
+        assert place.containers() == []
+    return failure
 
 
-@pytest.mark.parametrize(
-    ("cpus", "pool", "nano"), [(3.0, 1024, 750_000_000), (1.0, 3 * 256, 333_330_000), (0.5, 1 << 20, 10_000_000)]
-)
-def test_processors_are_divided_by_memory(cpus: float, pool: int, nano: int) -> None:  # 10.7.3
-    request = a_request(DockerSettings(cpus=cpus), pool_memory=pool * MIB)
-
-    assert request["HostConfig"]["NanoCpus"] == nano
-
-
-def sizes_in(request: Mapping[str, Any]) -> list[int]:
-    """Return what can be filled in memory under "strict"."""
-    host = request["HostConfig"]
-    tmpfs = [int(options.rpartition("size=")[2]) for options in host["Tmpfs"].values()]
-    return [host["ShmSize"], *tmpfs]
-
-
-@pytest.mark.parametrize("memory", [128, 129, 256, 512, 3000])
-@pytest.mark.parametrize("writable", [(), ("/a",), ("/a", "/b", "/c")])
-@pytest.mark.parametrize("podman", [False, True])
-def test_what_can_be_filled_is_half_of_the_memory_at_most(
-    memory: int,
-    writable: tuple[str, ...],
-    podman: bool,  # noqa: FBT001
+@pytest.mark.parametrize("request_", [MISSING, NOT_FOUND, FORBIDDEN])
+async def test_a_users_image_without_its_command_is_its_developers_fault(
+    place: InvokerPlace, request_: dict[str, Any]
 ) -> None:
-    settings = DockerSettings(file_system="strict", writable=writable)
+    failure = await refused(place.but(extra=request_), user_image=True)
 
-    sizes = sizes_in(a_request(settings, a_spec(memory=memory), podman=podman))
-
-    assert sum(sizes) <= memory * MIB // 2
-    assert all(size % 4096 == 0 and size >= MIB for size in sizes)  # the kernel rounds up to pages
+    assert failure.developer_fault
+    assert failure.public == f"executable file not found in image {place.image}"
 
 
-def test_a_directory_that_podman_makes_writable_can_be_given_room() -> None:
-    settings = DockerSettings(file_system="strict", writable=("/run",))
+async def test_a_users_image_with_a_user_that_is_nobody_is_its_developers_fault(place: InvokerPlace) -> None:
+    failure = await refused(place.but(extra=GHOST), user_image=True)
 
-    tmpfs = a_request(settings, podman=True)["HostConfig"]["Tmpfs"]
-
-    assert tmpfs["/run"] == tmpfs["/tmp"]
-    assert tmpfs["/var/tmp"].endswith(f"size={MIB}")
+    assert failure.developer_fault
+    assert failure.public == f"The container image '{place.image}' can't be started."
 
 
-@pytest.mark.parametrize("policy", ["image", "strict"])
-def test_the_working_directory_is_the_images(policy: Any) -> None:
-    request = a_request(DockerSettings(file_system=policy))
+@pytest.mark.parametrize("request_", [MISSING, GHOST])
+async def test_an_image_of_the_operators_is_never_a_developers_fault(
+    place: InvokerPlace, request_: dict[str, Any]
+) -> None:
+    failure = await refused(place.but(extra=request_), user_image=False)
 
-    assert "WorkingDir" not in request
-    assert "Entrypoint" not in request
-    assert "Cmd" not in request
-
-
-def test_the_first_pattern_that_fits_says_what_an_image_may_write() -> None:
-    settings = DockerSettings(file_systems={"functions-invoker/node": "image", "functions-invoker/*": "strict"})
-
-    def policy(image: str) -> str:
-        return file_system(settings, ImageReference.parse(image))
-
-    assert policy("functions-invoker/node:20") == "image"
-    assert policy("functions-invoker/python:3") == "strict"
-    assert policy("docker.io/functions-invoker/python") == "strict"
-    assert policy("example.org/functions-invoker/python") == "image"
+    assert place.image in failure.reason
+    assert (failure.developer_fault, failure.public) == (False, None)
 
 
-def test_the_operators_variables_come_last_and_win() -> None:
-    settings = DockerSettings(environment={"__OW_API_HOST": "https://other", "A": "1=2"})
+async def test_an_engine_without_its_own_programs_is_not_a_developers_fault(docker_place: InvokerPlace) -> None:
+    failure = await refused(docker_place.but(oci_runtime="io.containerd.nonesuch.v2"), user_image=True)
 
-    assert a_request(settings)["Env"] == ["__OW_API_HOST=https://other", "__OW_ALLOW_CONCURRENT=false", "A=1=2"]
-
-
-def test_labels_of_ours_can_not_be_replaced() -> None:
-    request = a_request(DockerSettings(labels={"mine": "1"}), labels={"mine": "theirs", "functions-invoker.boot": "b"})
-
-    assert request["Labels"] == {"mine": "theirs", "functions-invoker.boot": "b"}
+    assert not failure.developer_fault
 
 
-def test_extra_merges_tables_and_replaces_lists() -> None:
-    extra = {"HostConfig": {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}, "CapDrop": []}}
-
-    request = a_request(DockerSettings(extra=extra))
-
-    assert request["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "1m"}}
-    assert request["HostConfig"]["CapDrop"] == []
-    assert request["HostConfig"]["PidsLimit"] == 1024
-    assert a_request()["HostConfig"]["CapDrop"] == ["ALL"]  # nothing shared was changed
+async def test_an_oci_runtime_that_the_engine_has_is_used(docker_place: InvokerPlace) -> None:
+    async with docker_runtime(docker_place.but(oci_runtime="runc").settings) as runtime:
+        assert await run(await loaded(runtime, docker_place.spec(), ECHO), n=1) == {"n": 1}
 
 
-def test_an_image_without_a_tag_is_not_taken_for_an_id() -> None:
-    assert a_request(spec=a_spec(image="deadbeef"))["Image"] == "deadbeef:latest"
+async def test_a_container_that_ends_at_once_is_lost_to_its_first_request(place: InvokerPlace) -> None:
+    place = place.but(extra={"Cmd": ["python3", "-c", "exit(7)"]})
+    async with docker_runtime(place.settings) as runtime:
+        container = await runtime.create(place.spec(), RecordedOutput())
+
+        with pytest.raises(Lost) as caught:
+            await container.post("/init", init_body(Program.ECHO), timeout=PATIENCE, limit=1 << 20)
+
+    assert (caught.value.state.running, caught.value.state.exit_code) == (False, 7)
 
 
-def test_untrusted_text_stands_in_values_only() -> None:
-    nasty = '"}, "HostConfig": {"Privileged": true}, "x": {"'
-    spec = a_spec(environment={"__OW_X": nasty}, namespace=nasty, action=nasty)
-
-    request = json.loads(json.dumps(a_request(spec=spec, labels={"functions-invoker.action": nasty})))
-
-    assert request["Env"] == [f"__OW_X={nasty}"]
-    assert request["Labels"] == {"functions-invoker.action": nasty}
-    assert request["HostConfig"] == a_request()["HostConfig"]
-
-
-def test_extra_is_checked_against_everything_that_is_asked_for() -> None:
-    """What `extra_faults` knows of the request must be what the request has."""
-    everything = a_request(
-        DockerSettings(
-            file_system="strict", oci_runtime="r", cpus=1.0, dns=("10.0.0.53",), dns_search=("b",), dns_options=("c",)
-        )
+async def test_a_container_that_ends_while_it_boots_is_lost_long_before_the_time_limit(place: InvokerPlace) -> None:
+    place = place.but(
+        extra={"Cmd": ["python3", "-c", "print('here', flush=True); input(); exit(7)"], "OpenStdin": True}
     )
+    output = RecordedOutput()
+    async with docker_runtime(place.settings) as runtime, asyncio.TaskGroup() as tasks:
+        container = await runtime.create(place.spec(), output)
+        init = tasks.create_task(lost_by(container.post("/init", b"{}", timeout=3600, limit=1 << 20)))
+        await output.says(b"here")
 
-    assert_shape(everything, SHAPE)
+        place.ask("POST", f"/containers/{container.name}/kill", signal="TERM")
+        lost = await init
+
+    assert (lost.state.running, lost.state.exit_code) == (False, -15)
 
 
-def assert_shape(part: Mapping[str, Any], shape: Shape) -> None:
-    assert part.keys() == shape.keys()
-    for name, wanted in shape.items():
-        if isinstance(wanted, Mapping):
-            assert_shape(part[name], wanted)
-        else:
-            assert type(part[name]) is wanted
+async def test_a_container_may_be_slow_to_listen(docker_place: InvokerPlace) -> None:
+    slow = ["sh", "-c", "sleep 0.5; exec python3 -P /proxies/python.py"]
+    async with docker_runtime(docker_place.but(extra={"Cmd": slow}).settings) as runtime:
+        container = await loaded(runtime, docker_place.spec(), ECHO)
+
+        assert await run(container, n=1) == {"n": 1}
+
+
+async def test_a_name_that_an_earlier_container_of_ours_has_is_freed(place: InvokerPlace) -> None:
+    async with docker_runtime(place.settings) as runtime:
+        other = f"{place.name}-2"
+        await runtime.create(place.spec(other), RecordedOutput())
+        stale = place.make(place.name, start=True, boot=place.boot(other))
+
+        container = await loaded(runtime, place.spec(), ECHO)
+
+        assert container.name == place.name
+        assert place.ask("GET", f"/containers/{stale}/json")[0] == 404
+        assert await run(container, n=1) == {"n": 1}
+
+
+async def test_a_strangers_name_is_his(place: InvokerPlace) -> None:
+    name = place.name
+    stranger = place.make(name, owner="somebody else")
+    try:
+        async with docker_runtime(place.settings) as runtime:
+            container = await loaded(runtime, place.spec(), ECHO)
+            another = await loaded(runtime, place.spec(), ECHO)
+
+            assert re.fullmatch(rf"{name}-[0-9a-f]{{6}}", container.name)
+            assert container.name != another.name
+            assert sorted(place.containers()) == sorted([container.name, another.name])
+        assert place.ask("GET", f"/containers/{stranger}/json")[0] == 200
+    finally:
+        place.remove(name)
+
+
+async def test_where_the_network_has_no_address_left_there_is_no_room_until_a_container_has_gone(
+    place: InvokerPlace,
+) -> None:
+    place = place.with_a_network_of_its_own()
+    subnet = f"10.{secrets.randbelow(100) + 100}.{secrets.randbelow(256)}"
+    config = {"Subnet": f"{subnet}.0/30", "Gateway": f"{subnet}.1"}
+    made = place.ask("POST", "/networks/create", {"Name": place.docker.network, "IPAM": {"Config": [config]}})
+    assert made[0] == HTTPStatus.CREATED
+    try:
+        async with docker_runtime(place.settings) as runtime:
+            container = await runtime.create(place.spec(), RecordedOutput())
+
+            with pytest.raises(NoRoom, match="no container of the image"):
+                await runtime.create(place.spec(f"{place.name}-2"), RecordedOutput())
+
+            assert place.containers() == [place.name]
+            await container.remove()
+            await runtime.create(place.spec(f"{place.name}-2"), RecordedOutput())
+    finally:
+        place.remove_network()
+
+
+async def test_a_network_that_was_pruned_is_made_again_and_the_first_try_is_not_the_end_of_the_output(
+    docker_place: InvokerPlace,
+) -> None:
+    """The output was attached before the container could not be started."""
+    place = docker_place.with_a_network_of_its_own()
+    output = RecordedOutput()
+    try:
+        async with docker_runtime(place.settings) as runtime:
+            await runtime.sweep()
+            assert place.remove_network() == HTTPStatus.NO_CONTENT
+
+            assert await run(await loaded(runtime, place.spec(), ECHO, output), n=1) == {"n": 1}
+
+            assert output.closings == 0
+        assert output.closings == 1
+    finally:
+        place.remove_network()
+
+
+async def test_an_image_that_was_pruned_meanwhile_is_named(docker_place: InvokerPlace) -> None:
+    image = f"invoker-tests/{docker_place.node.unique_name}:1"
+    name, _, tag = image.partition(":")
+    assert docker_place.ask("POST", f"/images/{docker_place.image}/tag", repo=name, tag=tag)[0] == 201
+    async with asyncio.TaskGroup() as tasks, in_trouble(docker_place) as (trouble, runtime):
+        with trouble.holding(STEPS["create"]) as hold:
+            spec = docker_place.spec(image=image)
+            failure = tasks.create_task(failed_by(runtime.create(spec, RecordedOutput())))
+            await hold.reached()
+            assert docker_place.ask("DELETE", f"/images/{image}")[0] == 200
+
+        assert f"the engine lacks the image '{image}'" in str(await failure)
+        assert docker_place.containers() == []
+
+
+async def test_no_more_than_so_many_are_started_at_once(docker_place: InvokerPlace) -> None:
+    async with (
+        asyncio.TaskGroup() as tasks,
+        in_trouble(docker_place.but(parallel_creates=2)) as (trouble, runtime),
+    ):
+        with trouble.holding(STEPS["start"]):
+            starts = [
+                tasks.create_task(loaded(runtime, docker_place.spec(f"{docker_place.name}-{n}"), ECHO))
+                for n in range(4)
+            ]
+            await until(lambda: sum("/start" in request for request in trouble.asked) == 2)
+            await trouble.hears("GET /_ping", times=2)
+
+            assert sum("/create" in request for request in trouble.asked) == 2
+            assert metric(runtime, "gauge_docker_creates") == 4
+
+        assert [await run(await start, n=1) for start in starts] == [{"n": 1}] * 4
+        assert metric(runtime, "gauge_docker_creates") == 0
+
+
+async def test_an_image_that_is_being_pulled_holds_up_no_other_container(docker_place: InvokerPlace) -> None:
+    async with (
+        asyncio.TaskGroup() as tasks,
+        in_trouble(docker_place.but(parallel_creates=1, pull_user_images="always")) as (trouble, runtime),
+    ):
+        with trouble.holding("POST /images/create") as hold:
+            spec = docker_place.spec(f"{docker_place.name}-2", pull=True)
+            pulling = tasks.create_task(runtime.create(spec, RecordedOutput()))
+            await hold.reached()
+
+            assert await run(await loaded(runtime, docker_place.spec(), ECHO), n=1) == {"n": 1}
+
+            assert metric(runtime, "gauge_docker_pulls") == 1
+            pulling.cancel()
+            await asyncio.wait({pulling})
+        assert metric(runtime, "gauge_docker_pulls") == 0
+
+
+@pytest.mark.parametrize("answer", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_start_that_is_cancelled_leaves_nothing(docker_place: InvokerPlace, step: str, *, answer: bool) -> None:
+    async with in_trouble(docker_place) as (trouble, runtime):
+        start = asyncio.create_task(runtime.create(docker_place.spec(), RecordedOutput()))
+        with trouble.holding(STEPS[step], answer=answer) as hold:
+            await hold.reached()
+            start.cancel()
+            await until(lambda: step == "create" or start.done())
+
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        assert docker_place.containers() == []
+        assert await run(await loaded(runtime, docker_place.spec(), ECHO), n=1) == {"n": 1}
+
+
+@pytest.mark.parametrize("answer", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_start_on_which_the_engine_ends_leaves_nothing_once_it_is_back(
+    docker_place: InvokerPlace, step: str, *, answer: bool
+) -> None:
+    async with asyncio.TaskGroup() as tasks, in_trouble(docker_place) as (trouble, runtime):
+        with trouble.holding(STEPS[step], answer=answer) as hold:
+            start = tasks.create_task(failed_by(runtime.create(docker_place.spec(), RecordedOutput())))
+            await hold.reached()
+            trouble.die()
+
+        assert "the container engine does not answer" in str(await start)
+        await until(lambda: bool(runtime.faults()))
+        trouble.refusing = False
+        await until(lambda: not runtime.faults() and not docker_place.containers())
+        await until(lambda: not runtime._names)  # its name is free, too
+        assert await run(await loaded(runtime, docker_place.spec(), ECHO), n=1) == {"n": 1}
+
+
+async def test_a_call_that_the_engine_never_answers_ends_the_start(docker_place: InvokerPlace) -> None:
+    async with in_trouble(docker_place, start_timeout=Seconds(0.2)) as (trouble, runtime):
+        with trouble.holding(STEPS["start"]):
+            failure = await failed_by(runtime.create(docker_place.spec(), RecordedOutput()))
+
+        assert "start: no answer within 0.2 s" in str(failure)
+        await until(lambda: not docker_place.containers())
+
+
+async def failed_by(work: Any) -> StartFailed:
+    with pytest.raises(StartFailed) as caught:
+        await work
+    return caught.value
+
+
+async def lost_by(work: Any) -> Lost:
+    with pytest.raises(Lost) as caught:
+        await work
+    return caught.value

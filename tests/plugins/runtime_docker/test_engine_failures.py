@@ -1,28 +1,38 @@
-"""All the ways in which an engine can fail to answer, and what it may answer."""
+"""All the ways in which an engine can fail to answer, what it may answer, and what is told of it."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, cast
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from invoker.config import Seconds
-from invoker_docker.engine import Engine, EngineDown, EngineError, connected
+from invoker.errors import SettingsError
+from invoker_docker.attach import AttachedOutput
+from invoker_docker.engine import EngineClient, connected
+from invoker_docker.failures import EngineDown, EngineError, answered
+from invoker_docker.runtime import check_oci_runtime
 from invoker_docker.settings import DockerSettings
 from tests.plugins.runtime_docker.stand_in import VERSION, cut, never, raw_stand_in, says, stand_in
 
-Call = Callable[[Engine], Awaitable[object]]
+Call = Callable[[EngineClient], Awaitable[object]]
+
 
 CALLS: dict[str, tuple[str, Call]] = {
     "ping": ("GET /_ping", lambda engine: engine.ping()),
-    "about": ("GET /version", lambda engine: engine.about()),
+    "negotiate": ("GET /version", lambda engine: engine.negotiate()),
+    "oci_runtimes": ("GET /info", lambda engine: engine.oci_runtimes()),
     "image_exists": ("GET /images/a:1/json", lambda engine: engine.image_exists("a:1")),
     "network": ("GET /networks/n", lambda engine: engine.network("n")),
     "podman_interface": ("GET /v4.0.0/libpod/networks/n/json", lambda engine: engine.podman_interface("n")),
     "create_network": ("POST /networks/create", lambda engine: engine.create_network({})),
-    "remove_network": ("GET /networks/n", lambda engine: engine.remove_network("n")),
     "create": ("POST /containers/create", lambda engine: engine.create("c", {})),
+    "attach": ("POST /containers/c/attach", lambda engine: engine.attach("c", AttachedOutput("c", print, print))),
     "start": ("POST /containers/c/start", lambda engine: engine.start("c")),
     "inspect": ("GET /containers/c/json", lambda engine: engine.inspect("c")),
     "pause": ("POST /containers/c/pause", lambda engine: engine.pause("c")),
@@ -31,8 +41,21 @@ CALLS: dict[str, tuple[str, Call]] = {
     "images": ("GET /images/json", lambda engine: engine.images("a")),
     "containers": ("GET /containers/json", lambda engine: engine.containers({"a": "b"})),
 }
-READING = ["about", "podman_interface", "create", "inspect", "containers", "images"]
+
+
+READING = [
+    "negotiate",
+    "oci_runtimes",
+    "image_exists",
+    "network",
+    "podman_interface",
+    "create",
+    "inspect",
+    "containers",
+    "images",
+]
 """Those that read something out of the answer."""
+
 
 HASTY: dict[str, Any] = dict.fromkeys(
     (
@@ -46,15 +69,11 @@ HASTY: dict[str, Any] = dict.fromkeys(
 async def test_podman_is_told_from_docker() -> None:
     components = [{"Name": "Podman Engine", "Version": "4.3.1"}, {"Name": "Conmon"}]
     async with stand_in() as engine_there:
-        engine_there.answers["GET /version"] = says(VERSION | {"Components": components})
-        engine_there.answers["GET /info"] = says(
-            {"CgroupVersion": "2", "SecurityOptions": ["name=rootless"], "PidsLimit": False, "SwapLimit": True}
-        )
         async with connected(DockerSettings(url=engine_there.url)) as engine:
-            about = engine.kind
-
-    assert (about.name, about.rootless, about.cgroup_version) == ("podman", True, 2)
-    assert about.lacking == ("processes",)
+            assert not engine.podman
+        engine_there.answers["GET /version"] = says(VERSION | {"Components": components})
+        async with connected(DockerSettings(url=engine_there.url)) as engine:
+            assert engine.podman
 
 
 @pytest.mark.parametrize(
@@ -66,8 +85,7 @@ async def test_the_oldest_api_that_both_know_is_spoken(newest: str, oldest: str 
         async with connected(DockerSettings(url=engine_there.url)) as engine:
             await engine.remove("c")
 
-    assert engine.api == spoken
-    assert engine_there.asked == ["GET /version", f"GET /{spoken}/info", f"DELETE /{spoken}/containers/c?force=1&v=1"]
+    assert engine_there.asked == ["GET /version", f"DELETE /{spoken}/containers/c?force=1&v=1"]
 
 
 async def test_an_engine_that_is_too_old_is_refused() -> None:
@@ -78,6 +96,12 @@ async def test_an_engine_that_is_too_old_is_refused() -> None:
                 pass
 
 
+async def test_no_call_has_a_time_limit_but_its_own() -> None:
+    """aiohttp's would end a pull after five minutes."""
+    async with stand_in() as engine_there, connected(DockerSettings(url=engine_there.url)) as engine:
+        assert engine._docker.session.timeout == aiohttp.ClientTimeout()
+
+
 @pytest.mark.parametrize("call", CALLS)
 async def test_an_engine_that_hangs_is_down(call: str) -> None:
     path, ask = CALLS[call]
@@ -86,10 +110,10 @@ async def test_an_engine_that_hangs_is_down(call: str) -> None:
         with pytest.raises(EngineDown, match=r"no answer within 0\.3 s"):
             await ask(engine)
         engine_there.answers[path] = says({})
-        await engine.ping() if call != "ping" else await engine.about()
+        await engine.ping() if call != "ping" else await engine.negotiate()
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if call not in ("about", "ping")])
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in ("negotiate", "ping")])
 async def test_an_engine_that_says_no_is_not_down(call: str) -> None:
     path, ask = CALLS[call]
     async with stand_in() as engine_there, connected(DockerSettings(url=engine_there.url)) as engine:
@@ -263,3 +287,47 @@ async def test_no_image_leads_elsewhere(image: str) -> None:
             await engine.pull(image)
 
     assert engine_there.asked == before
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [
+        (errno.ENOENT, r"No such file or directory \(start the engine, or set docker\.url\)"),
+        (errno.ECONNREFUSED, r"Connection refused \(start the engine, or set docker\.url\)"),
+        (
+            errno.EACCES,
+            r"Permission denied \(let the invoker's user use it, as members of the group docker may, or set",
+        ),
+        (errno.ENETUNREACH, "Network is unreachable$"),
+    ],
+)
+async def test_an_engine_that_can_not_be_reached_is_told_with_the_way_out(number: int, way_out: str) -> None:
+    refusal = aiohttp.ClientConnectorError(cast("Any", None), OSError(number, os.strerror(number)))
+
+    with pytest.raises(EngineDown, match=f"^version: can't connect: {way_out}"):
+        async with answered("version", 1):
+            raise refusal
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "lacks"),
+    [
+        ({"runc": {}, "runsc": {}}, "kata", True),
+        ({"runc": {}, "runsc": {}}, "runsc", False),
+        ({"runc": {}}, "io.containerd.kata.v2", False),  # Docker 23 takes shims that it doesn't list
+        ({"runc": {}}, "/usr/bin/crun", False),  # podman takes a path
+        (None, "kata", False),
+        (["runc"], "kata", False),
+        ({"runc": {}}, None, False),
+    ],
+)
+async def test_an_oci_runtime_is_lacking_only_where_the_engine_tells(
+    there: object, wanted: str | None, *, lacks: bool
+) -> None:
+    async with stand_in() as engine_there:
+        engine_there.answers["GET /info"] = says({"Runtimes": there})
+        settings = DockerSettings(url=engine_there.url, oci_runtime=wanted)
+        async with connected(settings) as engine:
+            refusal = pytest.raises(SettingsError, match=r"docker\.oci_runtime: the engine has no") if lacks else None
+            with refusal or nullcontext():
+                await check_oci_runtime(engine, settings)

@@ -3,12 +3,18 @@
 import pytest
 
 from invoker.entities.runtimes import Runtime
-from invoker_docker.answers import EngineDown, EngineError
-from invoker_docker.failures import name_is_taken, something_is_missing, start_failure
+from invoker.errors import NoRoom, StartFailed
+from invoker_docker.failures import EngineDown, EngineError, name_is_taken, something_is_missing, start_failure
 
 USERS = Runtime(kind="blackbox", family="blackbox", image="zoe/resize:2", pull=True)
 NATIVE = Runtime(kind="blackbox", family="blackbox", image="acme/fast:1")
 RUNC = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: "
+
+
+def failed(error: EngineError, runtime: Runtime) -> StartFailed:
+    failure = start_failure(error, runtime)
+    assert isinstance(failure, StartFailed)
+    return failure
 
 
 @pytest.mark.parametrize(
@@ -25,11 +31,11 @@ RUNC = "failed to create shim task: OCI runtime create failed: runc create faile
     ],
 )
 def test_a_command_that_is_not_there_is_the_developers(message: str) -> None:
-    failure = start_failure(EngineError(400, message), USERS)
+    failure = failed(EngineError(400, message), USERS)
 
     assert failure.developer_fault
     assert failure.public == "executable file not found in image zoe/resize:2"
-    assert not start_failure(EngineError(400, message), NATIVE).developer_fault
+    assert not failed(EngineError(400, message), NATIVE).developer_fault
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,7 @@ def test_a_command_that_is_not_there_is_the_developers(message: str) -> None:
     ],
 )
 def test_an_image_that_contradicts_itself_is_the_developers(message: str) -> None:
-    failure = start_failure(EngineError(500, message), USERS)
+    failure = failed(EngineError(500, message), USERS)
 
     assert failure.developer_fault
     assert failure.public == "The container image 'zoe/resize:2' can't be started."
@@ -58,14 +64,38 @@ def test_an_image_that_contradicts_itself_is_the_developers(message: str) -> Non
     ],
 )
 def test_an_engine_that_can_not_is_nobody_elses(message: str) -> None:
-    failure = start_failure(EngineError(500, message), USERS)
+    failure = failed(EngineError(500, message), USERS)
 
     assert (failure.developer_fault, failure.public) == (False, None)
     assert failure.reason == f"no container of the image 'zoe/resize:2' could be started: {message}"
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no available IPv4 addresses on this network's address pools: functions-invoker (168413662d36)",
+        "IPAM error: failed to find free IP in range: 10.213.7.1 - 10.213.7.6",
+        "adding interface veth1 to bridge invoker0 failed: exchange full",
+        f"{RUNC}unable to apply cgroup configuration: mkdir /sys/fs/cgroup/memory/x: cannot allocate memory: unknown",
+        "runc create failed: unable to start init: fork/exec /proc/self/exe: resource temporarily unavailable",
+        "mkdir /var/lib/docker/overlay2/x: no space left on device",
+    ],
+)
+@pytest.mark.parametrize("runtime", [USERS, NATIVE])
+def test_what_others_use_up_is_no_failure(message: str, runtime: Runtime) -> None:
+    assert isinstance(start_failure(EngineError(500, message), runtime), NoRoom)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [f'{RUNC}exec: "no space left on device": stat: no such file or directory', "unable to find user exchange full"],
+)
+def test_an_image_can_not_claim_that_there_is_no_room(message: str) -> None:
+    assert failed(EngineError(400, message), USERS).developer_fault
+
+
 def test_an_engine_that_is_down_is_nobody_elses() -> None:
-    assert not start_failure(EngineDown("start: no answer within 60 s"), USERS).developer_fault
+    assert not failed(EngineDown("start: no answer within 60 s"), USERS).developer_fault
 
 
 @pytest.mark.parametrize(

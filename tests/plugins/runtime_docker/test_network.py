@@ -9,18 +9,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
-import msgspec
 import pytest
 
 from invoker.config import Seconds
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime
 from invoker.errors import SettingsError
-from invoker_docker.creation import create_request
-from invoker_docker.engine import Engine, EngineDown, connected
-from invoker_docker.network import NETWORK_LABEL, network_for
+from invoker_docker.create_request import create_request
+from invoker_docker.engine import EngineClient, connected
+from invoker_docker.failures import EngineDown
+from invoker_docker.network import NETWORK_LABEL, ContainerNetwork
 from invoker_docker.settings import DockerSettings
-from tests.plugins.runtime_docker.engines import a_name, settings_for
+from tests.plugins.runtime_docker.invoker_place import a_name, settings_for
 from tests.plugins.runtime_docker.stand_in import never, says, stand_in
 from tests.plugins.runtime_docker.tiny_image import asked, imported
 
@@ -55,12 +55,14 @@ def create(settings: DockerSettings, **more: Any) -> None:
 async def test_a_missing_network_is_created(engine_url: str) -> None:
     with a_network(engine_url) as settings:
         async with connected(settings) as engine:
-            network = await network_for(engine, settings)
+            network = ContainerNetwork(engine, settings)
+            await network.look()
+            planned = network.bridge
+            assert asked(settings.url, "GET", f"/networks/{settings.network}")[0] == http.client.NOT_FOUND
+            await network.ensure()
         made = shown(settings)
 
-    assert network.name == settings.network
-    assert network.bridge == settings.bridge
-    assert network.gateway == made["IPAM"]["Config"][0]["Gateway"]
+    assert planned == network.bridge == settings.bridge
     assert made["Labels"] == {NETWORK_LABEL: "1"}
 
 
@@ -71,14 +73,14 @@ async def test_a_network_that_is_there_is_taken_as_it_is(engine_url: str, caplog
         before = shown(settings)
         async with connected(settings) as engine:
             with caplog.at_level(logging.WARNING):
-                network = await network_for(engine, settings)
-            podman = engine.kind.podman
+                network = ContainerNetwork(engine, settings)
+                await network.look()
+                await network.ensure()
+            podman = engine.podman
         after = shown(settings)
 
     assert after == before
-    assert network.gateway == f"{subnet}.14"
-    assert not network.isolated
-    assert "can reach each other" in caplog.text
+    assert caplog.text.count("can reach each other") == 1
     assert network.bridge not in (None, settings.bridge)
     assert podman or network.bridge == f"br-{before['Id'][:12]}"
 
@@ -86,20 +88,20 @@ async def test_a_network_that_is_there_is_taken_as_it_is(engine_url: str, caplog
 async def test_several_invokers_may_create_it_at_once(engine_url: str) -> None:
     with a_network(engine_url) as settings:
         async with connected(settings) as engine:
-            networks = await asyncio.gather(*(network_for(engine, settings) for _ in range(6)))
+            networks = [ContainerNetwork(engine, settings) for _ in range(6)]
+            await asyncio.gather(*(network.ensure() for network in networks))
         listed = json.loads(asked(engine_url, "GET", "/networks")[1])
 
-    assert len({msgspec.structs.replace(network, made=False) for network in networks}) == 1
-    assert sum(network.made for network in networks) == 1
+    assert {network.bridge for network in networks} == {settings.bridge}
     assert [one["Name"] for one in listed].count(settings.network) == 1
 
 
 async def test_the_engines_default_network_can_be_used(engine_url: str) -> None:
     settings = settings_for(engine_url, network="bridge")
     async with connected(settings) as engine:
-        network = await network_for(engine, settings)
+        network = ContainerNetwork(engine, settings)
+        await network.look()
 
-    assert network.name == "bridge"
     assert network.bridge in ("docker0", "podman0", "cni-podman0")
 
 
@@ -108,7 +110,7 @@ async def test_an_interface_that_another_network_has_is_told(engine_url: str) ->
         create(other, Options={"com.docker.network.bridge.name": settings.bridge})
         async with connected(settings) as engine:
             with pytest.raises(SettingsError, match=r"with the bridge .*bridge name.*set docker\.bridge to") as caught:
-                await network_for(engine, settings)
+                await ContainerNetwork(engine, settings).ensure()
             assert f"can't create '{settings.network}'" in str(caught.value)
 
 
@@ -118,7 +120,7 @@ async def test_an_engine_that_is_down_has_no_network() -> None:
         async with connected(settings) as engine:
             engine_there.answers["POST /networks/create"] = never
             with pytest.raises(EngineDown):
-                await network_for(engine, settings)
+                await ContainerNetwork(engine, settings).ensure()
 
 
 @pytest.mark.parametrize("driver", ["macvlan", "overlay"])
@@ -126,16 +128,16 @@ async def test_a_network_without_a_bridge_has_none(driver: str) -> None:
     async with stand_in() as engine_there:
         found = {"Name": "n", "Id": "0123456789abcdef", "Driver": driver, "Options": None, "IPAM": {"Config": None}}
         engine_there.answers["GET /networks/n"] = says(found)
-        engine_there.answers["GET /networks/0123456789abcdef"] = says(found)
         settings = settings_for(engine_there.url, network="n")
         async with connected(settings) as engine:
-            network = await network_for(engine, settings)
+            network = ContainerNetwork(engine, settings)
+            await network.look()
 
-    assert (network.bridge, network.gateway, network.isolated) == (None, None, False)
+    assert network.bridge is None
 
 
 @asynccontextmanager
-async def running(engine: Engine, settings: DockerSettings, image: str, *command: str) -> AsyncIterator[str]:
+async def running(engine: EngineClient, settings: DockerSettings, image: str, *command: str) -> AsyncIterator[str]:
     """Run a command in a container as actions have it; yield the container's name."""
     name = a_name()
     spec = ContainerSpec(name=name, runtime=Runtime(kind="a:1", family="a", image=image), memory=128 << 20)
@@ -148,7 +150,7 @@ async def running(engine: Engine, settings: DockerSettings, image: str, *command
         await engine.remove(name)
 
 
-async def address_of(engine: Engine, name: str, network: str) -> str:
+async def address_of(engine: EngineClient, name: str, network: str) -> str:
     address: str = (await engine.inspect(name))["NetworkSettings"]["Networks"][network]["IPAddress"]
     return address
 
@@ -172,20 +174,20 @@ def docker_image(docker_url: str, absent: Callable[[str], None]) -> Iterator[str
 
 @pytest.mark.parametrize(("icc", "code"), [("false", 1), ("true", 0)])
 async def test_containers_reach_each_other_only_where_somebody_wanted_it(
-    docker_url: str, docker_image: str, icc: str, code: int
+    docker_url: str, docker_image: str, icc: str, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with a_network(docker_url) as settings:
         if icc == "true":
             create(settings)
         async with connected(settings) as engine:
-            network = await network_for(engine, settings)
+            await ContainerNetwork(engine, settings).ensure()
             async with running(engine, settings, docker_image, "busybox", "httpd", "-f", "-p", str(PORT)) as server:
-                address = await address_of(engine, server, network.name)
+                address = await address_of(engine, server, settings.network)
                 reached_from_here = await answers(address)
                 knock = ["busybox", "nc", "-w", "1", address, str(PORT), "-e", "true"]
                 async with running(engine, settings, docker_image, *knock) as client:
                     _, ended = await asyncio.to_thread(asked, docker_url, "POST", f"/containers/{client}/wait")
 
-    assert network.isolated == (icc == "false")
+    assert ("can reach each other" in caplog.text) == (icc == "true")
     assert reached_from_here
     assert json.loads(ended)["StatusCode"] == code

@@ -1,5 +1,6 @@
-"""Two invokers, one engine: nobody touches what isn't his."""
+"""Whose containers are whose: nobody touches what isn't his, and what is his and of no use goes."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -14,9 +15,9 @@ import pytest
 from invoker.config import NodeSettings
 from invoker.errors import SettingsError
 from invoker.testing.containers import RecordedOutput
-from invoker_docker.ownership import BOOT_LABEL, NAME_LABEL, OWNER_LABEL, Owner, identity, owning
+from invoker_docker.ownership import NAME_LABEL, OWNER_LABEL, Owner, identity, owning
 from invoker_docker.runtime import DockerRuntime, docker_runtime
-from tests.plugins.runtime_docker.places import ECHO, SOON, Place, loaded, run, until
+from tests.plugins.runtime_docker.invoker_place import ECHO, SOON, InvokerPlace, in_trouble, loaded, run, until
 
 HOLDER = """
 import sys
@@ -77,8 +78,8 @@ def test_other_identities_have_other_locks_and_other_marks(
     tmp_path: Path, one: tuple[str | None, int], other: tuple[str | None, int]
 ) -> None:
     with owning(node(tmp_path, *one)) as first, owning(node(tmp_path, *other)) as second:
-        assert first.mark != second.mark
-        assert not second.owns("wsk_1", {**first.mark, NAME_LABEL: "wsk_1"})
+        assert first.identity != second.identity
+        assert not second.owns("wsk_1", {OWNER_LABEL: first.identity, NAME_LABEL: "wsk_1"})
 
 
 def test_a_state_directory_that_is_none_is_named(tmp_path: Path) -> None:
@@ -95,10 +96,10 @@ def test_labels_that_a_container_has_from_its_image_make_it_nobodys() -> None:
     assert owner.owns("wsk_1", {OWNER_LABEL: "0/zoe", NAME_LABEL: "wsk_1"})
     assert not owner.owns("wsk_1", {OWNER_LABEL: "0/zoe"})
     assert not owner.owns("wsk_1", {OWNER_LABEL: "0/zoe", NAME_LABEL: "another"})
-    assert not owner.owns("wsk_1", None)
+    assert not owner.owns("wsk_1", {})
 
 
-async def test_containers_say_whose_they_are_and_what_they_run(place: Place) -> None:
+async def test_containers_say_whose_they_are_and_what_they_run(place: InvokerPlace) -> None:
     spec = msgspec.structs.replace(place.spec(), namespace="zoe", action="zoe/pkg/resize")
 
     async with docker_runtime(place.settings) as runtime:
@@ -118,7 +119,7 @@ async def test_containers_say_whose_they_are_and_what_they_run(place: Place) -> 
     }
 
 
-async def test_nobody_elses_containers_are_touched(docker_place: Place) -> None:
+async def test_nobody_elses_containers_are_touched(docker_place: InvokerPlace) -> None:
     mine, theirs = identity(docker_place.node), f"{identity(docker_place.node)}0"
     names = [f"{docker_place.node.unique_name}-{number}" for number in range(3)]
     docker_place.make(names[0], theirs)
@@ -127,6 +128,7 @@ async def test_nobody_elses_containers_are_touched(docker_place: Place) -> None:
     try:
         async with docker_runtime(docker_place.settings) as runtime:
             assert await runtime.sweep() == [names[1]]
+            assert await runtime.sweep() == []
 
         assert docker_place.containers(theirs) == [names[0]]
         assert docker_place.containers(mine) == [names[2]]
@@ -136,7 +138,7 @@ async def test_nobody_elses_containers_are_touched(docker_place: Place) -> None:
 
 
 @asynccontextmanager
-async def the_same_elsewhere(place: Place, folder: Path) -> AsyncIterator[DockerRuntime]:
+async def the_same_elsewhere(place: InvokerPlace, folder: Path) -> AsyncIterator[DockerRuntime]:
     """Run another invoker of this identity, that has its state elsewhere: no lock is between them."""
     node = msgspec.structs.replace(place.node, state_dir=folder / "elsewhere")
     async with docker_runtime(msgspec.structs.replace(place, node=node).settings) as runtime:
@@ -144,11 +146,12 @@ async def the_same_elsewhere(place: Place, folder: Path) -> AsyncIterator[Docker
 
 
 async def test_another_of_this_identity_is_told_and_its_containers_are_left_alone(
-    place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    place: InvokerPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     complaint = f"another invoker that calls itself '{identity(place.node)}' uses this engine"
     caplog.set_level("INFO")
     async with docker_runtime(place.but(reconcile_interval=SOON).settings) as first:
+        await first.sweep()
         await first.create(place.spec(), RecordedOutput())
         async with the_same_elsewhere(place, tmp_path) as second:
             assert await second.sweep() == [place.name]
@@ -167,7 +170,7 @@ async def test_another_of_this_identity_is_told_and_its_containers_are_left_alon
 
 
 async def test_a_name_that_another_of_this_identity_has_is_not_taken_from_it(
-    docker_place: Place, tmp_path: Path
+    docker_place: InvokerPlace, tmp_path: Path
 ) -> None:
     async with docker_runtime(docker_place.settings) as first, the_same_elsewhere(docker_place, tmp_path) as second:
         theirs = await loaded(second, docker_place.spec(), ECHO)
@@ -178,14 +181,15 @@ async def test_a_name_that_another_of_this_identity_has_is_not_taken_from_it(
         assert await run(theirs, n=1) == await run(ours, n=1) == {"n": 1}
 
 
-async def test_what_a_killed_life_had_asked_for_and_never_started_is_removed(docker_place: Place) -> None:
-    async with docker_runtime(docker_place.but(reconcile_interval=SOON).settings):
-        docker_place.make(f"{docker_place.name}-late", **{BOOT_LABEL: "an earlier life"})
+async def test_what_a_killed_life_had_asked_for_and_never_started_is_removed(docker_place: InvokerPlace) -> None:
+    async with docker_runtime(docker_place.but(reconcile_interval=SOON).settings) as runtime:
+        await runtime.sweep()
+        docker_place.make(f"{docker_place.name}-late")
 
         await until(lambda: not docker_place.containers())
 
 
-async def test_a_second_runtime_of_one_identity_is_refused_before_it_sweeps(docker_place: Place) -> None:
+async def test_a_second_runtime_of_one_identity_is_refused_before_it_sweeps(docker_place: InvokerPlace) -> None:
     async with docker_runtime(docker_place.settings) as runtime:
         container = await runtime.create(docker_place.spec(), RecordedOutput())
 
@@ -194,3 +198,87 @@ async def test_a_second_runtime_of_one_identity_is_refused_before_it_sweeps(dock
                 pass
 
         assert (await container.inspect()).running
+
+
+async def gone(place: InvokerPlace, name: str) -> None:
+    """Wait until the engine has no such container any more."""
+    await asyncio.to_thread(place.ask, "POST", f"/containers/{name}/wait", condition="removed")
+    await until(lambda: name not in place.containers())
+
+
+async def test_what_an_earlier_life_left_is_swept_in_whatever_state_it_is(place: InvokerPlace) -> None:
+    names = [f"{place.node.unique_name}-{state}" for state in ("created", "running", "paused", "ended")]
+    try:
+        for name, start in zip(names, (False, True, True, True), strict=True):
+            place.make(name, start=start)
+        place.ask("POST", f"/containers/{names[2]}/pause")
+        place.ask("POST", f"/containers/{names[3]}/kill")
+
+        async with docker_runtime(place.settings) as runtime:
+            assert sorted(await runtime.sweep()) == sorted(names)
+            assert place.containers() == []
+    finally:
+        for name in names:
+            place.remove(name)
+
+
+async def test_what_is_ours_and_unknown_is_removed(place: InvokerPlace) -> None:
+    stray = f"{place.node.unique_name}-stray"
+    async with docker_runtime(place.but(reconcile_interval=SOON).settings) as runtime:
+        await runtime.sweep()
+        container = await loaded(runtime, place.spec(), ECHO)
+        place.make(stray, start=True, boot=place.boot(place.name))
+
+        await gone(place, stray)
+
+        assert place.containers() == [place.name]
+        assert await run(container, n=1) == {"n": 1}
+
+
+async def test_a_creation_in_flight_is_not_unknown(docker_place: InvokerPlace) -> None:
+    async with asyncio.TaskGroup() as tasks, in_trouble(docker_place, reconcile_interval=SOON) as (trouble, runtime):
+        with trouble.holding("POST /containers/create", answer=True) as hold:
+            creation = tasks.create_task(loaded(runtime, docker_place.spec(), ECHO))
+            await hold.reached()
+            await trouble.hears("GET /containers/json", times=3)
+            assert docker_place.containers() == [docker_place.name]
+
+        assert await run(await creation, n=1) == {"n": 1}
+
+
+async def test_what_is_known_and_gone_is_given_up(docker_place: InvokerPlace) -> None:
+    output = RecordedOutput()
+    async with in_trouble(docker_place, reconcile_interval=SOON) as (trouble, runtime):
+        container = await loaded(runtime, docker_place.spec(), ECHO, output)
+        trouble.mute = True  # the end of its output will not be seen
+        docker_place.remove(docker_place.name)
+
+        await output.ends()
+
+        assert not (await container.inspect()).running
+        await container.remove()
+        assert (await runtime.create(docker_place.spec(), RecordedOutput())).name == docker_place.name
+
+
+async def test_an_engine_that_is_back_is_compared_at_once(docker_place: InvokerPlace) -> None:
+    stray = f"{docker_place.node.unique_name}-stray"
+    async with in_trouble(docker_place) as (trouble, runtime):
+        trouble.die()
+        await until(lambda: bool(runtime.faults()))
+        docker_place.make(stray)
+
+        trouble.refusing = False
+
+        await gone(docker_place, stray)
+
+
+async def test_what_comes_up_while_the_engine_tells_its_containers_is_not_taken_for_gone(
+    docker_place: InvokerPlace,
+) -> None:
+    async with in_trouble(docker_place, reconcile_interval=SOON) as (trouble, runtime):
+        with trouble.holding("GET /containers/json", answer=True) as hold:
+            await hold.reached()
+            container = await loaded(runtime, docker_place.spec(), ECHO)
+        await trouble.hears("GET /containers/json", times=2)
+
+        assert await run(container, n=1) == {"n": 1}

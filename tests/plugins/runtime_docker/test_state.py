@@ -6,15 +6,14 @@ from typing import Any
 import pytest
 
 from invoker.entities.container import ContainerState
-from invoker_docker.memory import MemoryGauge
-from invoker_docker.state import address_on, may_be_flagged, read_state
+from invoker_docker.state import CgroupMemory, address_on, may_be_flagged, read_state
 
 LIMIT = 128 << 20
 ID = "51b31a85463b"
 
 
-def read(gauge: MemoryGauge | None = None, **state: Any) -> ContainerState:
-    return read_state({"State": state}, gauge or MemoryGauge(), LIMIT)
+def read(gauge: CgroupMemory | None = None, **state: Any) -> ContainerState:
+    return read_state({"State": state}, gauge or CgroupMemory(), LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def test_the_engines_flag_counts_where_the_first_process_was_killed() -> None:
 
 
 def test_the_kernels_count_counts_where_the_engine_has_no_flag() -> None:
-    gauge = MemoryGauge()
+    gauge = CgroupMemory()
     gauge.kills = 1
 
     assert read(gauge, Running=False, ExitCode=137, OOMKilled=False).memory_exhausted
@@ -70,10 +69,10 @@ def test_only_a_container_that_was_killed_without_a_reason_may_be_flagged_later(
 
 
 def test_an_engine_that_says_nothing_of_a_state_means_an_end_that_nobody_knows() -> None:
-    assert read_state({}, MemoryGauge(), LIMIT) == ContainerState(running=False)
+    assert read_state({}, CgroupMemory(), LIMIT) == ContainerState(running=False)
 
 
-def a_machine(folder: Path, groups: str, files: dict[str, str]) -> MemoryGauge:
+def a_machine(folder: Path, groups: str, files: dict[str, str]) -> CgroupMemory:
     """Return the gauge of process 7 on a machine with these control groups."""
     process = folder / "proc" / "7"
     process.mkdir(parents=True)
@@ -82,7 +81,7 @@ def a_machine(folder: Path, groups: str, files: dict[str, str]) -> MemoryGauge:
         file = folder / "cgroup" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content)
-    return MemoryGauge.of(7, ID, processes=folder / "proc", cgroups=folder / "cgroup")
+    return CgroupMemory.of(7, ID, processes=folder / "proc", cgroups=folder / "cgroup")
 
 
 def test_version_1_tells_memory(tmp_path: Path) -> None:
@@ -134,7 +133,7 @@ def test_a_process_that_is_somebody_elses_tells_nothing(tmp_path: Path, groups: 
 
 
 def test_a_process_that_has_ended_tells_nothing(tmp_path: Path) -> None:
-    gauge = MemoryGauge.of(7, ID, processes=tmp_path, cgroups=tmp_path)
+    gauge = CgroupMemory.of(7, ID, processes=tmp_path, cgroups=tmp_path)
 
     gauge.look()
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from invoker import Settings
+from invoker_process.directories import PREFIX, remaining
 from invoker_process.settings import ProcessSettings
-from invoker_process.warden.places import PREFIX, remaining
 from tests.loops import pytest_asyncio_loop_factories  # noqa: F401 (pytest finds it here)
 
 
@@ -35,6 +35,6 @@ def left(tmp_path: Path) -> Callable[[], Awaitable[Collection[object]]]:
 
 
 def _remains(base: Path) -> Iterator[object]:
-    for place in base.glob(f"{PREFIX}*"):
-        yield from remaining(place)
-        yield from (path for path in place.iterdir() if path.is_dir())
+    for path in base.glob(f"{PREFIX}*"):
+        yield from remaining(path)
+        yield from (each for each in path.iterdir() if each.is_dir())

@@ -1,25 +1,59 @@
-"""An invoker that starts containers with daemons, prints all their processes, and waits to be killed."""
+"""An invoker that starts containers, prints the processes of all of them, and waits to be killed."""
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import Literal, cast
 
 from invoker import Settings
-from invoker_process.runtime import process_runtime
+from invoker.testing.containers import RecordedOutput
+from invoker_process.runtime import ProcessRuntime, process_runtime
+from invoker_process.sampling import ProcessTable
 from invoker_process.settings import ProcessSettings
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from tests.plugins.runtime_process.actions import DAEMONS, loaded, run
+from tests.plugins.runtime_process.actions import DAEMONS, a_spec, loaded, run
+
+IDLE = {"python": "def main(args): return {}", "nodejs": "function main() { return {} }"}
+BUSY = {
+    "python": "def main(args):\n  print('busy', flush=True)\n  while True: pass",
+    "nodejs": "function main() { console.log('busy'); for (;;); }",
+}
 
 
-async def main(work_dir: str, cgroup: str) -> None:
-    settings = ProcessSettings(work_dir=Path(work_dir), cgroup="auto" if cgroup == "auto" else "off")
+async def daemons(runtime: ProcessRuntime) -> list[int]:
+    """Three containers with two daemons each."""
+    containers = [await loaded(runtime, DAEMONS, name=f"wsk_{number}") for number in range(3)]
+    return [pid for container in containers for pid in (await run(container)).values()]
+
+
+async def states(runtime: ProcessRuntime) -> list[int]:
+    """In each language that this machine has: a prewarmed proxy, a warm one, one that is busy, one that is stopped."""
+    running = set()
+    for family in {kind.family for kind in runtime.runtimes()}:
+        kind = f"{family}:default"
+        stopped = set(ProcessTable().children(runtime.supervisor_pid))
+        await run(await loaded(runtime, IDLE[family], name=f"{family}_stopped", kind=kind))
+        (pid,) = set(ProcessTable().children(runtime.supervisor_pid)) - stopped
+        os.kill(pid, signal.SIGSTOP)
+        await runtime.create(a_spec(f"{family}_prewarmed", kind), RecordedOutput())
+        await run(await loaded(runtime, IDLE[family], name=f"{family}_warm", kind=kind))
+        output = RecordedOutput()
+        busy = await loaded(runtime, BUSY[family], name=f"{family}_busy", kind=kind, output=output)
+        running.add(asyncio.ensure_future(run(busy)))
+        await output.says(b"busy")
+    return ProcessTable().children(runtime.supervisor_pid)
+
+
+async def main(work_dir: str, cgroup: str, what: str) -> None:
+    settings = ProcessSettings(work_dir=Path(work_dir), cgroup=cast("Literal['auto', 'off']", cgroup))
     async with process_runtime(Settings.of(settings)) as runtime:
-        containers = [await loaded(runtime, DAEMONS, name=f"wsk_{number}") for number in range(3)]
-        pids = [pid for container in containers for pid in (await run(container)).values()]
-        sys.stdout.write(f"{json.dumps([runtime.warden_pid, *pids])}\n")
+        pids = await {"daemons": daemons, "states": states}[what](runtime)
+        sys.stdout.write(f"{json.dumps([runtime.supervisor_pid, *pids])}\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().create_future()
 

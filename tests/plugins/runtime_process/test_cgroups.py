@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from invoker import Settings
+from invoker_process.cgroups import LEAF, ControlGroups, NoControlGroups, delegated, members, remove
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
-from invoker_process.warden.cgroups import LEAF, Unusable, Version1, delegated, members, remove
 from tests.plugins.runtime_process.actions import DAEMONS, entries, loaded, run, watching
 
 MB = 1 << 20
@@ -64,13 +64,13 @@ def read(path: Path) -> str:
 def test_version_2_gives_each_container_a_group_that_is_killed_as_one(unified: System) -> None:
     base = unified.root / "unified/system.slice/invoker.service"
 
-    hierarchy = delegated("functions-invoker-1", INVOKER, unified.proc)
-    hierarchy.account("7", 128 * MB)
+    groups = delegated("functions-invoker-1", INVOKER, unified.proc)
+    groups.make(7, 128 * MB)
 
-    assert hierarchy.path == base / "functions-invoker-1"
+    assert groups.path == base / "functions-invoker-1"
     assert read(base / "cgroup.subtree_control") == "+memory"
-    assert read(hierarchy.path / "cgroup.subtree_control") == "+memory"
-    group = hierarchy.path / "7"
+    assert read(groups.path / "cgroup.subtree_control") == "+memory"
+    group = groups.path / "7"
     assert read(group / "memory.max") == str(128 * MB)
     assert read(group / "memory.swap.max") == "0"
     assert read(group / "memory.oom.group") == "1"
@@ -88,30 +88,30 @@ def test_version_2_finds_the_group_again_after_the_invoker_moved(unified: System
     (unified.proc / "self" / "cgroup").write_text(f"0::/system.slice/invoker.service/{LEAF}\n")
     (base / "cgroup.procs").write_text("")
 
-    hierarchy = delegated("functions-invoker-2", INVOKER, unified.proc)
+    groups = delegated("functions-invoker-2", INVOKER, unified.proc)
 
-    assert hierarchy.path == base / "functions-invoker-2"
+    assert groups.path == base / "functions-invoker-2"
 
 
 def test_version_2_tells_of_kills_and_of_the_peak(unified: System) -> None:
-    hierarchy = delegated("functions-invoker-1", INVOKER, unified.proc)
-    account = hierarchy.account("7", 128 * MB)
-    group = hierarchy.path / "7"
-    (group / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 0\noom_kill 0\noom_group_kill 0\n")
-    before = (account.exhausted(), account.peak)
+    groups = delegated("functions-invoker-1", INVOKER, unified.proc)
+    group = groups.make(7, 128 * MB)
+    files = groups.path / "7"
+    (files / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 0\noom_kill 0\noom_group_kill 0\n")
+    before = (group.exhausted(), group.peak())
 
-    (group / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 3\noom_group_kill 1\n")
-    (group / "memory.peak").write_text(f"{127 * MB}\n")
+    (files / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 3\noom_group_kill 1\n")
+    (files / "memory.peak").write_text(f"{127 * MB}\n")
 
     assert before == (False, None)
-    assert (account.exhausted(), account.peak) == (True, 127 * MB)
+    assert (group.exhausted(), group.peak()) == (True, 127 * MB)
 
 
 def test_version_2_is_left_alone_where_others_are_in_the_group(unified: System) -> None:
     base = unified.root / "unified/system.slice/invoker.service"
     (base / "cgroup.procs").write_text(f"{INVOKER}\n{SHELL}\n")
 
-    with pytest.raises(Unusable, match="processes that are not the invoker's"):
+    with pytest.raises(NoControlGroups, match="processes that are not the invoker's"):
         delegated("functions-invoker-1", INVOKER, unified.proc)
 
     assert not (base / LEAF).exists()
@@ -120,7 +120,7 @@ def test_version_2_is_left_alone_where_others_are_in_the_group(unified: System) 
 def test_version_2_without_the_memory_controller_is_of_no_use(unified: System) -> None:
     unified.group("unified/system.slice/invoker.service", cgroup__controllers="cpu pids\n")
 
-    with pytest.raises(Unusable, match="no memory controller"):
+    with pytest.raises(NoControlGroups, match="no memory controller"):
         delegated("functions-invoker-1", INVOKER, unified.proc)
 
 
@@ -128,28 +128,28 @@ def test_version_1_gives_each_container_a_group_below_the_invokers_own(tmp_path:
     system = System(tmp_path, MOUNTS["v1"], "4:memory:/user/zoe\n0::/\n")
     own = system.group("memory/user/zoe")
 
-    hierarchy = delegated("functions-invoker-1", INVOKER, system.proc)
+    groups = delegated("functions-invoker-1", INVOKER, system.proc)
 
-    assert hierarchy.path == own / "functions-invoker-1"
-    assert hierarchy.path.is_dir()
+    assert groups.path == own / "functions-invoker-1"
+    assert groups.path.is_dir()
 
 
 def test_a_part_of_a_hierarchy_is_of_no_use(tmp_path: Path) -> None:
     system = System(tmp_path, MOUNTS["inside"], "4:memory:/docker/4f\n")
 
-    with pytest.raises(Unusable, match="no control groups"):
+    with pytest.raises(NoControlGroups, match="no control groups"):
         delegated("functions-invoker-1", INVOKER, system.proc)
 
 
 def test_a_group_that_can_not_be_made_is_said_with_its_reason(tmp_path: Path) -> None:
     system = System(tmp_path, MOUNTS["v1"], "4:memory:/user/zoe\n")
 
-    with pytest.raises(Unusable, match="functions-invoker-1: No such file or directory"):
+    with pytest.raises(NoControlGroups, match="functions-invoker-1: No such file or directory"):
         delegated("functions-invoker-1", INVOKER, system.proc)
 
 
 def test_a_system_without_control_groups_is_of_no_use(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match="No such file or directory"):
+    with pytest.raises(NoControlGroups, match="No such file or directory"):
         delegated("functions-invoker-1", INVOKER, tmp_path)
 
 
@@ -157,51 +157,47 @@ def test_a_system_without_control_groups_is_of_no_use(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def version1() -> Version1:
+def version1() -> ControlGroups:
     """A group of this machine's version 1, where the tests may make one."""
+    if not Path("/sys/fs/cgroup/memory").exists():
+        pytest.skip("control groups are of version 2")
     try:
-        hierarchy = delegated(f"functions-invoker-test-{os.getpid()}", INVOKER)
-    except Unusable as error:
-        hierarchy = None
-        reason = str(error)
-    else:
-        reason = "control groups are of version 2"
-    if not isinstance(hierarchy, Version1):
-        pytest.skip(f"no memory group of version 1 can be made here: {reason}")
-    return hierarchy
+        return delegated(f"functions-invoker-test-{os.getpid()}", INVOKER)
+    except NoControlGroups as error:
+        pytest.skip(f"no memory group of version 1 can be made here: {error}")
 
 
-def test_the_kernel_keeps_a_group_within_its_limit(version1: Version1) -> None:
-    account = version1.account("1", 32 * MB)
+def test_the_kernel_keeps_a_group_within_its_limit(version1: ControlGroups) -> None:
+    group = version1.make(1, 32 * MB)
     code = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
     try:
-        before = account.exhausted()
-        with subprocess.Popen([sys.executable, "-I", "-S", "-c", code], preexec_fn=account.enter) as process:  # noqa: PLW1509 (no threads)
+        before = group.exhausted()
+        with subprocess.Popen([sys.executable, "-I", "-S", "-c", code], preexec_fn=group.enter) as process:  # noqa: PLW1509 (no threads)
             process.wait()
 
         assert not before
         assert process.returncode == -9
-        assert account.exhausted()
-        assert account.peak is not None
-        assert 30 * MB < account.peak <= 32 * MB
+        assert group.exhausted()
+        assert group.peak() is not None
+        assert 30 * MB < group.peak() <= 32 * MB
     finally:
-        account.close()
+        group.close()
         remove(version1.path)
     assert not version1.path.exists()
 
 
-def test_processes_of_a_group_are_found_wherever_they_are(version1: Version1) -> None:
-    account = version1.account("1", 32 * MB)
+def test_processes_of_a_group_are_found_wherever_they_are(version1: ControlGroups) -> None:
+    group = version1.make(1, 32 * MB)
     try:
-        with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, preexec_fn=account.enter) as process:  # noqa: PLW1509 (no threads)
+        with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, preexec_fn=group.enter) as process:  # noqa: PLW1509 (no threads)
             assert members(version1.path) == [process.pid]
         assert members(version1.path) == []
     finally:
-        account.close()
+        group.close()
         remove(version1.path)
 
 
-async def test_a_runtime_leaves_no_group_behind(tmp_path: Path, version1: Version1) -> None:
+async def test_a_runtime_leaves_no_group_behind(tmp_path: Path, version1: ControlGroups) -> None:
     own = version1.path.parent
     remove(version1.path)
     settings = Settings.of(ProcessSettings(work_dir=tmp_path))
@@ -217,14 +213,14 @@ async def test_a_runtime_leaves_no_group_behind(tmp_path: Path, version1: Versio
     assert not (own / name).exists()
 
 
-async def test_the_group_of_a_killed_warden_is_removed_by_the_next(tmp_path: Path, version1: Version1) -> None:
+async def test_the_group_of_a_killed_supervisor_is_removed_by_the_next(tmp_path: Path, version1: ControlGroups) -> None:
     own = version1.path.parent
     remove(version1.path)
     async with process_runtime(Settings.of(ProcessSettings(work_dir=tmp_path))) as runtime:
         name = entries(tmp_path)[0].name
         container = await loaded(runtime, DAEMONS)
         with watching((await run(container)).values()) as watch:
-            os.kill(runtime.warden_pid, signal.SIGKILL)
+            os.kill(runtime.supervisor_pid, signal.SIGKILL)
             await container.remove()
 
             assert watch.running() == set()  # also the daemon without an environment: it is in the group

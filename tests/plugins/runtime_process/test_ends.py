@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
@@ -37,12 +38,14 @@ async def test_removal_reaches_daemons_that_left_their_session_twice(settings: S
         assert not await left()
 
 
-async def test_leaving_reaches_the_daemons_of_twenty_containers_and_the_warden(settings: Settings, left: Left) -> None:
+async def test_leaving_reaches_the_daemons_of_twenty_containers_and_the_supervisor(
+    settings: Settings, left: Left
+) -> None:
     with contextlib.ExitStack() as watched:
         async with process_runtime(settings) as runtime:
             containers = [await loaded(runtime, DAEMONS, name=f"wsk_{number}") for number in range(20)]
             pids = [pid for container in containers for pid in (await run(container)).values()]
-            watch = watched.enter_context(watching([runtime.warden_pid, *pids]))
+            watch = watched.enter_context(watching([runtime.supervisor_pid, *pids]))
 
         assert len(pids) == 60
         assert watch.running() == set()
@@ -64,6 +67,22 @@ async def test_a_proxy_that_exits_takes_its_daemons_with_it(settings: Settings, 
         assert (state.running, state.exit_code, state.memory_exhausted) == (False, -signal.SIGKILL, False)
         await container.remove()
         assert not await left()
+
+
+async def test_a_request_was_lost_when_its_connection_broke_however_long_it_took_to_learn_why(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = 0.2
+    monkeypatch.setattr("invoker_process.container.LAST_WORDS", waited)
+    async with process_runtime(settings) as runtime:
+        container = await loaded(runtime, "import os\ndef main(args):\n  os.closerange(3, 50)\n  while True: pass")
+
+        with pytest.raises(Lost) as caught:
+            await run(container)
+
+        assert caught.value.state.running  # so there was nothing to learn
+        assert caught.value.at is not None
+        assert time.monotonic() - caught.value.at >= waited
 
 
 async def test_one_container_ends_without_the_others(settings: Settings) -> None:
@@ -100,40 +119,62 @@ def main(args):
         assert not await left()
 
 
-async def test_a_killed_invoker_leaves_nothing(tmp_path: Path, cgroup: str) -> None:
+async def lonely(work_dir: Path, what: str, cgroup: str = "off") -> tuple[asyncio.subprocess.Process, int, list[int]]:
+    """Start an invoker of its own; return it, the process of its supervisor, and those of its containers."""
     invoker = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(LONELY), str(tmp_path), cgroup), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, str(LONELY), str(work_dir), cgroup, what), stdout=asyncio.subprocess.PIPE
     )
     assert invoker.stdout is not None
-    pids = json.loads(await invoker.stdout.readline())
-    with watching(pids) as watch:
+    supervisor, *pids = json.loads(await invoker.stdout.readline())
+    return invoker, supervisor, pids
+
+
+async def test_a_killed_invoker_leaves_nothing(tmp_path: Path, cgroup: str) -> None:
+    invoker, supervisor, pids = await lonely(tmp_path, "daemons", cgroup)
+    with watching([supervisor, *pids]) as watch:
         invoker.kill()
         await invoker.wait()
 
         await watch.end()
 
-    assert len(pids) == 10
+    assert len(pids) == 9
     assert entries(tmp_path) == []
 
 
-async def test_the_warden_leaves_signals_to_the_invoker(settings: Settings) -> None:
+@pytest.mark.parametrize("killed", ["invoker", "invoker and supervisor"])
+async def test_proxies_leave_with_a_killed_invoker_whatever_they_are_doing(
+    tmp_path: Path, node: str, killed: str
+) -> None:
+    invoker, supervisor, pids = await lonely(tmp_path, "states")
+    with watching([supervisor, *pids]) as watch:
+        invoker.kill()
+        if killed != "invoker":
+            os.kill(supervisor, signal.SIGKILL)
+        await invoker.wait()
+
+        await watch.end()
+
+    assert len(pids) == 8  # idle, warm, busy and stopped, in both languages
+
+
+async def test_the_supervisor_leaves_signals_to_the_invoker(settings: Settings) -> None:
     async with process_runtime(settings) as runtime:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(runtime.warden_pid, number)
+            os.kill(runtime.supervisor_pid, number)
 
         container = await loaded(runtime, DAEMONS)
 
-        assert os.getsid(runtime.warden_pid) != os.getsid(0)
+        assert os.getsid(runtime.supervisor_pid) != os.getsid(0)
         assert "proxy" in await run(container)
 
 
-class TestAKilledWarden:
+class TestAKilledSupervisor:
     async def test_loses_its_containers_and_is_replaced(self, settings: Settings, left: Left) -> None:
         output = RecordedOutput()
         async with process_runtime(settings) as runtime:
             container = await loaded(runtime, DAEMONS, output=output)
             with watching((await run(container)).values()) as watch:
-                os.kill(runtime.warden_pid, signal.SIGKILL)
+                os.kill(runtime.supervisor_pid, signal.SIGKILL)
                 await output.ends()
                 await container.remove()
 
@@ -153,7 +194,7 @@ class TestAKilledWarden:
             request = asyncio.ensure_future(run(container))
             await output.says(b"here")
 
-            os.kill(runtime.warden_pid, signal.SIGKILL)
+            os.kill(runtime.supervisor_pid, signal.SIGKILL)
 
             with pytest.raises(Lost) as caught:
                 await request
@@ -161,15 +202,15 @@ class TestAKilledWarden:
 
     async def test_is_waited_for_by_whoever_starts_something_meanwhile(self, settings: Settings) -> None:
         async with process_runtime(settings) as runtime:
-            killed = runtime.warden_pid
+            killed = runtime.supervisor_pid
             os.kill(killed, signal.SIGKILL)
-            while runtime.warden_pid:  # until the loop has noticed
+            while runtime.supervisor_pid:  # until the loop has noticed
                 await asyncio.sleep(0)
 
             containers = await asyncio.gather(*(loaded(runtime, DAEMONS, name=name) for name in ("wsk_1", "wsk_2")))
 
             assert [container.name for container in containers] == ["wsk_1", "wsk_2"]
-            assert runtime.warden_pid not in {0, killed}
+            assert runtime.supervisor_pid not in {0, killed}
 
     async def test_without_a_successor_fails_starts_until_there_is_one(self, tmp_path: Path) -> None:
         base = tmp_path / "base"
@@ -177,10 +218,10 @@ class TestAKilledWarden:
             container = await loaded(runtime, DAEMONS)
             base.rename(tmp_path / "moved")
             base.touch()
-            os.kill(runtime.warden_pid, signal.SIGKILL)
+            os.kill(runtime.supervisor_pid, signal.SIGKILL)
             await container.remove()
 
-            with pytest.raises(StartFailed, match="no warden"):
+            with pytest.raises(StartFailed, match="no supervisor"):
                 await loaded(runtime, DAEMONS)
 
             base.unlink()
@@ -191,19 +232,15 @@ class TestAKilledWarden:
     async def test_is_no_reason_to_stay_behind(self, settings: Settings, tmp_path: Path) -> None:
         async with process_runtime(settings) as runtime:
             await loaded(runtime, DAEMONS)
-            os.kill(runtime.warden_pid, signal.SIGKILL)
+            os.kill(runtime.supervisor_pid, signal.SIGKILL)
 
         assert entries(tmp_path) == []
 
     async def test_of_an_earlier_invoker_is_cleaned_up_after(self, tmp_path: Path) -> None:
-        invoker = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(LONELY), str(tmp_path), "off"), stdout=asyncio.subprocess.PIPE
-        )
-        assert invoker.stdout is not None
-        warden, *pids = json.loads(await invoker.stdout.readline())
+        invoker, supervisor, pids = await lonely(tmp_path, "daemons")
         with watching(pids[2::3]) as watch:  # the daemons that kept their environment
-            os.kill(invoker.pid, signal.SIGSTOP)  # so that it can't start another warden
-            os.kill(warden, signal.SIGKILL)
+            os.kill(invoker.pid, signal.SIGSTOP)  # so that it can't start another supervisor
+            os.kill(supervisor, signal.SIGKILL)
             invoker.kill()
             await invoker.wait()
 

@@ -5,7 +5,7 @@ import pytest
 
 from invoker.entities.container import Stream
 from invoker.testing.containers import RecordedOutput
-from invoker_process.output import CHUNK, OutputPipes
+from invoker_process.container import CHUNK, OutputPipes
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
 

@@ -180,7 +180,7 @@ async def test_a_request_to_a_container_that_died_idle_is_not_sent(settings: Set
 async def test_what_is_held_for_a_container_is_given_back(settings: Settings) -> None:
     async with process_runtime(settings) as runtime:
         before = descriptors_of(os.getpid())
-        warden_before = descriptors_of(runtime.warden_pid)
+        supervisor_before = descriptors_of(runtime.supervisor_pid)
 
         for number in range(5):
             container = await loaded(runtime, "def main(args): return {}", name=f"wsk_{number}")
@@ -188,7 +188,7 @@ async def test_what_is_held_for_a_container_is_given_back(settings: Settings) ->
             await container.remove()
 
         assert descriptors_of(os.getpid()) == before
-        assert descriptors_of(runtime.warden_pid) == warden_before
+        assert descriptors_of(runtime.supervisor_pid) == supervisor_before
 
 
 async def test_a_descriptor_too_few_is_a_failed_start(settings: Settings, left: Left) -> None:

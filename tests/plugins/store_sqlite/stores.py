@@ -1,17 +1,15 @@
 """A store of records on a file, with a clock of the test's own."""
 
-import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from invoker.entities.activation import Activation
-from invoker_sqlite.activations import SqliteActivations
+from invoker_sqlite.activations import SqliteActivations, kept_in
 from invoker_sqlite.database import Database, opened
 from invoker_sqlite.settings import KeepSettings
 
-T = TypeVar("T")
 DAY = 86400.0
 
 
@@ -30,7 +28,7 @@ async def activations(
     path: Path, *, clock: Clock | None = None, keep: KeepSettings | None = None
 ) -> AsyncIterator[SqliteActivations]:
     async with opened(path, 5) as database:
-        yield SqliteActivations(database, keep or KeepSettings(), clock=clock or Clock())
+        yield SqliteActivations(database, keep or KeepSettings(), await database.run(kept_in), clock=clock or Clock())
 
 
 def inside(store: SqliteActivations) -> Database:
@@ -38,11 +36,9 @@ def inside(store: SqliteActivations) -> Database:
     return store._database
 
 
-async def in_thread(store: SqliteActivations, call: Callable[[sqlite3.Connection], T]) -> T:
-    """Do something to the connection that no statement can."""
-    connection = inside(store)._connection
-    execute: Callable[..., Awaitable[T]] = connection._execute
-    return await execute(call, connection._conn)
+async def rows(database: Database, sql: str) -> list[Any]:
+    """Run a statement of the test's own."""
+    return await database.run(lambda connection: connection.execute(sql).fetchall())
 
 
 async def ids(store: SqliteActivations, namespace: str = "guest") -> list[str]:

@@ -1,5 +1,6 @@
 """What the SQLite store of functions promises beyond the contract."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from invoker.errors import FunctionNotFound, FunctionUnreadable, StoreError
 from invoker.testing.builders import a_function, a_ref
 from invoker_sqlite.database import Database, opened
 from invoker_sqlite.functions import SqliteFunctions
+from tests.plugins.store_sqlite.stores import rows
 
 
 @asynccontextmanager
@@ -26,11 +28,12 @@ async def test_a_function_comes_back_equal_in_every_field(tmp_path: Path) -> Non
         version="1.2.3",
         kind="blackbox",
         image="example/own:1",
+        code="UEsDBBQA",
         binary=True,
         main="start",
         limits=Limits(1, 2, 3, 4),
         provide_api_key=False,
-        annotations=msgspec.Raw(b'[ {"key":"a", "value":"\\ud800"} ]'),
+        annotations=msgspec.Raw(b'[ {"key":"a", "value":"\\ud83d\\ude00"}, {"key":"provide-api-key","value":false} ]'),
         parameters=msgspec.Raw(b'[{"key":"n","value":1.50}]'),
     )
     async with functions(tmp_path / "file") as (store, _):
@@ -75,7 +78,7 @@ async def test_a_row_that_is_no_function_is_unreadable(tmp_path: Path, head: str
     function = a_function()
     async with functions(tmp_path / "file") as (store, database):
         await store.put(function)
-        await database.run(f"UPDATE functions SET head = {head}")
+        await rows(database, f"UPDATE functions SET head = {head}")
 
         with pytest.raises(FunctionUnreadable) as caught:
             await store.fetch(a_ref(function), exact=False)
@@ -86,7 +89,17 @@ async def test_a_row_that_is_no_function_is_unreadable(tmp_path: Path, head: str
 @pytest.mark.parametrize("changes", [{"code": "\ud800"}, {"name": "\ud800"}, {"main": "\ud800"}])
 async def test_what_is_no_unicode_is_not_stored(tmp_path: Path, changes: dict[str, str]) -> None:
     async with functions(tmp_path / "file") as (store, _):
-        with pytest.raises(StoreError, match="can't be stored"):
+        with pytest.raises(FunctionUnreadable, match="no Unicode"):
             await store.put(a_function(**changes))
+
+        assert await store.functions("guest") == []
+
+
+async def test_what_is_too_large_is_not_stored(tmp_path: Path) -> None:
+    async with functions(tmp_path / "file") as (store, database):
+        await database.run(lambda connection: connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000))
+
+        with pytest.raises(StoreError, match=r"can't be stored: .*too big"):
+            await store.put(a_function(code="x" * 20_000))
 
         assert await store.functions("guest") == []

@@ -7,7 +7,7 @@ import pytest
 from invoker.config import ByteSize, SecondsOrZero
 from invoker.testing.builders import an_activation
 from invoker_sqlite.settings import KeepSettings
-from tests.plugins.store_sqlite.stores import DAY, Clock, activations, ids, ids_of, inside
+from tests.plugins.store_sqlite.stores import DAY, Clock, activations, ids, ids_of, inside, rows
 
 
 async def test_records_are_kept_until_their_age(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ async def test_what_is_counted_is_what_is_there(tmp_path: Path) -> None:
             await store.put_many([*batch, *batch])
             await store.put_many(batch)
 
-        counted = await inside(store).run("SELECT bytes FROM kept")
-        assert counted == await inside(store).run("SELECT sum(size) FROM activations")
+        counted = await rows(inside(store), "SELECT bytes FROM kept")
+        assert counted == await rows(inside(store), "SELECT sum(size) FROM activations")
 
 
 async def test_much_is_deleted_in_small_pieces_batch_after_batch(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ async def test_pruning_that_fails_fails_no_batch(tmp_path: Path, caplog: pytest.
     async with activations(tmp_path / "file", clock=clock, keep=KeepSettings(age=SecondsOrZero(10))) as store:
         await store.put_many([an_activation(namespace="old")])
         clock.now += 60
-        await inside(store).run(
-            "CREATE TRIGGER no_disk BEFORE DELETE ON activations BEGIN SELECT no_such_function(); END"
+        await rows(
+            inside(store), "CREATE TRIGGER no_disk BEFORE DELETE ON activations BEGIN SELECT no_such_function(); END"
         )
 
         await store.put_many(batch)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from invoker.errors import StoreUnavailable
-from invoker_sqlite.database import opened
-from invoker_sqlite.schema import APPLICATION, STEPS
+from invoker_sqlite.database import APPLICATION, STEPS, opened
+from tests.plugins.store_sqlite.stores import rows
 
 
 async def fails_to_open(path: Path, message: str) -> None:
@@ -24,7 +24,7 @@ async def fails_to_open(path: Path, message: str) -> None:
 
 async def kept(path: Path, busy_timeout: float) -> list[tuple[int, int]]:
     async with opened(path, busy_timeout) as database:
-        return await database.run("SELECT * FROM kept")
+        return await rows(database, "SELECT * FROM kept")
 
 
 def write(path: Path, *statements: str) -> None:
@@ -37,8 +37,7 @@ def write(path: Path, *statements: str) -> None:
 async def test_directory_and_file_are_made_for_their_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "state" / "functions-invoker" / "invoker.sqlite3"
     async with opened(path, 5) as database:
-        async with database.transaction() as transaction:
-            await transaction.run("UPDATE kept SET bytes = 0")
+        await rows(database, "UPDATE kept SET bytes = 0")
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in (path.parent, *path.parent.iterdir())}
 
     assert modes == {
@@ -51,24 +50,24 @@ async def test_directory_and_file_are_made_for_their_owner_only(tmp_path: Path) 
 
 async def test_a_file_is_opened_again_as_it_was(tmp_path: Path) -> None:
     async with opened(tmp_path / "file", 5) as database:
-        await database.run("UPDATE kept SET bytes = 42")
+        await rows(database, "UPDATE kept SET bytes = 42")
 
     async with opened(tmp_path / "file", 5) as database:
-        assert await database.run("SELECT bytes FROM kept") == [(42,)]
-        assert await database.run("PRAGMA user_version") == [(len(STEPS),)]
-        assert await database.run("PRAGMA application_id") == [(APPLICATION,)]
-        assert await database.run("PRAGMA journal_mode") == [("wal",)]
-        assert await database.run("PRAGMA auto_vacuum") == [(2,)]
+        assert await rows(database, "SELECT bytes FROM kept") == [(42,)]
+        assert await rows(database, "PRAGMA user_version") == [(len(STEPS),)]
+        assert await rows(database, "PRAGMA application_id") == [(APPLICATION,)]
+        assert await rows(database, "PRAGMA journal_mode") == [("wal",)]
+        assert await rows(database, "PRAGMA auto_vacuum") == [(2,)]
 
 
 async def test_an_older_file_is_brought_to_the_newer_schema(tmp_path: Path) -> None:
     newer = (*STEPS, ("ALTER TABLE kept ADD COLUMN extra INTEGER NOT NULL DEFAULT 7",))
     async with opened(tmp_path / "file", 5) as database:
-        await database.run("UPDATE kept SET bytes = 42")
+        await rows(database, "UPDATE kept SET bytes = 42")
 
     for _ in range(2):  # the second time there is nothing to do
         async with opened(tmp_path / "file", 5, steps=newer) as database:
-            assert await database.run("SELECT bytes, extra FROM kept") == [(42, 7)]
+            assert await rows(database, "SELECT bytes, extra FROM kept") == [(42, 7)]
 
 
 async def test_a_step_that_fails_changes_nothing(tmp_path: Path) -> None:
@@ -81,8 +80,8 @@ async def test_a_step_that_fails_changes_nothing(tmp_path: Path) -> None:
             pytest.fail("it was opened")
 
     async with opened(tmp_path / "file", 5) as database:
-        assert await database.run("PRAGMA user_version") == [(len(STEPS),)]
-        assert await database.run("SELECT * FROM kept") == [(0, 0)]
+        assert await rows(database, "PRAGMA user_version") == [(len(STEPS),)]
+        assert await rows(database, "SELECT * FROM kept") == [(0, 0)]
 
 
 async def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:

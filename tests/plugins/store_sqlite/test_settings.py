@@ -48,6 +48,6 @@ async def test_both_stores_are_in_one_file(tmp_path: Path) -> None:
 
 
 def test_describing_the_plugin_loads_no_database() -> None:
-    program = "import invoker_sqlite, sys; invoker_sqlite.settings_section(); sys.exit('aiosqlite' in sys.modules)"
+    program = "import invoker_sqlite, sys; invoker_sqlite.settings_section(); sys.exit('sqlite3' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

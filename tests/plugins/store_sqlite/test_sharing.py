@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from subprocess import PIPE
-from typing import cast
 
 from invoker import Settings
-from invoker.testing.activation_reader import Records, begun, taken
+from invoker.testing.activation_reader import begun, taken
 from invoker.testing.builders import a_function, a_ref, an_activation
-from invoker.testing.function_catalog import Catalog
 from invoker_sqlite import open_activation_store, open_function_store
+from invoker_sqlite.activations import SqliteActivations
+from invoker_sqlite.functions import SqliteFunctions
 from invoker_sqlite.settings import SqliteSettings
 
 WRITER = Path(__file__).with_name("writer.py")
@@ -41,15 +41,17 @@ def let_write(processes: list[subprocess.Popen[str]], path: Path) -> list[dict[s
 
 
 @asynccontextmanager
-async def records(path: Path) -> AsyncIterator[Records]:
+async def records(path: Path) -> AsyncIterator[SqliteActivations]:
     async with open_activation_store(Settings.of(SqliteSettings(path=path))) as store:
-        yield cast("Records", store)
+        assert isinstance(store, SqliteActivations)
+        yield store
 
 
 @asynccontextmanager
-async def catalog(path: Path) -> AsyncIterator[Catalog]:
+async def catalog(path: Path) -> AsyncIterator[SqliteFunctions]:
     async with open_function_store(Settings.of(SqliteSettings(path=path))) as store:
-        yield cast("Catalog", store)
+        assert isinstance(store, SqliteFunctions)
+        yield store
 
 
 async def test_processes_that_create_a_file_at_once_all_write_to_it(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Callers: raw connections that say what a test tells them, and a client for the contract suite."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -9,11 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from invoker.config import Settings
-from invoker.contracts import Intake
+from invoker.contracts import Intake, Operations
+from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
-from invoker.testing.transport import Delivery
-from invoker_http.serving import serving
+from invoker.testing.transport import Send, SentMessage
 from invoker_http.settings import HttpSettings
+from invoker_http.transport import opened
 
 
 @dataclass
@@ -81,16 +83,27 @@ class Caller:
             await self.writer.wait_closed()
 
 
-async def connected(url: str, tls: ssl.SSLContext | None = None, limit: int = 1 << 22) -> Caller:
-    """Connect; `limit` is about how much is read before somebody asks for it."""
+async def connected(url: str, tls: ssl.SSLContext | None = None, *, reluctant: bool = False) -> Caller:
+    """Connect; a reluctant caller, and its system, read as little as possible before somebody asks for it."""
     where = urlsplit(url)
-    return Caller(*await asyncio.open_connection(where.hostname, where.port, ssl=tls, limit=limit))
+    connection = socket.socket(socket.AF_INET6 if ":" in (where.hostname or "") else socket.AF_INET)
+    if reluctant:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.setblocking(False)  # noqa: FBT003 (the standard library's)
+    try:
+        await asyncio.get_running_loop().sock_connect(connection, (where.hostname, where.port))
+    except BaseException:
+        connection.close()
+        raise
+    name = where.hostname if tls is not None else None
+    limit = 1 << (10 if reluctant else 22)
+    return Caller(*await asyncio.open_connection(sock=connection, ssl=tls, server_hostname=name, limit=limit))
 
 
 @asynccontextmanager
-async def calling(url: str, tls: ssl.SSLContext | None = None, *, limit: int = 1 << 22) -> AsyncIterator[Caller]:
+async def calling(url: str, tls: ssl.SSLContext | None = None, *, reluctant: bool = False) -> AsyncIterator[Caller]:
     """Connect."""
-    caller = await connected(url, tls, limit)
+    caller = await connected(url, tls, reluctant=reluctant)
     try:
         yield caller
     finally:
@@ -115,15 +128,32 @@ def http(**changes: Any) -> HttpSettings:
 
 @asynccontextmanager
 async def listening(
-    intake: Intake, settings: HttpSettings, *others: Any, operator: FakeOperations | None = None
+    intake: Intake, settings: HttpSettings | None = None, *others: Any, operations: Operations | None = None
 ) -> AsyncIterator[str]:
     """Open the transport; yield the data listener's URL."""
-    async with serving(Settings.of(settings, *others), intake, operator or FakeOperations()) as addresses:
-        yield addresses.data
+    async with opened(Settings.of(settings or http(), *others), intake, operations or FakeOperations()) as transport:
+        yield transport.url
 
 
-class HttpDelivery:
-    """See `invoker.testing.transport.Delivery`: each message on a connection of its own."""
+@asynccontextmanager
+async def one_caller(
+    intake: Intake | None = None,
+    *others: Any,
+    operations: Operations | None = None,
+    reluctant: bool = False,
+    **changes: Any,
+) -> AsyncIterator[Caller]:
+    """Open the transport with changed settings, and connect."""
+    intake = intake or FakeIntake()
+    async with (
+        listening(intake, http(**changes), *others, operations=operations) as url,
+        calling(url, reluctant=reluctant) as caller,
+    ):
+        yield caller
+
+
+class HttpMessage:
+    """See `invoker.testing.transport.SentMessage`: each on a connection of its own."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
@@ -146,16 +176,16 @@ class HttpDelivery:
 
 
 @asynccontextmanager
-async def transport(
+async def sending(
     intake: Intake, settings: HttpSettings, *headers: str, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Any]:
+) -> AsyncIterator[Send]:
     """Open the transport for the contract suite."""
     async with listening(intake, settings) as url:
 
-        async def send(body: bytes) -> Delivery:
+        async def send(body: bytes) -> SentMessage:
             caller = await connected(url, tls)
-            with suppress(ConnectionError):  # refused before its end: the reply says why
+            with suppress(ConnectionError):  # refused before its end: the response says why
                 await caller.send(post(body, *headers))
-            return HttpDelivery(caller)
+            return HttpMessage(caller)
 
         yield send

@@ -1,4 +1,4 @@
-"""The listeners live close to the event loop, so their tests run on both kinds; and both listeners do the same."""
+"""The listener lives close to the event loop, so its tests run on both kinds."""
 
 from pathlib import Path
 
@@ -6,13 +6,6 @@ import pytest
 
 from tests.loops import pytest_asyncio_loop_factories  # noqa: F401 (pytest finds it here)
 from tests.plugins.transport_http.certificates import Certificates, issued
-
-
-@pytest.fixture(params=["httptools", "aiohttp"])
-def listener(request: pytest.FixtureRequest) -> str:
-    """The name of a data listener."""
-    name: str = request.param
-    return name
 
 
 @pytest.fixture(scope="session")

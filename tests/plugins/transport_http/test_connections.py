@@ -1,12 +1,16 @@
-"""Connections: how long they are kept, what is sent on them at once, and callers that leave."""
+"""Connections: how long they are kept, what is sent on them at once, callers that leave, and what is left of them."""
 
 import asyncio
 import errno
+import gc
 import json
 import logging
+import re
 import socket
 import struct
+import weakref
 from asyncio import sslproto
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Any
@@ -14,38 +18,48 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from invoker.config import LimitsSettings, Seconds
+from invoker.config import LimitsSettings, Seconds, Settings
 from invoker.testing.builders import an_id, an_outcome
 from invoker.testing.containers import PATIENCE
 from invoker.testing.intake import FakeIntake
-from invoker.testing.transport import GLANCE, a_message
-from tests.plugins.transport_http.caller import Caller, Got, calling, get, http, listening, post
+from invoker.testing.operations import FakeOperations
+from invoker.testing.transport import a_message
+from invoker_http.connection import HttpConnection
+from invoker_http.requests import RequestReader
+from invoker_http.transport import HttpTransport, opened
+from tests.plugins.transport_http.caller import Caller, Got, calling, connected, get, http, listening, one_caller, post
 from tests.plugins.transport_http.certificates import Certificates
 
 LIMIT = LimitsSettings().message
+HUGE = 8_000_000
+"""Bytes of an answer; more than a kernel keeps for a reluctant reader: 4 MB."""
 
 
-async def test_an_old_caller_reads_to_the_end_of_the_connection(listener: str) -> None:
-    async with listening(FakeIntake(), http(listener=listener)) as url, calling(url) as caller:
-        got = await caller.ask(post(a_message(), "Connection: keep-alive", version="1.0"))
-
-    assert got.head == b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
-    assert "response" in json.loads(got.body)
+def a_huge_answer() -> FakeIntake:
+    intake = FakeIntake()
+    intake.outcomes.append(an_outcome(b'"' + b"x" * HUGE + b'"'))
+    return intake
 
 
-async def test_a_caller_that_wants_its_connection_closed_has_it_closed(listener: str) -> None:
-    async with listening(FakeIntake(), http(listener=listener)) as url, calling(url) as caller:
-        got = await caller.ask(post(a_message(), "Connection: close"))
-        rest = await caller.rest()
+def reset(caller: Caller) -> None:
+    """Be gone without a good-bye, as a machine that loses power."""
+    same: socket.socket = caller.writer.get_extra_info("socket")
+    same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    caller.writer.transport.abort()
 
-    assert (got.status, got.headers["Connection"], rest) == (HTTPStatus.OK, "close", b"")
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelno > logging.INFO]
 
 
-async def test_pipelined_requests_are_answered_in_order_and_one_at_a_time(listener: str) -> None:
+# --- what is sent ahead ----------------------------------------------------------------------------------------------
+
+
+async def test_pipelined_requests_are_answered_in_order_and_one_at_a_time() -> None:
     intake = FakeIntake()
     ids = [an_id() for _ in range(5)]
 
-    async with listening(intake, http(listener=listener)) as url, calling(url) as caller:
+    async with one_caller(intake) as caller:
         with intake.held():
             await caller.send(b"".join(post(a_message(each)) for each in ids))
             await caller.head()
@@ -57,27 +71,34 @@ async def test_pipelined_requests_are_answered_in_order_and_one_at_a_time(listen
     assert [json.loads(each)["response"]["activationId"] for each in (first, *others)] == ids
 
 
-async def test_many_pipelined_requests_are_all_answered(listener: str) -> None:
-    async with listening(FakeIntake(), http(listener=listener)) as url, calling(url) as caller:
-        await caller.send(*[get("/ping") * 100 for _ in range(20)])
-        got = [(await caller.response()).body for _ in range(2000)]
+async def test_many_pipelined_requests_are_all_answered() -> None:
+    async with one_caller() as caller:
+        await caller.send(*[get("/ping") * 100 for _ in range(50)])
+        got = [(await caller.response()).body for _ in range(5000)]
 
-    assert got == [b"pong"] * 2000
+    assert got == [b"pong"] * 5000
 
 
-async def test_what_is_sent_ahead_waits_with_the_caller(listener: str) -> None:
+async def test_others_have_their_turn_between_pipelined_requests() -> None:
+    async with listening(FakeIntake()) as url, calling(url) as greedy, calling(url) as other:
+        await other.ask(get("/ping"))
+        await greedy.send(get("/ping") * 5000)
+        await other.ask(get("/ping"))
+        ahead = len(re.findall(b"HTTP/1.1 200", bytes(greedy.reader._buffer)))  # type: ignore[attr-defined]
+        await greedy.reader.readexactly(1)
+
+    assert ahead < 1000
+
+
+async def test_what_is_sent_ahead_waits_with_the_caller() -> None:
     intake = FakeIntake()
     count = 32  # far more than the system's buffers hold
 
-    async with (
-        listening(intake, http(listener=listener)) as url,
-        calling(url) as caller,
-        asyncio.TaskGroup() as tasks,
-    ):
+    async with one_caller(intake) as caller, asyncio.TaskGroup() as tasks:
         with intake.held():
             sending = tasks.create_task(caller.send(*[post(a_message(size=LIMIT)) for _ in range(count)]))
             await intake.seen("accepted")
-            await asyncio.wait((sending,), timeout=GLANCE)
+            await settled(caller)
             sent_at_once = sending.done()
         got = [await caller.response() for _ in range(count)]
 
@@ -85,164 +106,19 @@ async def test_what_is_sent_ahead_waits_with_the_caller(listener: str) -> None:
     assert [each.status for each in got] == [HTTPStatus.OK] * count
 
 
-async def test_an_idle_connection_is_closed(listener: str) -> None:
-    async with (
-        listening(FakeIntake(), http(listener=listener, keep_alive=Seconds(0.05))) as url,
-        calling(url) as silent,
-        calling(url) as used,
-    ):
-        await used.ask(post(a_message()))
-
-        assert await silent.rest() == b""
-        assert await used.rest() == b""
+async def settled(caller: Caller) -> None:
+    """Wait until no more of what a caller has to send leaves it."""
+    left = -1
+    while left != (left := caller.writer.transport.get_write_buffer_size()):
+        for _ in range(100):
+            await asyncio.sleep(0)
 
 
-async def test_a_connection_is_not_closed_while_its_function_runs(listener: str) -> None:
-    intake = FakeIntake()
-    brief = {"keep_alive": Seconds(0.05), "body_timeout": Seconds(0.05)}
-
-    async with (
-        listening(intake, http(listener=listener, **brief)) as url,
-        calling(url) as busy,
-    ):
-        with intake.held():
-            await busy.send(post(a_message()))
-            head = await busy.head()
-            for _ in range(3):
-                async with calling(url) as idle:  # whose end shows that the time is over
-                    await idle.rest()
-        body = await busy.body(head)
-
-    assert json.loads(body)["isSystemError"] is False
-
-
-async def test_a_slow_head_is_given_up() -> None:
-    async with (
-        listening(FakeIntake(), http(listener="httptools", body_timeout=Seconds(0.05))) as url,
-        calling(url) as caller,
-    ):
-        await caller.ask(get("/ping"))
-        got = await caller.ask(get("/ping")[:-1])
-
-    assert got.status == HTTPStatus.REQUEST_TIMEOUT
-
-
-async def test_a_caller_that_leaves_in_the_middle_of_its_answer_disturbs_nobody(
-    listener: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    intake = FakeIntake()
-    intake.outcomes.append(an_outcome(b'"' + b"x" * 60_000_000 + b'"'))
-
-    async with listening(intake, http(listener=listener)) as url:
-        async with calling(url, limit=1 << 10) as caller:
-            await caller.send(post(a_message()))
-            await caller.head()
-            await intake.seen("completed")
-            reset(caller)
-        async with calling(url) as other:
-            after = await other.ask(post(a_message()))
-
-    assert after.status == HTTPStatus.OK
-    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
-
-
-def reset(caller: Caller) -> None:
-    """Be gone without a good-bye, as a machine that loses power."""
-    same: socket.socket = caller.writer.get_extra_info("socket")
-    same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    caller.writer.transport.abort()
-
-
-async def test_a_caller_that_leaves_loses_nothing_but_its_answer(
-    listener: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    intake = FakeIntake()
-    lost = an_id()
-
-    async with listening(intake, http(listener=listener)) as url:
-        with caplog.at_level(logging.INFO, "invoker.http"), intake.held():
-            async with calling(url) as caller:
-                await caller.send(post(a_message(lost)))
-                await caller.head()
-                reset(caller)
-            async with calling(url) as other:  # the loop has come to know of the end when this one is served
-                await other.ask(get("/ping"))
-        await intake.seen("completed")
-
-    assert intake.story(lost) == ["admitted", "accepted", "completed"]
-    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
-
-
-async def test_a_caller_that_sends_half_a_request_and_leaves_is_forgotten(listener: str) -> None:
-    intake = FakeIntake()
-
-    async with listening(intake, http(listener=listener)) as url:
-        for cut in (10, 100, 400):
-            async with calling(url) as caller:
-                await caller.send(post(a_message())[:cut])
-        async with calling(url) as caller:
-            await caller.ask(post(a_message()))
-
-    assert intake.count("admitted") == 1
-    assert intake.count("malformed") == 0
-
-
-async def test_a_caller_that_only_stops_sending_gets_its_answer() -> None:
-    intake = FakeIntake()
-
-    async with listening(intake, http(listener="httptools")) as url, calling(url) as caller:
-        with intake.held():
-            await caller.send(post(a_message()))
-            caller.writer.write_eof()
-            await caller.head()
-        rest = await caller.rest()
-
-    assert rest.endswith(b"\r\n0\r\n\r\n")
-
-
-@pytest.mark.timeout(20)
-@pytest.mark.parametrize(("patience", "flush"), [(0.05, 60.0), (60.0, 0.05)])
-async def test_a_caller_that_does_not_read_its_answer_holds_nobody_up(
-    listener: str, patience: float, flush: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("invoker_http.listener.FLUSH", flush)
-    monkeypatch.setattr("invoker_http.server.FLUSH", flush)
-    intake = FakeIntake()
-    intake.outcomes.append(an_outcome(b'"' + b"x" * 60_000_000 + b'"'))
-
-    async with AsyncExitStack() as stack:
-        async with listening(intake, http(listener=listener, body_timeout=Seconds(patience))) as url:
-            caller = await stack.enter_async_context(calling(url, limit=1 << 10))
-            await caller.send(post(a_message()))
-            await intake.seen("completed")
-        rest = await caller.rest()
-
-    assert rest.startswith(b"HTTP/1.1 200 OK")
-    assert not rest.endswith(b"\r\n0\r\n\r\n")
-
-
-async def test_the_next_request_waits_until_an_answer_is_read(listener: str) -> None:
-    intake = FakeIntake()
-    size = 60_000_000  # more than the 32 MB that a kernel may keep for a reader
-    intake.outcomes.append(an_outcome(b'"' + b"x" * size + b'"'))
-
-    async with listening(intake, http(listener=listener)) as url, calling(url) as caller:
-        await caller.send(post(a_message()) * 2)
-        await intake.seen("completed")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(intake.seen("admitted", 2), GLANCE)
-        large = await caller.response()
-        small = await caller.response()
-
-    assert len(json.loads(large.body)["response"]["response"]["result"]) == size
-    assert small.status == HTTPStatus.OK
-
-
-async def test_an_invitation_does_not_come_between_the_parts_of_an_answer(listener: str) -> None:
+async def test_an_invitation_does_not_come_between_the_parts_of_an_answer() -> None:
     intake = FakeIntake()
     message = a_message()
 
-    async with listening(intake, http(listener=listener)) as url, calling(url) as caller:
+    async with listening(intake) as url, calling(url) as caller:
         with intake.held():
             await caller.send(post(a_message()))
             first = await caller.head()
@@ -257,29 +133,300 @@ async def test_an_invitation_does_not_come_between_the_parts_of_an_answer(listen
     assert [invitation.status, second.status] == [HTTPStatus.CONTINUE, HTTPStatus.OK]
 
 
-async def test_who_comes_while_there_is_no_room_is_served_later(
-    listener: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_idle_connection_is_closed() -> None:
+    async with (
+        listening(FakeIntake(), http(keep_alive=Seconds(0.05))) as url,
+        calling(url) as silent,
+        calling(url) as used,
+    ):
+        await used.ask(post(a_message()))
+
+        assert await silent.rest() == b""
+        assert await used.rest() == b""
+
+
+async def test_a_connection_is_not_closed_while_its_function_runs() -> None:
+    intake = FakeIntake()
+    brief = http(keep_alive=Seconds(0.05), body_timeout=Seconds(0.05))
+
+    async with listening(intake, brief) as url, calling(url) as busy:
+        with intake.held():
+            await busy.send(post(a_message()))
+            head = await busy.head()
+            for _ in range(3):
+                async with calling(url) as idle:  # whose end shows that the time is over
+                    await idle.rest()
+        body = await busy.body(head)
+
+    assert json.loads(body)["isSystemError"] is False
+
+
+# --- callers that leave, and callers that stay and don't read --------------------------------------------------------
+
+
+async def test_a_caller_that_leaves_in_the_middle_of_its_answer_disturbs_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    intake = a_huge_answer()
+
+    async with listening(intake) as url:
+        async with calling(url, reluctant=True) as caller:
+            await caller.send(post(a_message()))
+            await caller.reader.readexactly(1 << 16)
+            reset(caller)
+        await intake.seen("completed")
+        async with calling(url) as other:
+            after = await other.ask(post(a_message()))
+
+    assert after.status == HTTPStatus.OK
+    assert not complaints(caplog)
+
+
+async def test_a_caller_that_leaves_loses_nothing_but_its_answer(caplog: pytest.LogCaptureFixture) -> None:
+    intake = FakeIntake()
+    lost = an_id()
+
+    async with listening(intake) as url:
+        with intake.held():
+            async with calling(url) as caller:
+                await caller.send(post(a_message(lost)))
+                await caller.head()
+                reset(caller)
+            async with calling(url) as other:  # the loop has come to know of the end when this one is served
+                await other.ask(get("/ping"))
+        await intake.seen("completed")
+
+    assert intake.story(lost) == ["admitted", "accepted", "completed"]
+    assert not complaints(caplog)
+
+
+async def test_a_caller_that_sends_half_a_request_and_leaves_is_forgotten() -> None:
+    intake = FakeIntake()
+
+    async with listening(intake) as url:
+        for cut in (10, 100, 400):
+            async with calling(url) as caller:
+                await caller.send(post(a_message())[:cut])
+        async with calling(url) as caller:
+            await caller.ask(post(a_message()))
+
+    assert [event.what for event in intake.events] == ["admitted", "accepted", "completed"]
+
+
+@pytest.mark.parametrize("requests", [1, 3])
+async def test_a_caller_that_only_stops_sending_gets_its_answers(requests: int) -> None:
+    intake = FakeIntake()
+
+    async with one_caller(intake) as caller:
+        with intake.held():
+            await caller.send(post(a_message()) * requests)
+            caller.writer.write_eof()
+            await caller.head()
+        rest = await caller.rest()
+
+    assert rest.count(b"\r\n0\r\n\r\n") == requests
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("patience", "flush"), [(0.05, 60.0), (60.0, 0.05)])
+async def test_a_caller_that_does_not_read_its_answer_holds_nobody_up(
+    patience: float, flush: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invoker_http.connection.FLUSH", flush)
+    intake = a_huge_answer()
+
+    async with AsyncExitStack() as stack:
+        async with listening(intake, http(body_timeout=Seconds(patience))) as url:
+            caller = await stack.enter_async_context(calling(url, reluctant=True))
+            await caller.send(post(a_message()))
+            await intake.seen("accepted")
+        rest = await caller.rest()
+
+    assert rest.startswith(b"HTTP/1.1 200 OK")
+    assert not rest.endswith(b"\r\n0\r\n\r\n")
+
+
+async def test_an_answer_is_told_when_its_caller_has_taken_it_and_the_next_request_waits() -> None:
+    intake = a_huge_answer()
+
+    async with one_caller(intake, reluctant=True) as caller:
+        await caller.send(post(a_message()) * 2)
+        await caller.reader.readuntil(b"\r\n\r\n")
+        await settled(caller)
+        before = [event.what for event in intake.events]
+        large = await caller.body(Got(200, {"Transfer-Encoding": "chunked"}, b"", b""))
+        small = await caller.response()
+
+    assert before == ["admitted", "accepted"]
+    assert len(json.loads(large)["response"]["response"]["result"]) == HUGE
+    assert small.status == HTTPStatus.OK
+
+
+async def test_replies_that_nobody_reads_do_not_pile_up() -> None:
+    count = 50_000  # 11 MB of them; more than the system's buffers hold
+    async with (
+        opened(Settings.of(http()), FakeIntake(), FakeOperations()) as transport,
+        calling(transport.url, reluctant=True) as caller,
+    ):
+        sending = asyncio.create_task(caller.send(get("/nowhere") * count))
+        await settled(caller)
+        answered = refusals(transport)["404"]
+        await caller.reader.readexactly(1 << 20)
+        later = refusals(transport)["404"]
+        sending.cancel()
+
+    assert 0 < answered < later < count
+
+
+async def test_an_answer_that_the_core_gives_up_is_cut() -> None:
+    intake = a_huge_answer()
+
+    async with one_caller(intake, reluctant=True) as caller:
+        await caller.send(post(a_message()))
+        await caller.reader.readuntil(b"\r\n\r\n")
+        await settled(caller)
+        intake.give_up()
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await caller.body(Got(200, {"Transfer-Encoding": "chunked"}, b"", b""))
+
+    assert not intake.count("completed")
+
+
+@pytest.fixture
+def remains(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[object]]]:
+    """What was made for connections, while nothing is collected that refers to itself."""
+    made: list[weakref.ref[object]] = []
+    for kind in (HttpConnection, RequestReader):
+        real = kind.__init__
+
+        def note(self: Any, *arguments: Any, real: Any = real) -> None:
+            made.append(weakref.ref(self))
+            real(self, *arguments)
+
+        monkeypatch.setattr(kind, "__init__", note)
+    gc.disable()
+    yield made
+    gc.enable()
+
+
+async def gone(transport: HttpTransport) -> None:
+    """Wait until all connections are."""
+    while gauge(transport):
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def gauge(transport: HttpTransport) -> float:
+    ((_, value),) = transport.metrics()[0].samples
+    return value
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_nothing_is_left_of_a_connection_that_is_gone(
+    certificates: Certificates, remains: list[weakref.ref[object]], *, encrypted: bool
+) -> None:
+    """Cycles would be left until the collector comes, which it seldom does: an aborted upload for each."""
+    tls = certificates.client(certified=False) if encrypted else None
+    settings = http(tls=certificates.settings(ask_callers=False)) if encrypted else http()
+
+    async with opened(Settings.of(settings), FakeIntake(), FakeOperations()) as transport:
+        for cut in (400, 600_000, None):  # a half head, a half body, a whole request
+            caller = await connected(transport.url, tls)
+            await caller.send(post(a_message(size=LIMIT))[:cut])
+            if cut is None:
+                await caller.response()
+            reset(caller)
+            await caller.leave()
+        await gone(transport)
+        left = [one() for one in remains]
+
+    assert left == [None] * 6
+
+
+@pytest.mark.parametrize("headers", [(), ("Connection: close",)])
+async def test_nothing_is_left_of_a_connection_whose_answer_comes_too_late(
+    remains: list[weakref.ref[object]], headers: tuple[str, ...]
+) -> None:
+    intake = FakeIntake()
+
+    async with opened(Settings.of(http()), intake, FakeOperations()) as transport:
+        with intake.held():
+            async with calling(transport.url) as caller:
+                await caller.send(post(a_message(), *headers))
+                await caller.head()
+                reset(caller)
+            await gone(transport)
+        await intake.seen("completed")
+        await gone(transport)
+        left = [one() for one in remains]
+
+    assert left == [None] * 2
+
+
+async def test_an_upload_that_is_broken_off_is_let_go_though_an_earlier_request_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    readers: list[RequestReader] = []
+    monkeypatch.setattr(
+        "invoker_http.connection.RequestReader", lambda each: readers.append(RequestReader(each)) or readers[0]
+    )
+    intake = FakeIntake()
+
+    async with opened(Settings.of(http()), intake, FakeOperations()) as transport:
+        with intake.held():
+            async with calling(transport.url) as caller:
+                await caller.send(post(a_message()))
+                await caller.head()
+                await caller.send(post(a_message(size=LIMIT))[:10_000])
+                while not readers[0]._request.body:
+                    await asyncio.sleep(0)
+                reset(caller)
+            await gone(transport)
+            kept = readers[0]._request.body
+
+    assert kept == b""
+
+
+def refusals(transport: HttpTransport) -> dict[str, float]:
+    return {labels["status"]: count for labels, count in transport.metrics()[1].samples if count}
+
+
+# --- coming in -------------------------------------------------------------------------------------------------------
+
+
+async def test_who_comes_while_there_is_no_room_is_served_later_and_operators_know(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusals = [OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError(errno.ECONNABORTED, "left")]
     real = socket.socket.accept
+    faults = []
 
     def accept(self: socket.socket) -> tuple[socket.socket, Any]:
+        faults.append(list(transport.faults()))
         if refusals:
+            asyncio.get_running_loop().call_soon(lambda: faults.append(list(transport.faults())))
             raise refusals.pop()
         return real(self)
 
-    monkeypatch.setattr("invoker_http.accepting.RELIEF", 0.01)
-    async with listening(FakeIntake(), http(listener=listener)) as url:
+    monkeypatch.setattr("invoker_http.listener.RELIEF", 0.01)
+    async with opened(Settings.of(http()), FakeIntake(), FakeOperations()) as transport:
         monkeypatch.setattr(socket.socket, "accept", accept)
-        async with calling(url) as caller:
+        async with calling(transport.url) as caller:
             got = await caller.ask(post(a_message()))
+        after = transport.faults()
 
     assert (got.status, refusals) == (HTTPStatus.OK, [])
+    assert ["http: no connection can be accepted: Too many open files"] in faults
+    assert not after
     assert "no connection can be accepted, next try in 0.01 s: Too many open files" in caplog.messages
 
 
 async def test_no_room_does_not_hinder_a_stop(
-    listener: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = asyncio.Event()
 
@@ -287,8 +434,7 @@ async def test_no_room_does_not_hinder_a_stop(
         refused.set()
         raise OSError(errno.EMFILE, "Too many open files")
 
-    settings = http(listener=listener, bind=":0", allow_anonymous=True)  # on two sockets
-    async with listening(FakeIntake(), settings) as url:
+    async with listening(FakeIntake(), http(bind=":0", allow_anonymous=True)) as url:  # on two sockets
         monkeypatch.setattr(socket.socket, "accept", accept)
         caller = socket.create_connection(("127.0.0.1", urlsplit(url).port), timeout=PATIENCE)
         await refused.wait()
@@ -298,8 +444,24 @@ async def test_no_room_does_not_hinder_a_stop(
     assert "no connection can be accepted, next try in 1 s: Too many open files" in caplog.messages
 
 
+async def test_connections_and_refusals_are_counted() -> None:
+    asked = (get("/ping"), get("/nowhere"), get("/nowhere"), post(b"{}"), post(a_message()))
+
+    async with (
+        opened(Settings.of(http()), FakeIntake(), FakeOperations()) as transport,
+        calling(transport.url) as caller,
+    ):
+        for request in asked:
+            await caller.ask(request)
+        connections, refused = transport.metrics()
+
+    assert (connections.name, connections.samples) == ("gauge_http_connections", [({}, 1)])
+    assert refused.name == "counter_http_requests_refused"
+    assert refusals(transport) == {"400": 1, "404": 2}
+
+
 async def test_the_end_is_left_alone_where_tls_can_not_be_closed_again(
-    listener: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Python 3.11.2, which is Debian 12's, has lost the protocol by then."""
     real = sslproto._SSLProtocolTransport.abort
@@ -309,8 +471,9 @@ async def test_the_end_is_left_alone_where_tls_can_not_be_closed_again(
         real(self)
 
     monkeypatch.setattr(sslproto._SSLProtocolTransport, "abort", abort)
-    settings = http(listener=listener, tls=certificates.settings(ask_callers=False))
+    settings = http(tls=certificates.settings(ask_callers=False))
     async with listening(FakeIntake(), settings) as url, calling(url, certificates.client(certified=False)) as caller:
         got = await caller.ask(post(a_message()))
 
     assert got.status == HTTPStatus.OK
+    assert not complaints(caplog)

@@ -1,4 +1,4 @@
-"""The transport contract, on both listeners, and on the way of a production: TLS, certificates, a password."""
+"""The transport contract, as it comes, and on the way of a production: TLS, certificates, a password."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -7,50 +7,50 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from invoker.config import Secret, Settings
-from invoker.contracts import Intake, Operations
+from invoker.contracts import Intake, Operations, Part
 from invoker.testing.intake import FakeIntake
-from invoker.testing.operations import FakeOperations, OpenDoor, OperatorDoorContract
+from invoker.testing.operations import FakeOperations, OpenForOperators, OperatorsContract
 from invoker.testing.transport import OpenTransport, Send, TransportContract
 from invoker_http import open_transport
-from tests.plugins.transport_http.caller import http, transport
+from invoker_http.transport import HttpTransport, opened
+from tests.plugins.transport_http.caller import http, sending
 from tests.plugins.transport_http.certificates import Certificates
 
 
 class TestPlain(TransportContract):
     @pytest.fixture
-    def open_transport(self, listener: str) -> OpenTransport:
-        return lambda intake: transport(intake, http(listener=listener))
+    def open_transport(self) -> OpenTransport:
+        return lambda intake: sending(intake, http())
 
 
 class TestGuarded(TransportContract):
     @pytest.fixture
-    def open_transport(self, listener: str, certificates: Certificates) -> OpenTransport:
-        settings = http(
-            listener=listener,
-            tls=certificates.settings(ask_callers=True),
-            username="controller",
-            password=Secret("p\u00e4ss:word"),
-        )
+    def open_transport(self, certificates: Certificates) -> OpenTransport:
+        tls = certificates.settings(ask_callers=True)
+        settings = http(tls=tls, username="controller", password=Secret("p\u00e4ss:word"))
         token = base64.b64encode("controller:p\u00e4ss:word".encode()).decode()
 
         def opening(intake: Intake) -> AbstractAsyncContextManager[Send]:
-            tls = certificates.client(certified=True)
-            return transport(intake, settings, f"Authorization: Basic {token}", tls=tls)
+            return sending(intake, settings, f"Authorization: Basic {token}", tls=certificates.client(certified=True))
 
         return opening
 
 
-class TestOperatorDoor(OperatorDoorContract):
+class TestOperators(OperatorsContract):
     @pytest.fixture
-    def open_door(self) -> OpenDoor:
+    def open_for_operators(self) -> OpenForOperators:
         @asynccontextmanager
-        async def opening(operations: Operations) -> AsyncIterator[object]:
-            async with open_transport(Settings.of(http(admin="127.0.0.1:0")), FakeIntake(), operations) as door:
-                yield door
+        async def opening(operations: Operations) -> AsyncIterator[str]:
+            async with opened(Settings.of(http(admin="127.0.0.1:0")), FakeIntake(), operations) as transport:
+                assert transport.operators_url is not None
+                yield transport.operators_url
 
         return opening
 
 
-async def test_without_an_address_for_operators_there_is_no_door_for_them() -> None:
-    async with open_transport(Settings.of(http(admin="")), FakeIntake(), FakeOperations()) as door:
-        assert door.operators is None
+async def test_what_is_opened_is_a_part_and_operators_may_be_left_out() -> None:
+    async with open_transport(Settings.of(http(admin="")), FakeIntake(), FakeOperations()) as part:
+        assert isinstance(part, HttpTransport)
+        assert isinstance(part, Part)
+        assert part.operators_url is None
+        assert not part.faults()

@@ -15,8 +15,8 @@ from invoker.pool import PoolSnapshot, StartReason, WaitReason
 from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
 from invoker.wire.request import parse
-from invoker_http.serving import serving
 from invoker_http.settings import SECTION, HttpSettings, TlsSettings
+from invoker_http.transport import opened
 from tests.plugins.transport_http.caller import http
 
 README = (Path(__file__).parents[3] / "plugins/transport_http/README.md").read_text()
@@ -98,10 +98,10 @@ async def test_the_commands_work(command: str, tmp_path: Path, curl_program: str
     (tmp_path / "message.json").write_text(MESSAGE)
     settings = http(admin="127.0.0.1:0", username="controller", password=Secret("secret"))
 
-    async with serving(Settings.of(settings), FakeIntake(), FakeOperations()) as addresses:
-        assert addresses.admin is not None
-        line = command.replace("http://127.0.0.1:8080", addresses.data).replace(
-            "http://127.0.0.1:8081", addresses.admin
+    async with opened(Settings.of(settings), FakeIntake(), FakeOperations()) as transport:
+        assert transport.operators_url is not None
+        line = command.replace("http://127.0.0.1:8080", transport.url).replace(
+            "http://127.0.0.1:8081", transport.operators_url
         )
         curl = await asyncio.create_subprocess_exec(
             curl_program,

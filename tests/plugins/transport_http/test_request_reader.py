@@ -5,29 +5,32 @@ from typing import Any
 
 import pytest
 
-from invoker.config import NodeSettings, PoolSettings, node_of
 from invoker.testing.intake import FakeIntake
-from invoker.wire.acknowledgement import Acknowledger
-from invoker_http.door import HEAD_TOO_LARGE, TOO_SLOW, Door
-from invoker_http.request_reader import HEAD_LIMIT, RequestReader
+from invoker.testing.transport import a_message
+from invoker_http.requests import HEAD_LIMIT, SLICE, SLICES, Endpoint, HttpRequest, RequestReader
+from invoker_http.responses import HEAD_TOO_LARGE, TOO_SLOW
 from tests.plugins.transport_http.caller import get, post
 
 
 @pytest.fixture
-def invitations() -> list[str]:
-    return []
+def endpoint() -> Endpoint:
+    return Endpoint(FakeIntake(), lambda: False, limit=100)
 
 
 @pytest.fixture
-def reader(invitations: list[str]) -> RequestReader:
-    acknowledger = Acknowledger(node_of(NodeSettings(), PoolSettings()), spelling="both", compat="openwhisk")
-    return RequestReader(Door(FakeIntake(), acknowledger, limit=100), lambda: invitations.append("come"))
+def reader(endpoint: Endpoint) -> RequestReader:
+    return RequestReader(endpoint)
 
 
 def read(reader: RequestReader) -> list[tuple[Any, ...]]:
-    """Take what is ready: status and kept, or body and kept."""
-    taken = [(each.reply.status.value if each.reply else each.body, each.keep_alive) for each in reader.ready]
-    reader.ready.clear()
+    """Take what there is: status and kept, or body and kept."""
+    taken = []
+    while reader.ready or reader.rest:
+        if not reader.ready:
+            reader.parse()
+        while reader.ready:
+            each = reader.ready.popleft()
+            taken.append((each.response.status.value if each.response else bytes(each.body), each.keep_alive))
     return taken
 
 
@@ -40,21 +43,40 @@ STREAM = b"\r\n" + post(b"first") + get("/ping") + CHUNKED + post(b"") + get("/n
 EXPECTED = [(b"first", True), (200, True), (b"hello world", True), (b"", True), (404, True), (b"upgraded", False)]
 
 
-def test_every_way_to_split_requests_gives_the_same(reader: RequestReader) -> None:
-    reader.feed(STREAM)
-    assert read(reader) == EXPECTED
-
-    for size in (1, 2, 3, 7, 50):
-        pieces = RequestReader(reader._door, list[None]().clear)
+def test_every_way_to_split_requests_gives_the_same(endpoint: Endpoint) -> None:
+    for size in (1, 2, 3, 7, 50, len(STREAM)):
+        pieces = RequestReader(endpoint)
         for at in range(0, len(STREAM), size):
             pieces.feed(STREAM[at : at + size])
         assert read(pieces) == EXPECTED, size
 
     for at in range(len(STREAM)):
-        halves = RequestReader(reader._door, list[None]().clear)
+        halves = RequestReader(endpoint)
         halves.feed(STREAM[:at])
         halves.feed(STREAM[at:])
         assert read(halves) == EXPECTED, at
+
+
+@pytest.mark.parametrize("requests", [get("/ping"), b"GET /ping HTTP/1.1\r\n\r\n", CHUNKED, post(b"x" * 100)])
+def test_what_comes_at_once_is_parsed_bit_by_bit(reader: RequestReader, requests: bytes) -> None:
+    count = 20 * SLICE // len(requests)
+
+    reader.feed(requests * (count // 2))
+    reader.feed(requests * (count - count // 2))  # though it was not asked for
+    at_once = len(reader.ready)
+
+    assert 0 < at_once <= SLICE // len(requests) + 1
+    assert len(read(reader)) == count
+
+
+def test_a_body_in_tiny_chunks_is_parsed_bit_by_bit(reader: RequestReader, endpoint: Endpoint) -> None:
+    endpoint.limit = 1 << 20
+    chunks = SLICES * SLICE // 3
+    reader.feed(b"POST /invoke HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+
+    assert not reader.ready
+    assert reader.rest
+    assert read(reader) == [(b"x" * chunks, True)]
 
 
 def test_a_request_is_partial_from_its_first_byte_to_its_last(reader: RequestReader) -> None:
@@ -72,53 +94,63 @@ def test_a_request_is_partial_from_its_first_byte_to_its_last(reader: RequestRea
 def test_context_is_that_of_its_own_request(reader: RequestReader) -> None:
     reader.feed(CHUNKED + post(b"hello"))
 
-    assert [dict(each.context) for each in reader.ready] == [{"Functions-Account": "zoe"}, {}]
+    assert [each.context for each in reader.ready] == [{"Functions-Account": "zoe"}, None]
 
 
-@pytest.mark.parametrize("pieces", [1, 1000])
-def test_headers_without_end_are_refused(reader: RequestReader, pieces: int) -> None:
-    reader.feed(b"GET /ping HTTP/1.1\r\n")
+def test_a_body_is_the_intakes_once_it_is_admitted() -> None:
+    request = HttpRequest(body=a_message())
+
+    Endpoint(FakeIntake(), lambda: False, limit=1000).admit(request)
+
+    assert request.body == b""
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"GET /", b"x" * 1000),
+        (b"GET /ping HTTP/1.1\r\nX-Long: ", b"x" * 1000),
+        (b"GET /ping HTTP/1.1\r\n", b"x" * 1000),
+        (b"GET /ping HTTP/1.1\r\n", b"X-Header: x\r\n"),
+        (b"GET /ping HTTP/1.1\r\n", b"X-Header: %b\r\n" % (b"x" * 1000)),
+        (b"POST /invoke HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Long: ", b"x" * 1000),
+        (b"POST /invoke HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x" * 1000),
+    ],
+    ids=["target", "value", "name", "many", "long", "trailer", "extension"],
+)
+def test_what_has_no_end_is_refused(reader: RequestReader, start: bytes, piece: bytes) -> None:
+    reader.feed(start)
 
     fed = 0
     while not reader.done and fed < 3 * HEAD_LIMIT:
-        line = b"X-Header: %b\r\n" % (b"x" * pieces)
-        reader.feed(line)
-        fed += len(line)
+        reader.feed(piece)
+        fed += len(piece)
 
-    assert [each.reply for each in reader.ready] == [HEAD_TOO_LARGE]
+    assert [each.response for each in reader.ready] == [HEAD_TOO_LARGE]
     assert HEAD_LIMIT - 2000 < fed < HEAD_LIMIT + 2000
 
 
-@pytest.mark.parametrize("start", [b"GET /", b"GET /ping HTTP/1.1\r\nX-Long: ", b"GET /ping HTTP/1.1\r\n"])
-def test_one_header_without_end_is_refused(reader: RequestReader, start: bytes) -> None:
-    reader.feed(start)
+@pytest.mark.parametrize("headers", [16, 1])
+def test_a_head_that_comes_at_once_has_the_same_limit(reader: RequestReader, headers: int) -> None:
+    lines = (f"X-{number}: {'x' * (HEAD_LIMIT // headers)}" for number in range(headers))
 
-    for _ in range(HEAD_LIMIT // 1000 + 1):
-        reader.feed(b"x" * 1000)
+    reader.feed(get("/ping", *lines))
 
-    assert [each.reply for each in reader.ready] == [HEAD_TOO_LARGE]
-
-
-@pytest.mark.parametrize("endless", [b"X-Trailer: " + b"x" * 1000, b"1;" + b"x" * 1000])
-def test_trailers_and_extensions_without_end_are_refused(reader: RequestReader, endless: bytes) -> None:
-    start = b"0\r\nX-Long: " if endless.startswith(b"X") else b"1;"
-    reader.feed(b"POST /invoke HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + start)
-
-    for _ in range(HEAD_LIMIT // 1000 + 1):
-        reader.feed(b"x" * 1000)
-
-    assert [each.reply for each in reader.ready] == [HEAD_TOO_LARGE]
+    assert read(reader) == [(431, False)]
 
 
-def test_a_large_body_before_a_small_request_is_no_large_head(reader: RequestReader) -> None:
-    reader._door.limit = 1 << 20
+def test_a_large_body_before_a_small_request_is_no_large_head(reader: RequestReader, endpoint: Endpoint) -> None:
+    endpoint.limit = 1 << 20
     first = post(b"x" * 50_000)
 
     reader.feed(first[:100])
     reader.feed(first[100:] + get("/ping")[:20])
     reader.feed(get("/ping")[20:])
 
-    assert [each[1] for each in read(reader)] == [True, True]
+    assert [kept for _, kept in read(reader)] == [True, True]
 
 
 def test_a_body_of_exactly_the_limit_is_read(reader: RequestReader) -> None:
@@ -136,11 +168,15 @@ def test_a_refused_request_that_has_come_whole_is_not_waited_for(reader: Request
     assert not reader.unread
 
 
-def test_after_a_refusal_nothing_is_read(reader: RequestReader) -> None:
-    reader.feed(post(b"x" * 101) + get("/ping") + b"nonsense")
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_refusal_nothing_is_read(reader: RequestReader, endpoint: Endpoint) -> None:
+    reader.feed(post(b"x" * 101) + get("/ping") * 1000 + b"nonsense")
     reader.feed(get("/ping"))
 
-    assert [each.reply for each in reader.ready] == [reader._door.too_large]
+    assert [each.response for each in reader.ready] == [endpoint.too_large]
+    assert len(read(reader)) == 1
 
 
 def test_requests_before_nonsense_are_answered_first(reader: RequestReader) -> None:
@@ -150,8 +186,9 @@ def test_requests_before_nonsense_are_answered_first(reader: RequestReader) -> N
 
 
 @pytest.mark.parametrize("headers", [("Connection: close",), ("Connection: Upgrade", "Upgrade: h2c")])
-def test_after_the_last_request_nothing_is_read(reader: RequestReader, headers: tuple[str, ...]) -> None:
-    reader.feed(get("/ping", *headers) + get("/ping"))
+@pytest.mark.parametrize("others", [1, 1000])
+def test_after_the_last_request_nothing_is_read(reader: RequestReader, headers: tuple[str, ...], others: int) -> None:
+    reader.feed(get("/ping", *headers) + get("/ping") * others)
     reader.feed(get("/ping"))
 
     assert read(reader) == [(200, False)]
@@ -168,7 +205,7 @@ def test_what_is_refused_by_its_head_is_not_waited_for(reader: RequestReader) ->
 def test_a_target_that_is_no_path_is_nothing(reader: RequestReader) -> None:
     reader.feed(get("*") + get("http://[/invoke") + get("x:1", method="CONNECT"))
 
-    assert next(status for status, _ in read(reader)) == 404
+    assert read(reader)[0] == (404, True)
 
 
 def test_giving_up_is_a_refusal(reader: RequestReader) -> None:
@@ -177,29 +214,36 @@ def test_giving_up_is_a_refusal(reader: RequestReader) -> None:
     reader.give_up()
     reader.give_up()
 
-    assert [each.reply for each in reader.ready] == [TOO_SLOW]
+    assert [each.response for each in reader.ready] == [TOO_SLOW]
 
 
 @pytest.mark.parametrize(
     ("request_", "invited"),
     [
-        (post(b"hello", "Expect: 100-continue"), 1),
-        (post(b"hello", "expect: 100-Continue"), 1),
-        (post(b"hello", "Expect: a miracle"), 0),
-        (post(b"hello", "Expect: 100-continue", target="/nowhere"), 0),
-        (post(b"", "Expect: 100-continue"), 0),
+        (post(b"hello", "Expect: 100-continue"), True),
+        (post(b"hello", "expect: 100-Continue"), True),
+        (post(b"hello", "Expect: a miracle"), False),
+        (post(b"hello", "Expect: 100-continue", target="/nowhere"), False),
     ],
 )
-def test_a_body_is_invited_only_if_it_is_wanted(
-    reader: RequestReader, invitations: list[str], request_: bytes, invited: int
+def test_a_body_is_invited_only_if_it_is_wanted_and_has_not_come(
+    reader: RequestReader, request_: bytes, *, invited: bool
 ) -> None:
-    reader.feed(request_)
+    reader.feed(request_.removesuffix(b"hello"))
+    assert reader.held_back == invited
 
-    assert len(invitations) == invited
+    reader.feed(b"hello")
+    assert not reader.held_back
 
 
-def test_any_bytes_at_all_are_survived(reader: RequestReader) -> None:
+def test_no_body_is_not_invited(reader: RequestReader) -> None:
+    reader.feed(post(b"", "Expect: 100-continue"))
+
+    assert not reader.held_back
+
+
+def test_any_bytes_at_all_are_survived(endpoint: Endpoint) -> None:
     for pair in itertools.product(range(0, 256, 5), repeat=2):
-        fresh = RequestReader(reader._door, list[None]().clear)
+        fresh = RequestReader(endpoint)
         fresh.feed(b"POST /invoke HTTP/1.1\r\n" + bytes(pair) + b"\r\nContent-Length: 1\r\n\r\n")
         assert len(fresh.ready) <= 1

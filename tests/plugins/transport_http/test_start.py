@@ -2,52 +2,45 @@
 
 import logging
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from invoker.config import Secret, Settings
-from invoker.contracts import OperatorDoor
 from invoker.errors import SettingsError
 from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
-from invoker_http import exposure, open_transport, settings_section
-from invoker_http.address import Place
-from invoker_http.serving import Addresses, serving
+from invoker_http import settings_section
+from invoker_http.address import SocketAddress
 from invoker_http.settings import HttpSettings, TlsSettings
+from invoker_http.transport import HttpTransport, exposure, opened
 from tests.plugins.transport_http.caller import calling, get, http
 from tests.plugins.transport_http.certificates import Certificates
 
 
-@asynccontextmanager
-async def opened(settings: HttpSettings) -> AsyncIterator[Addresses]:
-    async with serving(Settings.of(settings), FakeIntake(), FakeOperations()) as addresses:
-        yield addresses
+def starting(settings: HttpSettings) -> AbstractAsyncContextManager[HttpTransport]:
+    return opened(Settings.of(settings), FakeIntake(), FakeOperations())
 
 
 async def refusal(settings: HttpSettings) -> list[str]:
     """Open the transport, which must refuse; return why."""
     with pytest.raises(SettingsError) as caught:
-        async with opened(settings):
+        async with starting(settings):
             pass
     return list(caught.value.faults)
 
 
-async def test_the_plugin_opens_the_transport_and_logs_where(caplog: pytest.LogCaptureFixture) -> None:
-    settings = Settings.of(http(admin="127.0.0.1:0"))
-
+async def test_it_logs_where_it_listens(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "invoker.http"):
-        async with open_transport(settings, FakeIntake(), FakeOperations()) as door:
+        async with starting(http(admin="127.0.0.1:0")) as transport:
             urls = [record.__dict__["url"] for record in caplog.records if "url" in record.__dict__]
             for url in urls:
                 async with calling(url) as caller:
                     assert (await caller.ask(get("/ping"))).body == b"pong"
 
-    assert isinstance(door, OperatorDoor)
-    assert door.operators == urls[0]
+    assert urls == [transport.operators_url, transport.url]
     assert [record.getMessage() for record in caplog.records] == [
         f"listening for operators on {urls[0]}",
         f"listening for messages on {urls[1]}",
@@ -65,20 +58,35 @@ def test_both_listeners_are_on_loopback_by_default() -> None:
     assert (HttpSettings().bind, HttpSettings().admin) == ("127.0.0.1:8080", "127.0.0.1:8081")
 
 
+@pytest.mark.parametrize(
+    ("admin", "url"),
+    [
+        ("127.0.0.1:8081", "http://127.0.0.1:8081"),
+        (":9", "http://127.0.0.1:9"),
+        ("0.0.0.0:9", "http://127.0.0.1:9"),
+        ("[::]:9", "http://[::1]:9"),
+        ("node-b:9", "http://node-b:9"),
+        ("", None),
+    ],
+)
+def test_the_command_line_finds_operators_by_the_settings(admin: str, url: str | None) -> None:
+    assert http(admin=admin).operators_url == url
+
+
 @pytest.mark.parametrize("bind", ["[::1]:0", "localhost:0"])
-async def test_ipv6_and_names_will_do(listener: str, bind: str) -> None:
-    async with opened(http(listener=listener, bind=bind)) as addresses, calling(addresses.data) as caller:
+async def test_ipv6_and_names_will_do(bind: str) -> None:
+    async with starting(http(bind=bind)) as transport, calling(transport.url) as caller:
         got = await caller.ask(get("/ping"))
 
     assert got.body == b"pong"
-    assert addresses.data.startswith(f"http://{bind.removesuffix('0')}")
+    assert transport.url.startswith(f"http://{bind.removesuffix('0')}")
 
 
-async def test_an_address_of_several_places_has_one_port_on_all(listener: str) -> None:
+async def test_an_address_of_several_places_has_one_port_on_all() -> None:
     got = []
 
-    async with opened(http(listener=listener, bind=":0", allow_anonymous=True)) as addresses:
-        port = addresses.data.rsplit(":", 1)[1]
+    async with starting(http(bind=":0", allow_anonymous=True)) as transport:
+        port = transport.url.rsplit(":", 1)[1]
         for host in ("127.0.0.1", "[::1]"):
             async with calling(f"http://{host}:{port}") as caller:
                 got.append((await caller.ask(get("/ping"))).body)
@@ -86,22 +94,17 @@ async def test_an_address_of_several_places_has_one_port_on_all(listener: str) -
     assert got == [b"pong", b"pong"]
 
 
-async def test_without_an_admin_address_operators_have_no_door() -> None:
-    async with opened(http(admin="")) as addresses:
-        assert addresses.admin is None
-
-
-async def test_tls_shows_in_the_url(listener: str, certificates: Certificates) -> None:
-    async with opened(http(listener=listener, tls=certificates.settings(ask_callers=False))) as addresses:
-        assert addresses.data.startswith("https://127.0.0.1:")
+async def test_tls_shows_in_the_url(certificates: Certificates) -> None:
+    async with starting(http(tls=certificates.settings(ask_callers=False))) as transport:
+        assert transport.url.startswith("https://127.0.0.1:")
 
 
 @pytest.mark.parametrize("setting", ["bind", "admin"])
-async def test_a_port_in_use_is_named_with_a_remedy(listener: str, setting: str) -> None:
+async def test_a_port_in_use_is_named_with_a_remedy(setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
 
-        (fault,) = await refusal(http(listener=listener, **{setting: address}))
+        (fault,) = await refusal(http(**{setting: address}))
 
     assert fault == (
         f"http.{setting}: can't listen on {address}: address already in use: "
@@ -146,7 +149,7 @@ async def test_encryption_alone_keeps_nobody_out(certificates: Certificates) -> 
 
 @pytest.mark.parametrize("protection", ["certificates", "password", "allow_anonymous"])
 async def test_with_protection_others_may_reach_it(
-    listener: str, protection: str, certificates: Certificates, caplog: pytest.LogCaptureFixture
+    protection: str, certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
     ways: dict[str, dict[str, Any]] = {
         "certificates": {"tls": certificates.settings(ask_callers=True)},
@@ -155,7 +158,7 @@ async def test_with_protection_others_may_reach_it(
     }
 
     with caplog.at_level(logging.WARNING, "invoker.http"):
-        async with opened(http(listener=listener, bind="0.0.0.0:0", **ways[protection])):
+        async with starting(http(bind="0.0.0.0:0", **ways[protection])):
             pass
 
     warnings = [record.getMessage() for record in caplog.records]
@@ -172,9 +175,9 @@ async def test_with_protection_others_may_reach_it(
     ],
 )
 def test_a_name_is_judged_by_all_its_addresses(addresses: list[str], count: int) -> None:
-    places = [Place(0, (each, 8080)) for each in addresses]
+    places = [SocketAddress(0, (each, 8080)) for each in addresses]
 
-    assert len(exposure.faults(HttpSettings(), places, ())) == count
+    assert len(exposure(HttpSettings(), places, ())) == count
 
 
 # --- files and fields ------------------------------------------------------------------------------------------------

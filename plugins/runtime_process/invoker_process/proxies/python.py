@@ -13,7 +13,7 @@ The function runs in the main thread, one activation at a time. What it raises i
 and kept, so that clients which live in global variables still work at the next activation.
 """
 # Nothing is imported that only some functions need, nor pathlib: that is milliseconds of every cold start.
-# ruff: noqa: PLC0415, PTH101, PTH103, PTH113, PTH118, PTH119, PTH120, PTH123, PTH207, PTH211
+# ruff: noqa: INP001, PLC0415, PTH101, PTH103, PTH113, PTH118, PTH119, PTH120, PTH123, PTH207, PTH211
 
 import fcntl
 import io
@@ -58,7 +58,7 @@ Answer = tuple[int, bytes]
 """Status and JSON."""
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that can't be served; `status` and the text are its answer."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -66,7 +66,7 @@ class Refused(Exception):
         super().__init__(text)
 
 
-class Logs:
+class ActionStreams:
     """Both streams: what the function wrote, what we have to say, and the end of each activation."""
 
     def __init__(self) -> None:
@@ -96,10 +96,10 @@ class Logs:
                 pass
 
 
-class Action:
+class PythonAction:
     """The one function that this process runs."""
 
-    def __init__(self, logs: Logs) -> None:
+    def __init__(self, logs: ActionStreams) -> None:
         self._logs = logs
         self._main: Callable[[Any], Any] | None = None
         self._loop: Any = None
@@ -107,10 +107,10 @@ class Action:
     def init(self, body: bytes) -> Answer:
         """Load the function; its output so far belongs to its first activation, so no sentinel follows."""
         if self._main is not None:
-            raise Refused(403, "Cannot initialize the action more than once.")
+            raise RequestRefused(403, "Cannot initialize the action more than once.")
         value = _parse(body).get("value")
         if not isinstance(value, dict) or not isinstance(value.get("code"), str) or not value["code"]:
-            raise Refused(502, "Missing main/no code to execute.")
+            raise RequestRefused(502, "Missing main/no code to execute.")
         try:
             for name, text in (value.get("env") or {}).items():
                 _export(name, text)
@@ -118,14 +118,14 @@ class Action:
             self._main = _entry_point(module, value.get("main") or "main")
         except Exception as error:  # noqa: BLE001 (the function's own code ran)
             self._logs.write(_traceback(error))
-            raise Refused(502, f"Initialization has failed due to: {_brief(error)}") from None
+            raise RequestRefused(502, f"Initialization has failed due to: {_brief(error)}") from None
         self._logs.flush()
         return 200, b'{"ok":true}'
 
     def run(self, body: bytes) -> Answer:
         """Run one activation, and end its logs."""
         if self._main is None:
-            raise Refused(500, "Cannot invoke an uninitialized action.")
+            raise RequestRefused(500, "Cannot invoke an uninitialized action.")
         request = _parse(body)
         value = request.pop("value", None)
         try:
@@ -272,11 +272,12 @@ def _inside(folder: str, name: str) -> str:
 # --- HTTP ------------------------------------------------------------------------------------------------------
 
 
-class Caller:
+class ProxyConnection:
     """One connection."""
 
-    def __init__(self, connection: socket.socket, action: Action) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, connection: socket.socket, action: PythonAction) -> None:
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connection = connection
         self._action = action
         self._unread = bytearray()
@@ -294,7 +295,7 @@ class Caller:
                     break
                 if not self._answer(*request):
                     return False
-        except Refused as error:  # not HTTP as we know it: what follows can't be understood
+        except RequestRefused as error:  # not HTTP as we know it: what follows can't be understood
             self._send(*_failure(error.status, str(error)), close=True)
             return False
         except OSError:  # the caller is gone
@@ -306,18 +307,18 @@ class Caller:
         unread = self._unread
         end = unread.find(b"\r\n\r\n")
         if end > HEAD_LIMIT or (end < 0 and len(unread) > HEAD_LIMIT):
-            raise Refused(431, "The request's headers are too long.")
+            raise RequestRefused(431, "The request's headers are too long.")
         if end < 0:
             self._wanted = len(unread) + 1
             return None
         head = bytes(unread[:end])
         if _CODED.search(head):
-            raise Refused(411, "A request needs a Content-Length.")
+            raise RequestRefused(411, "A request needs a Content-Length.")
         length = _LENGTH.search(head)
         start = end + 4
         total = start + (int(length[1]) if length else 0)
         if total - start > BODY_LIMIT:
-            raise Refused(413, f"The request is longer than {BODY_LIMIT} bytes.")
+            raise RequestRefused(413, f"The request is longer than {BODY_LIMIT} bytes.")
         if len(unread) < total:
             if self._wanted != total and _EXPECTS.search(head):
                 self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -336,7 +337,7 @@ class Caller:
                 status, answer = self._action.init(body)
             else:
                 status, answer = _failure(404, "There is POST /init and POST /run, nothing else.")
-        except Refused as error:
+        except RequestRefused as error:
             status, answer = _failure(error.status, str(error))
         close = _CLOSE.search(head) is not None
         self._send(status, answer, close=close)
@@ -349,7 +350,7 @@ class Caller:
         )
 
 
-def serve(listener: socket.socket, action: Action) -> None:
+def serve(listener: socket.socket, action: PythonAction) -> None:
     """Answer requests, one at a time, for ever. New connections are taken while others are idle."""
     listener.settimeout(0)
     with selectors.DefaultSelector() as waiting:
@@ -362,7 +363,7 @@ def serve(listener: socket.socket, action: Action) -> None:
                         connection, _address = listener.accept()
                     except OSError:  # it left before we came
                         continue
-                    waiting.register(connection, selectors.EVENT_READ, Caller(connection, action))
+                    waiting.register(connection, selectors.EVENT_READ, ProxyConnection(connection, action))
                 elif not caller.ready():
                     waiting.unregister(caller.connection)
                     caller.connection.close()
@@ -372,9 +373,9 @@ def _parse(body: bytes) -> dict[str, Any]:
     try:
         request = _decode(body.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
-        raise Refused(400, f"The request is not JSON: {error}") from None
+        raise RequestRefused(400, f"The request is not JSON: {error}") from None
     if not isinstance(request, dict):
-        raise Refused(400, "The request is no JSON object.")
+        raise RequestRefused(400, "The request is no JSON object.")
     return request
 
 
@@ -453,7 +454,7 @@ def main() -> None:
     os.close(nothing)
     del sys.argv[1:]
     sys.dont_write_bytecode = True  # nobody will read it: each process has its own folder
-    serve(listener, Action(Logs()))
+    serve(listener, PythonAction(ActionStreams()))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
-Answers = Callable[["Connection", "dict[str, Any]"], bool]
+Answers = Callable[["OddConnection", "dict[str, Any]"], bool]
 """Answers one `/run`; returns whether the connection goes on."""
 
 
-class Connection:
+class OddConnection:
     """One connection, on which whole requests are read, and anything can be written."""
 
     def __init__(self, link: socket.socket, listener: socket.socket) -> None:
@@ -68,7 +68,7 @@ def visit(place: Any, **facts: Any) -> socket.socket:
     return link
 
 
-class Proxy:
+class OddProxy:
     """Counts what it runs, and misbehaves."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Proxy:
     def body(self) -> bytes:
         return json.dumps({"count": self.count}).encode()
 
-    def run(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def run(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         self.count += 1
         if "place" in value:
             visit(value["place"], count=self.count)
@@ -88,71 +88,71 @@ class Proxy:
         way: Answers = getattr(self, self.way.replace("-", "_"))
         return way(connection, value)
 
-    def never_answers(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def never_answers(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         signal.pause()  # with the connection open
         return False
 
-    def answers_byte_by_byte(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def answers_byte_by_byte(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         for byte in reply(self.body):
             connection.send(bytes((byte,)))
         return True
 
-    def answers_without_a_length(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def answers_without_a_length(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + self.body)
         return False
 
-    def answers_in_chunks(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def answers_in_chunks(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for byte in self.body:
             connection.send(b"1\r\n%c\r\n" % byte)
         connection.send(b"0\r\n\r\n")
         return True
 
-    def answers_rubbish(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def answers_rubbish(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.send(b"\x00\xff this is no HTTP\r\n\r\n")
         return True
 
-    def answers_half(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def answers_half(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.send(reply(self.body)[:-1])
         return False
 
-    def breaks_the_connection(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def breaks_the_connection(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.reset()
         return False
 
-    def closes_when_it_has_read_the_second(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def closes_when_it_has_read_the_second(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         if self.count == 1:
             connection.send(reply(self.body))
             return True
         return False
 
-    def closes_after_each(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def closes_after_each(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.send(reply(self.body))  # and says nothing of it
         return False
 
-    def closes_for_good(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def closes_for_good(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.refuse_others()
         connection.send(reply(self.body))
         return False
 
-    def is_unwell(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def is_unwell(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.send(reply(b"{}", "503 Service Unavailable"))
         return True
 
-    def is_unwell_the_second_time(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def is_unwell_the_second_time(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         return self.is_unwell(connection, value) if self.count == 2 else self.answers_byte_by_byte(connection, value)
 
-    def ends_its_logs_late(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def ends_its_logs_late(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.send(reply(self.body))
         visit(value["place"], late=True).recv(1)
         return True
 
-    def says_more_than_it_was_asked(self, connection: Connection, value: dict[str, Any]) -> bool:
+    def says_more_than_it_was_asked(self, connection: OddConnection, value: dict[str, Any]) -> bool:
         connection.send(reply(self.body) + reply(b'{"count": "nobody\'s"}'))
         return True
 
 
-def serve(proxy: Proxy, connection: Connection) -> None:
+def serve(proxy: OddProxy, connection: OddConnection) -> None:
     goes_on = True
     while goes_on and (request := connection.request()) is not None:
         path, body = request
@@ -171,13 +171,13 @@ def serve(proxy: Proxy, connection: Connection) -> None:
 
 def main() -> None:
     listener = socket.create_server(("", 8080))
-    proxy = Proxy()
+    proxy = OddProxy()
     while True:
         try:
             link, _ = listener.accept()
         except OSError:  # it was closed
             signal.pause()
-        threading.Thread(target=serve, args=(proxy, Connection(link, listener)), daemon=True).start()
+        threading.Thread(target=serve, args=(proxy, OddConnection(link, listener)), daemon=True).start()
 
 
 if __name__ == "__main__":

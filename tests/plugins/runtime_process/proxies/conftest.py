@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.runtime_process.proxies.proxy import Proxy, command
+from tests.plugins.runtime_process.proxies.proxy import StartedProxy, command
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def language(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def proxy(language: str, start: list[str], tmp_path: Path) -> Iterator[Proxy]:
+def proxy(language: str, start: list[str], tmp_path: Path) -> Iterator[StartedProxy]:
     """A proxy that has just been started."""
-    with Proxy(language, start, tmp_path) as proxy:
+    with StartedProxy(language, start, tmp_path) as proxy:
         yield proxy

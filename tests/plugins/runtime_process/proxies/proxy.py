@@ -17,6 +17,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import IO, Any, NamedTuple, Self
 
+from invoker_process.directories import listen
+
 PROXIES = Path(__file__).parents[4] / "plugins/runtime_process/invoker_process/proxies"
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 PATIENCE = 20
@@ -34,12 +36,12 @@ def command(language: str) -> list[str] | None:
     return [node, str(PROXIES / "nodejs.js")] if node else None
 
 
-class Answer(NamedTuple):
+class ProxyAnswer(NamedTuple):
     status: int
     body: Any
 
 
-class Output:
+class ProxyStream:
     """One stream of the proxy, read to its end by a thread."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
@@ -79,7 +81,18 @@ class Output:
             self._changed.notify()
 
 
-class Proxy:
+class UnixHTTPConnection(http.client.HTTPConnection):
+    """To a proxy's socket."""
+
+    def __init__(self, proxy: "StartedProxy") -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._proxy = proxy
+
+    def connect(self) -> None:
+        self.sock = self._proxy.dial()
+
+
+class StartedProxy:
     """A running proxy. Leaving it ends it, by the end of its standard input."""
 
     def __init__(
@@ -94,8 +107,8 @@ class Proxy:
         usual = {"PATH": os.environ["PATH"], "HOME": str(directory), "TMPDIR": str(directory), "LANG": "C.UTF-8"}
         self.language = language
         self.directory = directory
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.address: tuple[str, int] = listener.getsockname()
+        listener, self._address = listen(directory)
+        with listener:
             self.process = subprocess.Popen(
                 [*start, "--fd", str(listener.fileno()), "--watch-stdin"],
                 stdin=subprocess.PIPE,
@@ -109,27 +122,34 @@ class Proxy:
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         if drained:
-            self.stdout = Output(self.process.stdout)
-            self.stderr = Output(self.process.stderr)
+            self.stdout = ProxyStream(self.process.stdout)
+            self.stderr = ProxyStream(self.process.stderr)
         self._drained = drained
         self._connection = self.connect()
 
     def connect(self) -> http.client.HTTPConnection:
         """Return one more connection."""
-        return http.client.HTTPConnection(*self.address, timeout=PATIENCE)
+        return UnixHTTPConnection(self)
+
+    def dial(self) -> socket.socket:
+        """Return a bare connection."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE)
+        connection.connect(f"/proc/self/fd/{self._address}")
+        return connection
 
     def ask(
         self, path: str, body: Any, connection: http.client.HTTPConnection | None = None, method: str = "POST"
-    ) -> Answer:
+    ) -> ProxyAnswer:
         """Send a request and read its answer; `body` is made JSON unless it is bytes."""
         connection = connection or self._connection
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         connection.request(method, path, data, {"Content-Type": "application/json"})
         with connection.getresponse() as response:
             assert response.headers["Content-Type"] == "application/json"
-            return Answer(response.status, json.loads(response.read()))
+            return ProxyAnswer(response.status, json.loads(response.read()))
 
-    def init(self, code: Code | str, **value: Any) -> Answer:
+    def init(self, code: Code | str, **value: Any) -> ProxyAnswer:
         """Initialise it with source text in its language, or with whatever `value` says."""
         text = code if isinstance(code, str) else code[self.language]
         defaults = {"name": "test", "main": "main", "binary": False, "env": {}}
@@ -140,7 +160,7 @@ class Proxy:
         assert self.init(code, **value) == (200, {"ok": True})
         return self
 
-    def run(self, value: Any = None, **context: Any) -> Answer:
+    def run(self, value: Any = None, **context: Any) -> ProxyAnswer:
         """Run the function once."""
         return self.ask("/run", {"value": {} if value is None else value, **context})
 
@@ -155,6 +175,7 @@ class Proxy:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._connection.close()
+        os.close(self._address)
         assert self.process.stdin is not None
         self.process.stdin.close()
         try:

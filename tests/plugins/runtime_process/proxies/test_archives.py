@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.runtime_process.proxies.proxy import Answer, Proxy, packed
+from tests.plugins.runtime_process.proxies.proxy import ProxyAnswer, StartedProxy, packed
 
 LINK = 0o120777
 MAIN = {
@@ -16,18 +16,18 @@ MAIN = {
 }
 
 
-def init(proxy: Proxy, archive: str, main: str = "main") -> Answer:
+def init(proxy: StartedProxy, archive: str, main: str = "main") -> ProxyAnswer:
     return proxy.init(archive, binary=True, main=main)
 
 
-def refusal(proxy: Proxy, archive: str) -> str:
+def refusal(proxy: StartedProxy, archive: str) -> str:
     """Initialise it with an archive that must be refused; return what is said about it."""
     answer = init(proxy, archive)
     assert answer.status == 502
     return str(answer.body["error"])
 
 
-def test_an_archive_brings_its_own_modules_and_files(proxy: Proxy) -> None:
+def test_an_archive_brings_its_own_modules_and_files(proxy: StartedProxy) -> None:
     archives = {
         "python": {
             "__main__.py": """
@@ -57,7 +57,7 @@ exports.hello = () => ({ got: [require("../lib").A, require("dep"), fs.readFileS
 
 @pytest.mark.parametrize("language", ["python"])
 @pytest.mark.parametrize("version", ["python3.11", "python3.99"])
-def test_a_python_archive_may_bring_a_virtual_environment(proxy: Proxy, version: str) -> None:
+def test_a_python_archive_may_bring_a_virtual_environment(proxy: StartedProxy, version: str) -> None:
     archive = packed(
         {
             "__main__.py": "import dep\ndef main(args): return {'dep': dep.A}",
@@ -83,12 +83,12 @@ def test_a_python_archive_may_bring_a_virtual_environment(proxy: Proxy, version:
     ],
     ids=["type", "mjs", "cjs"],
 )
-def test_a_javascript_archive_may_have_es_modules(proxy: Proxy, members: dict[str, str]) -> None:
+def test_a_javascript_archive_may_have_es_modules(proxy: StartedProxy, members: dict[str, str]) -> None:
     assert init(proxy, packed({**members, "b.mjs": ""})).status == 200
     assert proxy.run() == (200, {"ok": 1})
 
 
-def test_executables_stay_executable(proxy: Proxy) -> None:
+def test_executables_stay_executable(proxy: StartedProxy) -> None:
     archives = {
         "python": {
             "__main__.py": "import subprocess\ndef main(args): return {'said': subprocess.getoutput('./bin/tool')}",
@@ -106,7 +106,7 @@ exports.main = () => ({ said: execFileSync("./bin/tool").toString() });
     assert proxy.run() == (200, {"said": "yes"})
 
 
-def test_a_link_may_lead_to_another_place_in_the_archive(proxy: Proxy) -> None:
+def test_a_link_may_lead_to_another_place_in_the_archive(proxy: StartedProxy) -> None:
     archives = {
         "python": {"__main__.py": "def main(args): return {'got': open('links/a').read()}"},
         "nodejs": {"index.js": "exports.main = () => ({ got: require('fs').readFileSync('links/a', 'utf8') });"},
@@ -117,7 +117,7 @@ def test_a_link_may_lead_to_another_place_in_the_archive(proxy: Proxy) -> None:
     assert proxy.run() == (200, {"got": "text"})
 
 
-def test_folders_made_on_windows_are_folders(proxy: Proxy) -> None:
+def test_folders_made_on_windows_are_folders(proxy: StartedProxy) -> None:
     archives = {
         "python": {"__main__.py": "import dep.a\ndef main(args): return {}", "dep\\a.py": ""},
         "nodejs": {"index.js": "require('./dep/a');\nexports.main = () => {};", "dep\\a.js": ""},
@@ -130,7 +130,7 @@ def test_folders_made_on_windows_are_folders(proxy: Proxy) -> None:
     "name",
     ["../slip", "a/../../slip", "/slip", "..\\slip", "a\\..\\..\\slip", "C:\\slip", "C:slip", "a/..", "//slip", ""],
 )
-def test_a_member_that_would_leave_the_folder_is_refused(proxy: Proxy, name: str) -> None:
+def test_a_member_that_would_leave_the_folder_is_refused(proxy: StartedProxy, name: str) -> None:
     said = refusal(proxy, packed({**MAIN[proxy.language], name: "gotcha"}))
 
     assert "would leave its folder" in said
@@ -149,12 +149,12 @@ def test_a_member_that_would_leave_the_folder_is_refused(proxy: Proxy, name: str
     ],
     ids=["absolute", "relative", "through another", "up through another", "dangling", "loop"],
 )
-def test_a_link_that_leads_out_or_nowhere_is_refused(proxy: Proxy, links: dict[str, str]) -> None:
+def test_a_link_that_leads_out_or_nowhere_is_refused(proxy: StartedProxy, links: dict[str, str]) -> None:
     refusal(proxy, packed({**MAIN[proxy.language], **links}, dict.fromkeys(links, LINK)))
 
 
 @pytest.mark.parametrize("link_first", [True, False])
-def test_nothing_is_written_through_a_link(proxy: Proxy, tmp_path: Path, *, link_first: bool) -> None:
+def test_nothing_is_written_through_a_link(proxy: StartedProxy, tmp_path: Path, *, link_first: bool) -> None:
     (tmp_path / "outside").mkdir()
     members = [("link", str(tmp_path / "outside")), ("link/gotcha", "x")]
     ordered = dict(members if link_first else reversed(members))
@@ -164,7 +164,7 @@ def test_nothing_is_written_through_a_link(proxy: Proxy, tmp_path: Path, *, link
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_a_member_that_comes_twice_is_refused(proxy: Proxy) -> None:
+def test_a_member_that_comes_twice_is_refused(proxy: StartedProxy) -> None:
     buffer = io.BytesIO()
     [(name, text)] = MAIN[proxy.language].items()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -174,7 +174,7 @@ def test_a_member_that_comes_twice_is_refused(proxy: Proxy) -> None:
     assert "exists" in refusal(proxy, encoded(buffer)).lower()
 
 
-def test_an_encrypted_member_is_refused(proxy: Proxy) -> None:
+def test_an_encrypted_member_is_refused(proxy: StartedProxy) -> None:
     data = bytearray(base64.b64decode(packed(MAIN[proxy.language])))
     data[data.index(b"PK\x01\x02") + 8] |= 1
     data[data.index(b"PK\x03\x04") + 6] |= 1
@@ -183,7 +183,7 @@ def test_an_encrypted_member_is_refused(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("megabytes", [64, 600])
-def test_an_archive_that_would_become_much_larger_is_refused(proxy: Proxy, megabytes: int) -> None:
+def test_an_archive_that_would_become_much_larger_is_refused(proxy: StartedProxy, megabytes: int) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, text in MAIN[proxy.language].items():
@@ -196,7 +196,7 @@ def test_an_archive_that_would_become_much_larger_is_refused(proxy: Proxy, megab
     assert list(proxy.directory.rglob("zeros")) == []
 
 
-def test_a_member_that_is_larger_than_it_says_is_refused(proxy: Proxy) -> None:
+def test_a_member_that_is_larger_than_it_says_is_refused(proxy: StartedProxy) -> None:
     data = bytearray(base64.b64decode(packed({**MAIN[proxy.language], "zeros": bytes(64 << 20)})))
     entry = data.rindex(b"PK\x01\x02")
     data[entry + 24 : entry + 28] = (1000).to_bytes(4, "little")
@@ -206,7 +206,7 @@ def test_a_member_that_is_larger_than_it_says_is_refused(proxy: Proxy) -> None:
     assert all(one.stat().st_size <= 1000 for one in proxy.directory.rglob("zeros"))
 
 
-def test_an_archive_of_too_many_members_is_refused(proxy: Proxy) -> None:
+def test_an_archive_of_too_many_members_is_refused(proxy: StartedProxy) -> None:
     archive = packed({**MAIN[proxy.language], **{f"{i}": "" for i in range(20_000)}})
 
     assert "20001 members" in refusal(proxy, archive)
@@ -217,11 +217,11 @@ def test_an_archive_of_too_many_members_is_refused(proxy: Proxy) -> None:
     ["", "####", base64.b64encode(b"no archive").decode(), base64.b64encode(b"PK\x05\x06" + bytes(18)).decode(), "é"],
     ids=["nothing", "no base64", "no zip", "empty zip", "no ascii"],
 )
-def test_what_is_no_archive_is_refused(proxy: Proxy, archive: str) -> None:
+def test_what_is_no_archive_is_refused(proxy: StartedProxy, archive: str) -> None:
     assert init(proxy, archive).status == 502
 
 
-def test_a_damaged_archive_is_refused(proxy: Proxy) -> None:
+def test_a_damaged_archive_is_refused(proxy: StartedProxy) -> None:
     data = base64.b64decode(packed({**MAIN[proxy.language], "text": "some text " * 1000}))
     start = data.index(b"text", 30) + 4
 
@@ -229,13 +229,13 @@ def test_a_damaged_archive_is_refused(proxy: Proxy) -> None:
         refusal(proxy, encoded(damaged))
 
 
-def test_an_archive_without_an_entry_point_is_refused(proxy: Proxy) -> None:
+def test_an_archive_without_an_entry_point_is_refused(proxy: StartedProxy) -> None:
     said = refusal(proxy, packed({"other/__main__.py": "", "other/index.js": ""}))
 
     assert {"python": "__main__.py", "nodejs": "index.js"}[proxy.language] in said
 
 
-def test_something_may_stand_before_an_archive(proxy: Proxy) -> None:
+def test_something_may_stand_before_an_archive(proxy: StartedProxy) -> None:
     assert init(proxy, encoded(b"#!/bin/sh\n" + base64.b64decode(packed(MAIN[proxy.language])))).status == 200
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.plugins.runtime_process.proxies.proxy import Proxy
+from tests.plugins.runtime_process.proxies.proxy import StartedProxy
 
 OK = {"python": "def main(args): return {}", "nodejs": "function main() { return {}; }"}
 
@@ -19,7 +19,7 @@ OK = {"python": "def main(args): return {}", "nodejs": "function main() { return
     ids=["syntax", "exception", "import", "missing", "no function"],
 )
 def test_code_that_cannot_be_loaded_says_why_and_shows_it_in_the_log(
-    proxy: Proxy, code: dict[str, str], said: str
+    proxy: StartedProxy, code: dict[str, str], said: str
 ) -> None:
     answer = proxy.init(code)
 
@@ -32,37 +32,37 @@ def test_code_that_cannot_be_loaded_says_why_and_shows_it_in_the_log(
 
 
 @pytest.mark.parametrize("code", [None, "", 7])
-def test_no_code_is_an_error(proxy: Proxy, code: object) -> None:
+def test_no_code_is_an_error(proxy: StartedProxy, code: object) -> None:
     answer = proxy.ask("/init", {"value": {"name": "test", "code": code}})
 
     assert answer == (502, {"error": "Missing main/no code to execute."})
 
 
-def test_an_environment_that_is_impossible_is_an_error(proxy: Proxy) -> None:
+def test_an_environment_that_is_impossible_is_an_error(proxy: StartedProxy) -> None:
     if proxy.language == "python":
         assert proxy.init(OK, env={"A=B": "c"}).status == 502
     else:
         assert proxy.init(OK, env={"A=B": "c"}).status == 200  # Node.js doesn't mind
 
 
-def test_an_action_is_initialised_once(proxy: Proxy) -> None:
+def test_an_action_is_initialised_once(proxy: StartedProxy) -> None:
     proxy.loaded(OK)
 
     assert proxy.init(OK) == (403, {"error": "Cannot initialize the action more than once."})
     assert proxy.run().status == 200
 
 
-def test_after_a_failed_init_another_may_succeed(proxy: Proxy) -> None:
+def test_after_a_failed_init_another_may_succeed(proxy: StartedProxy) -> None:
     assert proxy.init("(").status == 502
 
     assert proxy.init(OK).status == 200
 
 
-def test_nothing_runs_before_init(proxy: Proxy) -> None:
+def test_nothing_runs_before_init(proxy: StartedProxy) -> None:
     assert proxy.run() == (500, {"error": "Cannot invoke an uninitialized action."})
 
 
-def test_what_a_function_raises_is_an_error_with_a_traceback_in_its_log(proxy: Proxy) -> None:
+def test_what_a_function_raises_is_an_error_with_a_traceback_in_its_log(proxy: StartedProxy) -> None:
     code = {
         "python": "def main(args):\n    if args: return {}\n    raise ValueError('out of bounds')",
         "nodejs": "function main(args) {\n if (args.a) return {};\n  throw new RangeError('out of bounds'); }",
@@ -82,7 +82,7 @@ def test_what_a_function_raises_is_an_error_with_a_traceback_in_its_log(proxy: P
     assert proxy.run({"a": 1}) == (200, {})  # the proxy is none the worse
 
 
-def test_what_is_raised_needs_no_sense(proxy: Proxy) -> None:
+def test_what_is_raised_needs_no_sense(proxy: StartedProxy) -> None:
     code = {
         "python": """
 class Mute(Exception):
@@ -97,7 +97,7 @@ def main(args): raise Mute
 
 
 @pytest.mark.parametrize("language", ["python"])
-def test_a_python_coroutine_that_raises_is_an_error(proxy: Proxy) -> None:
+def test_a_python_coroutine_that_raises_is_an_error(proxy: StartedProxy) -> None:
     proxy.loaded("async def main(args): raise KeyError('key')")
 
     assert proxy.run() == (502, {"error": "An error has occurred (see logs for details): KeyError: 'key'"})
@@ -114,7 +114,7 @@ def test_a_python_coroutine_that_raises_is_an_error(proxy: Proxy) -> None:
         ("undefined", {}),
     ],
 )
-def test_a_promise_that_is_rejected_is_an_answer(proxy: Proxy, rejected: str, error: object) -> None:
+def test_a_promise_that_is_rejected_is_an_answer(proxy: StartedProxy, rejected: str, error: object) -> None:
     proxy.loaded(f"async function main() {{ throw {rejected}; }}")
 
     assert proxy.run() == (200, {"error": error})
@@ -135,7 +135,7 @@ def test_a_promise_that_is_rejected_is_an_answer(proxy: Proxy, rejected: str, er
     ],
     ids=lambda result: result["python"],
 )
-def test_a_result_that_is_no_json_object_or_array_is_an_error(proxy: Proxy, result: dict[str, str]) -> None:
+def test_a_result_that_is_no_json_object_or_array_is_an_error(proxy: StartedProxy, result: dict[str, str]) -> None:
     code = {
         "python": f"circle = []\ncircle.append(circle)\ndef main(args): return {result['python']}",
         "nodejs": f"const circle = []; circle.push(circle);\nfunction main() {{ return ({result['nodejs']}); }}",
@@ -146,7 +146,7 @@ def test_a_result_that_is_no_json_object_or_array_is_an_error(proxy: Proxy, resu
     assert proxy.stdout.activation() == ""
 
 
-def test_endless_recursion_is_an_error(proxy: Proxy) -> None:
+def test_endless_recursion_is_an_error(proxy: StartedProxy) -> None:
     code = {"python": "def main(args): return main(args)", "nodejs": "function main(args) { return main(args); }"}
     proxy.loaded(code)
 

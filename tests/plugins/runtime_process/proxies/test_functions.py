@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.plugins.runtime_process.proxies.proxy import Proxy
+from tests.plugins.runtime_process.proxies.proxy import StartedProxy
 
 ECHO = {
     "python": "def main(args): return args",
@@ -24,7 +24,7 @@ function main(args) { return { loaded, now: { ...process.env } }; }
 }
 
 
-def test_a_function_gets_its_parameters_and_its_result_is_the_answer(proxy: Proxy) -> None:
+def test_a_function_gets_its_parameters_and_its_result_is_the_answer(proxy: StartedProxy) -> None:
     proxy.loaded(ECHO)
 
     answer = proxy.run({"name": "you", "n": 1.5, "deep": {"list": [None, True]}})
@@ -32,7 +32,7 @@ def test_a_function_gets_its_parameters_and_its_result_is_the_answer(proxy: Prox
     assert answer == (200, {"name": "you", "n": 1.5, "deep": {"list": [None, True]}})
 
 
-def test_a_function_may_have_another_name(proxy: Proxy) -> None:
+def test_a_function_may_have_another_name(proxy: StartedProxy) -> None:
     code = {
         "python": "def handler(args): return {'it': 'works'}",
         "nodejs": "exports.handler = (args) => ({ it: 'works' });",
@@ -42,18 +42,18 @@ def test_a_function_may_have_another_name(proxy: Proxy) -> None:
     assert proxy.run() == (200, {"it": "works"})
 
 
-def test_the_entry_point_is_main_if_nobody_says_so(proxy: Proxy) -> None:
+def test_the_entry_point_is_main_if_nobody_says_so(proxy: StartedProxy) -> None:
     assert proxy.ask("/init", {"value": {"code": ECHO[proxy.language]}}).status == 200
     assert proxy.run({"a": 1}) == (200, {"a": 1})
 
 
-def test_parameters_and_results_may_be_arrays(proxy: Proxy) -> None:
+def test_parameters_and_results_may_be_arrays(proxy: StartedProxy) -> None:
     proxy.loaded(ECHO)
 
     assert proxy.run([1, {"two": 2}]) == (200, [1, {"two": 2}])  # spec T46
 
 
-def test_a_run_without_a_value_has_no_parameters(proxy: Proxy) -> None:
+def test_a_run_without_a_value_has_no_parameters(proxy: StartedProxy) -> None:
     proxy.loaded(ECHO)
 
     assert proxy.ask("/run", {}) == (200, {})
@@ -63,7 +63,7 @@ def test_a_run_without_a_value_has_no_parameters(proxy: Proxy) -> None:
 @pytest.mark.parametrize(
     "nothing", [{"python": "return", "nodejs": "return;"}, {"python": "return None", "nodejs": "return null;"}]
 )
-def test_a_function_that_returns_nothing_returns_an_empty_object(proxy: Proxy, nothing: dict[str, str]) -> None:
+def test_a_function_that_returns_nothing_returns_an_empty_object(proxy: StartedProxy, nothing: dict[str, str]) -> None:
     proxy.loaded(
         {"python": f"def main(args): {nothing['python']}", "nodejs": f"function main() {{ {nothing['nodejs']} }}"}
     )
@@ -71,7 +71,7 @@ def test_a_function_that_returns_nothing_returns_an_empty_object(proxy: Proxy, n
     assert proxy.run() == (200, {})
 
 
-def test_an_asynchronous_function_is_waited_for(proxy: Proxy) -> None:
+def test_an_asynchronous_function_is_waited_for(proxy: StartedProxy) -> None:
     code = {
         "python": """
 import asyncio
@@ -94,7 +94,7 @@ async function main(args) {
     assert first == second  # what is bound to the loop lives on
 
 
-def test_the_environment_of_init_is_there_when_the_code_is_loaded_and_later(proxy: Proxy) -> None:
+def test_the_environment_of_init_is_there_when_the_code_is_loaded_and_later(proxy: StartedProxy) -> None:
     given = {"LOG_LEVEL": "debug", "grüße": "schön", "__OW_API_KEY": "k:s", "EMPTY": ""}
     proxy.loaded(ENVIRONMENT, env=given)
 
@@ -106,7 +106,7 @@ def test_the_environment_of_init_is_there_when_the_code_is_loaded_and_later(prox
         )
 
 
-def test_the_context_of_each_run_is_in_the_environment(proxy: Proxy) -> None:
+def test_the_context_of_each_run_is_in_the_environment(proxy: StartedProxy) -> None:
     proxy.loaded(ENVIRONMENT, env={"__OW_ACTIVATION_ID": "of init", "KEPT": "yes"})
 
     first = proxy.run(activation_id="first", api_key="k:s", deadline="1790000060270", anything_else="too")
@@ -125,7 +125,7 @@ def test_the_context_of_each_run_is_in_the_environment(proxy: Proxy) -> None:
     assert second.body["now"].items() >= {"__OW_ACTIVATION_ID": "second", "__OW_DEADLINE": "1790000060280"}.items()
 
 
-def test_context_that_is_no_text_does_no_harm(proxy: Proxy) -> None:
+def test_context_that_is_no_text_does_no_harm(proxy: StartedProxy) -> None:
     proxy.loaded(ENVIRONMENT)
 
     answer = proxy.run(action_version=None, deadline=1790000060270)  # spec T43
@@ -133,7 +133,7 @@ def test_context_that_is_no_text_does_no_harm(proxy: Proxy) -> None:
     assert answer.body["now"].items() >= {"__OW_ACTION_VERSION": "", "__OW_DEADLINE": "1790000060270"}.items()
 
 
-def test_any_text_comes_back_as_it_was(proxy: Proxy) -> None:
+def test_any_text_comes_back_as_it_was(proxy: StartedProxy) -> None:
     proxy.loaded(ECHO)
     value = {"ключ": "значение", "emoji": "\U0001f600", "controls": "\x00\x1f\u2028", "quote": '"\\'}
 
@@ -141,26 +141,26 @@ def test_any_text_comes_back_as_it_was(proxy: Proxy) -> None:
     assert proxy.ask("/run", json.dumps({"value": value}, ensure_ascii=False).encode()) == (200, value)
 
 
-def test_lone_surrogates_come_back_as_they_were(proxy: Proxy) -> None:
+def test_lone_surrogates_come_back_as_they_were(proxy: StartedProxy) -> None:
     proxy.loaded(ECHO)
 
     assert proxy.run({"half": "\ud83d", "\udc00": 1}) == (200, {"half": "\ud83d", "\udc00": 1})
 
 
-def test_text_that_the_environment_cannot_hold_does_no_harm(proxy: Proxy) -> None:
+def test_text_that_the_environment_cannot_hold_does_no_harm(proxy: StartedProxy) -> None:
     proxy.loaded(ECHO, env={"HALF": "a\ud83dz"})
 
     assert proxy.run({"a": 1}, activation_id="a\ud83dz") == (200, {"a": 1})
 
 
-def test_large_parameters_and_results_go_through(proxy: Proxy) -> None:
+def test_large_parameters_and_results_go_through(proxy: StartedProxy) -> None:
     proxy.loaded(ECHO)
     value = {"text": "é" * (1 << 20), "list": list(range(100_000))}
 
     assert proxy.run(value) == (200, value)
 
 
-def test_state_stays_from_run_to_run(proxy: Proxy) -> None:
+def test_state_stays_from_run_to_run(proxy: StartedProxy) -> None:
     code = {
         "python": "n = 0\ndef main(args):\n    global n\n    n += 1\n    return {'n': n}",
         "nodejs": "let n = 0;\nfunction main() { n += 1; return { n }; }",
@@ -170,7 +170,7 @@ def test_state_stays_from_run_to_run(proxy: Proxy) -> None:
     assert [proxy.run().body["n"] for _ in range(200)] == list(range(1, 201))
 
 
-def test_standard_input_is_empty(proxy: Proxy) -> None:
+def test_standard_input_is_empty(proxy: StartedProxy) -> None:
     code = {
         "python": """
 import os, sys, subprocess
@@ -203,14 +203,14 @@ function main() {
         "#!/usr/bin/env node\nfunction main() { return { ok: 1 } }",
     ],
 )
-def test_a_javascript_function_is_found_wherever_it_is(proxy: Proxy, code: str) -> None:
+def test_a_javascript_function_is_found_wherever_it_is(proxy: StartedProxy, code: str) -> None:
     proxy.loaded(code)
 
     assert proxy.run() == (200, {"ok": 1})
 
 
 @pytest.mark.parametrize("language", ["python"])
-def test_a_python_file_is_a_module_that_was_not_started_as_a_program(proxy: Proxy) -> None:
+def test_a_python_file_is_a_module_that_was_not_started_as_a_program(proxy: StartedProxy) -> None:
     proxy.loaded("""
 import dataclasses, pickle
 @dataclasses.dataclass

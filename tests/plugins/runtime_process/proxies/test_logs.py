@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.plugins.runtime_process.proxies.proxy import SENTINEL, Proxy
+from tests.plugins.runtime_process.proxies.proxy import SENTINEL, StartedProxy
 
 TALKS = {
     "python": """
@@ -22,7 +22,7 @@ function main(args) {
 }
 
 
-def test_each_run_ends_both_streams_with_a_sentinel(proxy: Proxy) -> None:
+def test_each_run_ends_both_streams_with_a_sentinel(proxy: StartedProxy) -> None:
     proxy.loaded(TALKS)
 
     for text in ("first", "second"):
@@ -32,7 +32,7 @@ def test_each_run_ends_both_streams_with_a_sentinel(proxy: Proxy) -> None:
 
 
 def test_the_sentinels_are_there_before_the_answer(language: str, start: list[str], tmp_path: Path) -> None:
-    with Proxy(language, start, tmp_path, drained=False) as proxy:
+    with StartedProxy(language, start, tmp_path, drained=False) as proxy:
         proxy.loaded(TALKS)
         proxy.run({"text": "text"})
 
@@ -42,7 +42,7 @@ def test_the_sentinels_are_there_before_the_answer(language: str, start: list[st
         assert os.read(proxy.process.stderr.fileno(), 1000).decode() == "TEXT\n" + SENTINEL
 
 
-def test_what_is_written_while_loading_belongs_to_the_first_run(proxy: Proxy) -> None:
+def test_what_is_written_while_loading_belongs_to_the_first_run(proxy: StartedProxy) -> None:
     code = {
         "python": "print('loading', end='')\ndef main(args): print('running')",
         "nodejs": "process.stdout.write('loading');\nfunction main() { console.log('running'); }",
@@ -56,7 +56,7 @@ def test_what_is_written_while_loading_belongs_to_the_first_run(proxy: Proxy) ->
     assert proxy.stdout.activation() == "running\n"
 
 
-def test_a_last_line_without_an_end_comes_before_the_sentinel(proxy: Proxy) -> None:
+def test_a_last_line_without_an_end_comes_before_the_sentinel(proxy: StartedProxy) -> None:
     code = {
         "python": "def main(args): print('no end', end='')",
         "nodejs": "function main() { process.stdout.write('no end'); }",
@@ -68,7 +68,7 @@ def test_a_last_line_without_an_end_comes_before_the_sentinel(proxy: Proxy) -> N
     assert proxy.stdout.activation() == "no end"
 
 
-def test_output_keeps_its_order_beside_that_of_child_processes(proxy: Proxy) -> None:
+def test_output_keeps_its_order_beside_that_of_child_processes(proxy: StartedProxy) -> None:
     code = {
         "python": """
 import subprocess
@@ -94,7 +94,7 @@ function main() {
     assert proxy.stdout.activation() == "own 0\nchild 0\nown 1\nchild 1\nown 2\nchild 2\n"
 
 
-def test_much_output_is_complete_before_its_sentinel(proxy: Proxy) -> None:
+def test_much_output_is_complete_before_its_sentinel(proxy: StartedProxy) -> None:
     code = {
         "python": "def main(args):\n  for i in range(args['n']): print(i, 'x' * 1000)",
         "nodejs": "function main(args) { for (let i = 0; i < args.n; i += 1) console.log(i, 'x'.repeat(1000)); }",
@@ -108,7 +108,7 @@ def test_much_output_is_complete_before_its_sentinel(proxy: Proxy) -> None:
     assert all(line.endswith("x" * 1000) for line in lines)
 
 
-def test_text_that_is_no_unicode_can_be_written(proxy: Proxy) -> None:
+def test_text_that_is_no_unicode_can_be_written(proxy: StartedProxy) -> None:
     proxy.loaded(TALKS)
 
     assert proxy.run({"text": "half \ud83d"}).status == 200
@@ -117,7 +117,7 @@ def test_text_that_is_no_unicode_can_be_written(proxy: Proxy) -> None:
     assert proxy.stdout.activation() == written
 
 
-def test_a_function_that_closes_its_output_is_still_ended_by_sentinels(proxy: Proxy) -> None:
+def test_a_function_that_closes_its_output_is_still_ended_by_sentinels(proxy: StartedProxy) -> None:
     code = {
         "python": """
 import os, sys
@@ -137,7 +137,7 @@ def main(args):
     assert proxy.stderr.activation() == ""
 
 
-def test_a_pipe_that_was_made_non_blocking_loses_nothing(proxy: Proxy) -> None:
+def test_a_pipe_that_was_made_non_blocking_loses_nothing(proxy: StartedProxy) -> None:
     code = {
         "python": """
 import os

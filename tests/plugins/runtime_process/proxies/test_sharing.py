@@ -1,13 +1,12 @@
 """Runs that arrive together: in turn, or with `__OW_ALLOW_CONCURRENT` at the same time (spec 10.12.6)."""
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.plugins.runtime_process.proxies.proxy import PATIENCE, Proxy
+from tests.plugins.runtime_process.proxies.proxy import StartedProxy
 
 PATIENT = {
     "python": """
@@ -52,12 +51,12 @@ function main({ name, of }) {
 """Ends no run before `of` have begun."""
 
 
-class Caller:
+class RunCaller:
     """A request on a connection of its own."""
 
-    def __init__(self, proxy: Proxy, **value: object) -> None:
+    def __init__(self, proxy: StartedProxy, **value: object) -> None:
         body = json.dumps({"value": value, "activation_id": f"id of {value.get('name')}"}).encode()
-        self._connection = socket.create_connection(proxy.address, PATIENCE)
+        self._connection = proxy.dial()
         head = b"POST /run HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
         self._connection.sendall(head + body)
 
@@ -67,15 +66,15 @@ class Caller:
 
 
 @pytest.fixture
-def sharing(start: list[str], tmp_path: Path) -> Iterator[Proxy]:
-    with Proxy("nodejs", start, tmp_path, environment={"__OW_ALLOW_CONCURRENT": "true"}) as proxy:
+def sharing(start: list[str], tmp_path: Path) -> Iterator[StartedProxy]:
+    with StartedProxy("nodejs", start, tmp_path, environment={"__OW_ALLOW_CONCURRENT": "true"}) as proxy:
         yield proxy
 
 
-def test_runs_wait_for_one_another(proxy: Proxy) -> None:
+def test_runs_wait_for_one_another(proxy: StartedProxy) -> None:
     proxy.loaded(PATIENT)
     file = proxy.directory / "go"
-    callers = [Caller(proxy, file=str(file)) for _ in range(3)]
+    callers = [RunCaller(proxy, file=str(file)) for _ in range(3)]
     if proxy.language == "nodejs":
         assert proxy.ask("/nothing", {}).status == 404  # by now it has read the others too
 
@@ -84,35 +83,35 @@ def test_runs_wait_for_one_another(proxy: Proxy) -> None:
     assert [caller.answer() for caller in callers] == [{"beside": 1}] * 3
 
 
-def test_a_run_that_fails_lets_the_next_one_go(proxy: Proxy) -> None:
+def test_a_run_that_fails_lets_the_next_one_go(proxy: StartedProxy) -> None:
     code = {
         "python": "def main(args):\n    if args['name'] == 'bad': raise ValueError\n    return args",
         "nodejs": "function main(args) { if (args.name === 'bad') throw new Error('no'); return args; }",
     }
     proxy.loaded(code)
 
-    bad, good = Caller(proxy, name="bad"), Caller(proxy, name="good")
+    bad, good = RunCaller(proxy, name="bad"), RunCaller(proxy, name="good")
 
     assert "error" in str(bad.answer())
     assert good.answer() == {"name": "good"}
 
 
 @pytest.mark.parametrize("language", ["nodejs"])
-def test_with_the_variable_they_run_together(sharing: Proxy) -> None:
+def test_with_the_variable_they_run_together(sharing: StartedProxy) -> None:
     sharing.loaded(MEETS)
 
-    callers = [Caller(sharing, name=name, of=3) for name in ("a", "b", "c")]
+    callers = [RunCaller(sharing, name=name, of=3) for name in ("a", "b", "c")]
 
     assert [caller.answer() for caller in callers] == [{"name": name} for name in ("a", "b", "c")]
 
 
 @pytest.mark.parametrize("language", ["nodejs"])
-def test_each_run_among_others_ends_both_streams(sharing: Proxy) -> None:
+def test_each_run_among_others_ends_both_streams(sharing: StartedProxy) -> None:
     sharing.loaded(MEETS)
 
-    for caller in [Caller(sharing, name=name, of=3) for name in ("a", "b", "c")]:
+    for caller in [RunCaller(sharing, name=name, of=3) for name in ("a", "b", "c")]:
         caller.answer()
-    alone = Caller(sharing, name="d", of=1)
+    alone = RunCaller(sharing, name="d", of=1)
     alone.answer()
 
     printed = [sharing.stdout.activation() for _ in range(4)]
@@ -123,12 +122,12 @@ def test_each_run_among_others_ends_both_streams(sharing: Proxy) -> None:
 
 
 @pytest.mark.parametrize("language", ["nodejs"])
-def test_runs_together_see_the_variables_of_the_last(sharing: Proxy) -> None:
+def test_runs_together_see_the_variables_of_the_last(sharing: StartedProxy) -> None:
     sharing.loaded(MEETS)
 
-    first = Caller(sharing, name="a", of=2)
+    first = RunCaller(sharing, name="a", of=2)
     assert sharing.stdout.until(b"a begins\n") == ""
-    second = Caller(sharing, name="b", of=2)
+    second = RunCaller(sharing, name="b", of=2)
     first.answer()
     second.answer()
 

@@ -1,0 +1,172 @@
+"""What the invoker and its supervisor say to each other, in packets on a Unix socket, descriptors beside them.
+
+A packet is a JSON array: the message's name, then its fields. The supervisor runs without third-party packages, so only
+the standard library is used here.
+"""
+
+import errno
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias, get_args
+
+STREAMS: Final = 3
+"""Descriptors that accompany a `StartChild`: the child's standard input, output and error."""
+LISTENER: Final = STREAMS
+"""Number of the listening socket in a child."""
+
+_LONGEST: Final = 1 << 17
+"""Bytes of a packet. It holds the environment of a process, of which Linux takes no longer variable."""
+_NO_ROOM: Final = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS))
+"""What a socket says that takes no more just now; the last is about descriptors on their way."""
+
+
+class StartChild(NamedTuple):
+    """Start the first process of a container. Answered by `ChildStarted`."""
+
+    number: int
+    """Of the container, never used again."""
+    argv: list[str]
+    environment: dict[str, str]
+    """All of it but `HOME` and `TMPDIR`, which are the working directory that the supervisor makes."""
+    memory: int
+    """Bytes that all of its processes together may have resident."""
+    open_files: int
+    """Rlimits of each process, as is the next."""
+    file_size: int
+
+
+class KillChild(NamedTuple):
+    """End every process of a container and delete its working directory. Answered by `ChildGone`, once that is done."""
+
+    number: int
+
+
+class PeakMemory(NamedTuple):
+    """Say how much memory a container has had at most; and the answer."""
+
+    number: int
+    peak: int | None = None
+    """Bytes, as far as was seen; `None` if nobody can tell, or there is no such container."""
+
+
+class SupervisorReady(NamedTuple):
+    """The supervisor's first words."""
+
+    error: str
+    """Why it can't serve, and leaves; empty if it serves."""
+    groups: str = ""
+    """The control group that it makes others in; empty if it samples."""
+    obstacle: str = ""
+    """Why it samples; empty if it was told to."""
+
+
+class ChildStarted(NamedTuple):
+    """The first process of a container runs, or nothing came of it.
+
+    Accompanied by a descriptor of the socket that it listens on: `/proc/self/fd/…` is the only path to it.
+    """
+
+    number: int
+    error: str
+    """Empty if it runs."""
+
+
+class ChildExited(NamedTuple):
+    """The first process of a container has ended, by itself or not; what it leaves behind is being killed."""
+
+    number: int
+    code: int
+    """Exit code; negative is a signal's number."""
+    memory_exhausted: bool
+    peak: int | None
+    """Bytes of memory it had at most, as far as was seen."""
+
+
+class ChildGone(NamedTuple):
+    """Nothing of the container is left: no process, no working directory."""
+
+    number: int
+
+
+Message: TypeAlias = StartChild | KillChild | PeakMemory | SupervisorReady | ChildStarted | ChildExited | ChildGone
+_MESSAGES: Final[dict[str, type[Message]]] = {message.__name__: message for message in get_args(Message)}
+
+
+class MessageChannel:
+    """One end of the socket. Nothing here waits: a peer that is stuck can't stop us, what it doesn't take is kept."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """`connection` is of the kind that `pair` makes."""
+        connection.setblocking(False)  # noqa: FBT003 (takes no keyword)
+        self._connection = connection
+        self._unsent: deque[tuple[bytes, Sequence[int]]] = deque()
+        self.ended = False
+        """The peer will say nothing more."""
+
+    @staticmethod
+    def pair() -> tuple[socket.socket, socket.socket]:
+        """Return both ends."""
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def fileno(self) -> int:
+        """Return what a selector wants."""
+        return self._connection.fileno()
+
+    def send(self, message: Message, descriptors: Sequence[int] = ()) -> bool:
+        """Send it, or keep it until `flush`; its descriptors are closed here. Return whether everything was sent.
+
+        Raises:
+            ValueError: it is too long.
+        """
+        packet = json.dumps([type(message).__name__, *message]).encode()
+        if len(packet) > _LONGEST:
+            close_all(descriptors)
+            raise ValueError(f"{len(packet)} bytes are too many for the supervisor")
+        self._unsent.append((packet, descriptors))
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what can be sent now; return whether that was everything."""
+        while self._unsent:
+            packet, descriptors = self._unsent[0]
+            try:
+                socket.send_fds(self._connection, [packet], list(descriptors))
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    return False
+                self.drop()  # nobody is there to read it; who reads will learn of it
+                return True
+            self._unsent.popleft()
+            close_all(descriptors)
+        return True
+
+    def drop(self) -> None:
+        """Forget what was not sent."""
+        while self._unsent:
+            close_all(self._unsent.popleft()[1])
+
+    def receive(self) -> Iterator[tuple[Message, list[int]]]:
+        """Yield what came, each message with its descriptors, which are the caller's to close; note the end."""
+        while not self.ended:
+            try:
+                packet, descriptors, _, _ = socket.recv_fds(
+                    self._connection, _LONGEST, STREAMS, socket.MSG_CMSG_CLOEXEC
+                )
+            except BlockingIOError:
+                return
+            except OSError:
+                packet, descriptors = b"", []
+            if packet:
+                name, *fields = json.loads(packet)
+                yield _MESSAGES[name](*fields), descriptors
+            else:
+                self.ended = True
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)

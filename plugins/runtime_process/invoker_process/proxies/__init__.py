@@ -1,1 +1,0 @@
-"""The action proxies, a file for each language. They are started as programs or copied into images, never imported."""
