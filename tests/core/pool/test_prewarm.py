@@ -285,7 +285,7 @@ async def test_the_budget_may_be_smaller_than_a_prewarmed_container() -> None:
     async with a_pool(workshop, runtimes=ONE, memory=ByteSize(128)) as pool:
         await asyncio.sleep(1000)
 
-    assert (workshop.attempts, pool.memory_used) == (0, 0)
+        assert (workshop.attempts, pool.memory_used) == (0, 0)
 
 
 @simulated
