@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from bench import burst, cold, logs, machine, overhead, path, profile, records, rotate, soak, stop, thrash
+from bench import backlog, burst, cold, logs, machine, overhead, path, profile, records, rotate, soak, stop, thrash
 from bench.docker import pause
 from bench.docker.cold import measure as measure_docker_cold
 from bench.docker.engine import default_url
@@ -74,6 +74,7 @@ MEASUREMENTS: Final[dict[str, Measure]] = {
     "thrash": lambda report, ground, options: thrash.measure(report, ground, quick=options.quick),
     "stop": lambda report, ground, options: stop.measure(report, ground, quick=options.quick),
     "soak": _soak,
+    "backlog": lambda report, _, options: backlog.measure(report, quick=options.quick),
     "path": lambda report, _, options: path.measure(report, quick=options.quick),
     "profile": lambda report, ground, options: profile.measure(report, ground, quick=options.quick),
 }

@@ -22,7 +22,7 @@ from bench.messages import NAMESPACE, NODEJS_ECHO, PYTHON_ECHO
 from invoker.cli.program import CommandLine
 from invoker.contracts import FunctionCatalog
 from invoker.entities.function import Function, Limits
-from invoker.pool.view import PoolView
+from invoker.pool import PoolSnapshot
 
 PATIENCE: Final = 60.0
 """Seconds in which the invoker must be ready, and in which it must have left."""
@@ -135,10 +135,10 @@ class Invoker:
         """The processes whose CPU time is the invoker's: itself, and a supervisor if there is one."""
         return self.pid, *self.runtime.helpers
 
-    def pool(self) -> PoolView:
+    def pool(self) -> PoolSnapshot:
         """Ask the invoker about its pool, as operators do."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/pool", timeout=PATIENCE) as answer:
-            return msgspec.json.decode(answer.read(), type=PoolView)
+            return msgspec.json.decode(answer.read(), type=PoolSnapshot)
 
     @contextmanager
     def log_times(self, means: list[float]) -> Iterator[None]:

@@ -264,7 +264,7 @@ def _pool(
     containers, node, limits = settings[PoolSettings], settings[NodeSettings], settings[LimitsSettings]
     if not lasting:
         containers = msgspec.structs.replace(containers, pause=False)
-        kinds = kinds.without_stem_cells()
+        kinds = kinds.without_prewarm()
     return container_pool(runtime, logs, containers, node=node, limits=limits, runtimes=kinds)
 
 

@@ -12,9 +12,7 @@ from invoker.functions import FunctionCache
 from invoker.invocation.admission import AdmissionControl, Life
 from invoker.invocation.delivery import Delivery
 from invoker.plugins import Plugins
-from invoker.pool import Pool
-from invoker.pool.slot import State
-from invoker.pool.view import StartReason, WaitReason
+from invoker.pool import Pool, StartReason, State, WaitReason
 from invoker.recording import Recorder
 from invoker.telemetry import Metrics
 from invoker.telemetry.metrics import NUMBERS
@@ -85,9 +83,9 @@ class Overview:
         }
 
     def pool(self) -> Mapping[str, object]:
-        """See `Operations.pool`: a `PoolView`."""
-        view: Mapping[str, object] = msgspec.to_builtins(self._pool.view(), enc_hook=int)  # a `ByteSize` is one
-        return view
+        """See `Operations.pool`: a `PoolSnapshot`."""
+        snapshot: Mapping[str, object] = msgspec.to_builtins(self._pool.snapshot(), enc_hook=int)  # a `ByteSize` is one
+        return snapshot
 
 
 def _register(

@@ -21,6 +21,7 @@ class _Selector(selectors.DefaultSelector):
     loop: "SimulatedLoop"
 
     def select(self, timeout: float | None = None) -> Any:
+        self.loop.turns += 1
         if timeout is None or timeout > 0:
             self.loop.nothing_to_do(timeout)
         return super().select(0)
@@ -33,6 +34,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         selector = _Selector()
         selector.loop = self
         self.now = 1000.0
+        self.turns = 0
+        """How often it has looked for what is ready."""
         self._until_idle = False
         super().__init__(selector)
 

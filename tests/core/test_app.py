@@ -17,7 +17,7 @@ KIND = {"kind": "python:3", "image": {"name": "python"}, "stemCells": [{"initial
 
 
 @pytest.mark.parametrize("lasting", [True, False])
-async def test_stem_cells_are_for_those_whose_work_goes_on(tmp_path: Path, *, lasting: bool) -> None:
+async def test_prewarmed_containers_are_for_those_whose_work_goes_on(tmp_path: Path, *, lasting: bool) -> None:
     manifest = tmp_path / "kinds.json"
     manifest.write_text(json.dumps({"runtimes": {"python": [KIND]}}))
     roles, logs = RolesSettings(), LogsSettings()
@@ -31,9 +31,9 @@ async def test_stem_cells_are_for_those_whose_work_goes_on(tmp_path: Path, *, la
     )
 
     async with opened(Plugins(roles, logs), settings, lasting=lasting) as core:
-        cells = core.pool.view().stem_cells
+        prewarmed = core.pool.snapshot().prewarmed
 
-    assert [(cell.kind, cell.wanted) for cell in cells] == ([("python:3", 2)] if lasting else [])
+    assert [(kind.kind, kind.wanted) for kind in prewarmed] == ([("python:3", 2)] if lasting else [])
 
 
 class Shop(FakeRuntime):

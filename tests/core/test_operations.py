@@ -22,8 +22,7 @@ from invoker.invocation.admission import AdmissionControl, Life
 from invoker.invocation.delivery import Delivery
 from invoker.operations import Overview
 from invoker.plugins import Plugins
-from invoker.pool import Pool, container_pool
-from invoker.pool.view import PoolView
+from invoker.pool import Pool, PoolSnapshot, container_pool
 from invoker.recording import Recorder
 from invoker.telemetry import ActivationTelemetry, Metrics
 from invoker.testing.builders import a_request, an_executable
@@ -139,10 +138,10 @@ async def test_the_pool_is_told_in_plain_values() -> None:
             busy = overview.pool()
             lease.initialised(None)
             lease.keep = True
-        idle = msgspec.convert(overview.pool(), PoolView)
+        idle = msgspec.convert(overview.pool(), PoolSnapshot)
 
-    (container,) = msgspec.convert(busy, PoolView).containers
-    assert msgspec.json.decode(msgspec.json.encode(busy), type=PoolView) == msgspec.convert(busy, PoolView)
+    (container,) = msgspec.convert(busy, PoolSnapshot).containers
+    assert msgspec.json.decode(msgspec.json.encode(busy), type=PoolSnapshot) == msgspec.convert(busy, PoolSnapshot)
     assert (container.state, container.reason, container.activations) == ("busy", "new", 1)
     assert [one.state for one in idle.containers] == ["idle"]
 

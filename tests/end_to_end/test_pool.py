@@ -54,16 +54,16 @@ async def test_a_container_is_shown_with_what_it_is_for_and_why(program: Running
     assert view["starts"]["new"] >= 1
 
 
-async def test_a_function_is_shown_with_what_it_takes(program: Running) -> None:
+async def test_an_action_is_shown_with_what_it_takes(program: Running) -> None:
     for _ in range(2):
         await program.invoke(message("echo", namespace="measured"))
 
     view = await pool(program)
 
-    (function,) = (one for one in view["functions"] if one["namespace"] == "measured")
-    assert (function["action"], function["containers"], function["waiting"]) == ("guest/echo", 1, 0)
-    assert function["start"] > 0
-    assert function["hold"] > 0
+    (action,) = (one for one in view["actions"] if one["namespace"] == "measured")
+    assert (action["action"], action["containers"], action["waiting"]) == ("guest/echo", 1, 0)
+    assert action["start_time"] > 0
+    assert action["service_time"] > 0
 
 
 async def test_the_last_cold_start_is_the_first_that_is_told(program: Running) -> None:
@@ -98,10 +98,10 @@ async def test_people_are_shown_tables_with_reasons_in_words(program: Running) -
     lines = called.output.splitlines()
     assert lines[0].startswith("memory: ")
     assert lines[0].endswith(" of 1 GB used; activations without a container: 0")
-    for title in ("containers", "functions", "last cold starts", "cold starts so far"):
+    for title in ("containers", "actions", "last cold starts", "cold starts so far"):
         assert title in lines
     (cold,) = (line for line in lines if " worded " in line and "new: " in line)
-    assert cold.endswith("new container  new: there was no container of its function")
+    assert cold.endswith("new container  new: there was no container of its action")
     assert "Traceback" not in called.errors
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.end_to_end.program import Called, Home
 
 EMPTY = (
-    b'{"memory":1073741824,"used":0,"waiting":0,"containers":[],"functions":[],"stem_cells":[],"starts":{"new":0},'
+    b'{"memory":1073741824,"used":0,"waiting":0,"containers":[],"actions":[],"prewarmed":[],"starts":{"new":0},'
     b'"waits":{"memory":0},"recent":[]}'
 )
 

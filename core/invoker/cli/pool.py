@@ -9,23 +9,25 @@ import msgspec
 from invoker.cli.operators import ask, operators_url
 from invoker.cli.program import CommandLine
 from invoker.cli.terminal import json_option, out, say, show_json, show_table, span
-from invoker.pool.view import ColdStart, ContainerView, FunctionView, PoolView, StartReason, StemCellView, WaitReason
+from invoker.pool import PoolSnapshot, StartReason, WaitReason
+from invoker.pool.snapshot import ActionSnapshot, ColdStart, ContainerSnapshot, PrewarmSnapshot
 from invoker.units import ByteSize
 
 START_REASONS: Mapping[str, str] = {
-    StartReason.NEW.value: "there was no container of its function",
+    StartReason.NEW.value: "there was no container of its action",
     StartReason.BUSY.value: "all were busy, for longer than a start was expected to take",
     StartReason.ALWAYS.value: "all were busy, and pool.scale_out is always",
-    StartReason.OVERDUE.value: "it had waited for one of its function's as long as a start is worth",
-    StartReason.EVICTED.value: "the last one had made room for another function",
+    StartReason.OVERDUE.value: "it had waited for one of its action's as long as a start is worth",
+    StartReason.EVICTED.value: "the last one had made room for another action",
     StartReason.EXPIRED.value: "the last one had been idle for pool.idle_timeout",
     StartReason.DIED.value: "the last one had ended, or was removed after a failure",
     StartReason.MOVED.value: "another container did not take the activation",
 }
 WAIT_REASONS: Mapping[str, str] = {
-    WaitReason.SOONER.value: "one of its function's, at work or starting, was expected to be free before a new one",
+    WaitReason.SOONER.value: "one of its action's, at work or starting, was expected to be free before a new one",
     WaitReason.MEMORY.value: "there was no memory for another container (pool.memory)",
     WaitReason.STARTS.value: "as many containers were being created as may be at once (pool.parallel_starts)",
+    WaitReason.ROOM.value: "the runtime had no room for another container, for want of something other than memory",
 }
 _NEWER = "of a newer invoker"
 
@@ -36,7 +38,7 @@ _NEWER = "of a newer invoker"
 @json_option
 @click.pass_obj
 def pool(program: CommandLine, *, url: str | None, watch: float | None, as_json: bool) -> None:
-    """Show the containers of the running invoker, its functions, and why activations started cold or waited.
+    """Show the containers of the running invoker, its actions, and why activations started cold or waited.
 
     The invoker is asked where the settings say that it serves operators (http.admin), or at --url, such as
     http://127.0.0.1:8081.
@@ -55,20 +57,20 @@ def pool(program: CommandLine, *, url: str | None, watch: float | None, as_json:
         time.sleep(watch)
 
 
-def _view(body: bytes) -> PoolView:
+def _view(body: bytes) -> PoolSnapshot:
     try:
-        return msgspec.json.decode(body, type=PoolView)
+        return msgspec.json.decode(body, type=PoolSnapshot)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise click.ClickException(
             f"what answers is no invoker of this version ({error}); for any: curl <url>/pool"
         ) from error
 
 
-def _show(view: PoolView) -> None:
+def _show(view: PoolSnapshot) -> None:
     say(f"memory: {_size(view.used)} of {_size(view.memory)} used; activations without a container: {view.waiting}")
     _section("containers", _containers(view.containers), empty="none")
-    _section("functions", _functions(view.functions))
-    _section("stem cells", _stem_cells(view.stem_cells))
+    _section("actions", _actions(view.actions))
+    _section("prewarmed", _prewarmed(view.prewarmed))
     _section("last cold starts", _cold_starts(view.recent))
     _section("cold starts so far", _counts(view.starts, START_REASONS))
     _section("waits so far", _counts(view.waits, WAIT_REASONS))
@@ -84,7 +86,7 @@ def _section(title: str, rows: Sequence[Sequence[str]], *, empty: str | None = N
         say(f"\n{title}: {empty}")
 
 
-def _containers(containers: Sequence[ContainerView]) -> list[Sequence[str]]:
+def _containers(containers: Sequence[ContainerSnapshot]) -> list[Sequence[str]]:
     return [
         ("CONTAINER", "STATE", "FOR", "KIND", "MEMORY", "NAMESPACE", "ACTION", "RUNS", "SERVED", "AGE", "WHY"),
         *(
@@ -99,24 +101,31 @@ def _containers(containers: Sequence[ContainerView]) -> list[Sequence[str]]:
                 str(one.activations),
                 str(one.served),
                 span(one.age),
-                one.reason or "stem cell",
+                one.reason or "prewarmed",
             )
             for one in containers
         ),
     ]
 
 
-def _functions(functions: Sequence[FunctionView]) -> list[Sequence[str]]:
+def _actions(actions: Sequence[ActionSnapshot]) -> list[Sequence[str]]:
     return [
-        ("NAMESPACE", "ACTION", "CONTAINERS", "WAITING", "HOLDS FOR", "STARTS IN"),
+        ("NAMESPACE", "ACTION", "CONTAINERS", "WAITING", "SERVICE TIME", "START TIME"),
         *(
-            (one.namespace, one.action, str(one.containers), str(one.waiting), _average(one.hold), _average(one.start))
-            for one in functions
+            (
+                one.namespace,
+                one.action,
+                str(one.containers),
+                str(one.waiting),
+                _average(one.service_time),
+                _average(one.start_time),
+            )
+            for one in actions
         ),
     ]
 
 
-def _stem_cells(cells: Sequence[StemCellView]) -> list[Sequence[str]]:
+def _prewarmed(kinds: Sequence[PrewarmSnapshot]) -> list[Sequence[str]]:
     return [
         ("KIND", "MEMORY", "WANTED", "READY", "STARTING", "LAST FAILURE"),
         *(
@@ -128,7 +137,7 @@ def _stem_cells(cells: Sequence[StemCellView]) -> list[Sequence[str]]:
                 str(one.starting),
                 " ".join((one.failure or "").split()),
             )
-            for one in cells
+            for one in kinds
         ),
     ]
 
@@ -142,7 +151,7 @@ def _cold_starts(starts: Sequence[ColdStart]) -> list[Sequence[str]]:
                 one.namespace,
                 one.action,
                 one.container,
-                "stem cell" if one.prewarmed else "new container",
+                "prewarmed" if one.prewarmed else "new container",
                 f"{one.reason}: {START_REASONS.get(one.reason, _NEWER)}",
             )
             for one in starts

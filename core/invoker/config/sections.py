@@ -121,7 +121,7 @@ class PoolSettings(Section, frozen=True, kw_only=True):
     parallel_starts: Count = 4
     """Containers that are created at the same time for activations; meanwhile those that are there may serve them."""
     prewarm_interval: Seconds = Seconds(600)
-    """Between adjustments of reactive stem cells to the demand (spec 10.6.3)."""
+    """Between adjustments of reactive prewarmed containers to the demand (spec 10.6.3)."""
     patience: Seconds = Seconds(0.1)
     """How long the first in the queue is overtaken by those whose function has a container free while its own has
     none; about a cold start."""

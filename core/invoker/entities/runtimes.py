@@ -18,8 +18,8 @@ class Reactive(msgspec.Struct, frozen=True, kw_only=True):
     increment: int
 
 
-class StemCell(msgspec.Struct, frozen=True, kw_only=True):
-    """Containers of one kind and memory that wait, prewarmed, for the first function that fits."""
+class PrewarmConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Containers of one kind and memory that are started before anybody asks for them: a manifest's stem cells."""
 
     count: int
     """How many there are from the start; `reactive` may change it."""
@@ -44,7 +44,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """The proxy ends each activation's output with the sentinel on both streams (spec 9.11.1)."""
     pull: bool = False
     """The image must be pulled before a container is created (spec 10.8)."""
-    stem_cells: tuple[StemCell, ...] = ()
+    prewarm: tuple[PrewarmConfig, ...] = ()
 
 
 class Runtimes:
@@ -66,9 +66,9 @@ class Runtimes:
         native = tagged in self._native_images
         return Runtime(kind="blackbox", family="blackbox", image=image, sentinelled_logs=native, pull=not native)
 
-    def without_stem_cells(self) -> Self:
+    def without_prewarm(self) -> Self:
         """Return the same kinds, of which nothing is started ahead."""
-        runtimes = [msgspec.structs.replace(runtime, stem_cells=()) for runtime in self]
+        runtimes = [msgspec.structs.replace(runtime, prewarm=()) for runtime in self]
         return type(self)(runtimes, tuple(self._native_images))
 
     def __iter__(self) -> Iterator[Runtime]:

@@ -48,7 +48,7 @@ class Execution:
         Raises:
             Unreachable: the container did not take the call; another may.
         """
-        lease.begin_logs(executable.function.limits.logs * self._log_unit)
+        lease.logs.begin(invocation.admitted.request, executable.function.limits.logs * self._log_unit)
         dead = False
         outcome = None
         try:
@@ -130,17 +130,17 @@ class Execution:
         """Wait for the logs as long as it makes sense, and take them (spec 9.11, T58)."""
         failed = outcome.status is Status.DEVELOPER_ERROR
         expected = executable.runtime.sentinelled_logs and not failed
-        if not lease.alone:  # nobody can tell whose output is whose (spec 9.11.12)
+        if not lease.logs.alone:  # nobody can tell whose output is whose (spec 9.11.12)
             expected = failed = False
         elif not expected:  # what has arrived counts, and what is on its way
             says_why = dead or (failed and not invocation.timed_out)
-            await lease.follower.settled(_LAST_WORDS if says_why else self._logs.combine_wait)
+            await lease.logs.settled(_LAST_WORDS if says_why else self._logs.combine_wait)
         elif not (invocation.answers.splits and invocation.admitted.request.blocking):
-            await lease.follower.settled(self._logs.timeout)
-        elif not await lease.follower.settled(self._logs.combine_wait):
+            await lease.logs.settled(self._logs.timeout)
+        elif not await lease.logs.settled(self._logs.combine_wait):
             self._delivery.tell_early(invocation, outcome)
-            await lease.follower.settled(self._logs.timeout)
-        logs = lease.end_logs(expected=expected, failed=failed)
+            await lease.logs.settled(self._logs.timeout)
+        logs = lease.logs.end(expected=expected, failed=failed)
         invocation.logs_end = invocation.now()
         return logs
 

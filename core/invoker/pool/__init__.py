@@ -1,7 +1,7 @@
 """Containers: who has them, who gets them next, and the memory they share."""
 
-from invoker.pool.lease import Lease
-from invoker.pool.pool import Pool, container_pool
-from invoker.pool.slot import WarmKey
+from invoker.pool.container import State
+from invoker.pool.pool import Lease, Pool, container_pool
+from invoker.pool.snapshot import PoolSnapshot, StartReason, WaitReason
 
-__all__ = ["Lease", "Pool", "WarmKey", "container_pool"]
+__all__ = ["Lease", "Pool", "PoolSnapshot", "StartReason", "State", "WaitReason", "container_pool"]

@@ -48,7 +48,7 @@ class ActivationLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     status: str = msgspec.field(name="activationStatus")
     container_type: str | None = msgspec.field(name="containerType", default=None)
     cold_start: str | None = msgspec.field(name=COLD_START, default=None)
-    """Why it was not served by a warm container: the code of a `pool.view.StartReason`."""
+    """Why it was not served by a warm container: the code of a `pool.StartReason`."""
     container: str | None = msgspec.field(name="cid", default=None)
     wait_time: int | None = msgspec.field(name="waitTime", default=None)
     init_time: int | None = msgspec.field(name="initTime", default=None)

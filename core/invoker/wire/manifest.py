@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from invoker.entities.runtimes import Reactive, Runtime, Runtimes, StemCell
+from invoker.entities.runtimes import PrewarmConfig, Reactive, Runtime, Runtimes
 from invoker.errors import SettingsError
 from invoker.units import ByteSize
 from invoker.wire import names
@@ -124,7 +124,7 @@ class _Reading:
             deprecated=version.deprecated is True,
             require_main=version.require_main is True,
             sentinelled_logs=version.sentinelled_logs is not False,
-            stem_cells=cells,
+            prewarm=cells,
         )
 
     def _check_kind(self, kind: str, place: str) -> None:
@@ -149,13 +149,13 @@ class _Reading:
             )
             return None
 
-    def _stem_cells(self, given: object, place: str) -> tuple[StemCell, ...]:
+    def _stem_cells(self, given: object, place: str) -> tuple[PrewarmConfig, ...]:
         if not isinstance(given, list):  # which is a fault of the version, unless there are none
             return ()
         cells = [self._stem_cell(one, f"{place}[{n}]") for n, one in enumerate(given)]
         return tuple(cell for cell in cells if cell is not None)
 
-    def _stem_cell(self, given: object, place: str) -> StemCell | None:
+    def _stem_cell(self, given: object, place: str) -> PrewarmConfig | None:
         before = len(self.faults)
         parts = given if isinstance(given, dict) else {}
         reactive = parts.get("reactive")
@@ -169,7 +169,7 @@ class _Reading:
         memory = self._size(cell.memory, f"{place}.memory")
         if count is None or len(self.faults) > before:
             return None
-        return StemCell(count=count, memory=memory, reactive=reaction)
+        return PrewarmConfig(count=count, memory=memory, reactive=reaction)
 
     def _size(self, text: str, place: str) -> int:
         try:

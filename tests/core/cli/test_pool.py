@@ -3,7 +3,7 @@
 import pytest
 
 from invoker.cli.pool import START_REASONS, WAIT_REASONS
-from invoker.pool.view import StartReason, WaitReason
+from invoker.pool import StartReason, WaitReason
 
 
 @pytest.mark.parametrize("reason", StartReason)

@@ -258,7 +258,7 @@ async def test_a_paused_container_that_cannot_be_resumed_hands_its_activation_on
     async with a_shared_line(runtime, pause_grace=Seconds(0.001)) as line:
         await line.invoke(a_request(SINGLE))
         await until(lambda: runtime.created[0].paused)
-        runtime.created[0].resume_failure = ContainerError("frozen stiff")
+        runtime.created[0].resume_failure = ContainerError("it does not go on")
 
         heard = await line.invoke(a_request(SINGLE))
 
@@ -273,9 +273,9 @@ async def test_a_refused_pause_is_nobodys_failure(caplog: pytest.LogCaptureFixtu
     async with a_shared_line(runtime, pause_grace=Seconds(0.001)) as line:
         first = asyncio.create_task(line.invoke(a_request(SINGLE)))
         await until(lambda: bool(runtime.created))
-        runtime.created[0].pause_failure = ContainerError("no freezer here")
+        runtime.created[0].pause_failure = ContainerError("no cgroup for it")
         await first
-        await until(lambda: "could not be paused: no freezer here" in caplog.text)
+        await until(lambda: "could not be paused: no cgroup for it" in caplog.text)
 
         heard = await line.invoke(a_request(SINGLE))
 

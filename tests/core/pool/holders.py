@@ -5,11 +5,9 @@ import asyncio
 import pytest
 
 from invoker.entities.activation import Outcome
-from invoker.pool import Lease, Pool
-from invoker.pool.slot import State
-from invoker.pool.view import StartReason
+from invoker.pool import Lease, Pool, StartReason, State
 from tests.core.pool.workshop import PausableShell, Workshop, a_task
-from tests.core.simulation import idle
+from tests.core.simulation import clock, idle
 
 GRACE = 15.0
 """Seconds after which every idle container is paused: 10, and a look every 2.5."""
@@ -95,6 +93,17 @@ async def waiting(pool: Pool, count: int) -> None:
     """Let everybody get as far as they can; `count` of them wait then."""
     await idle()
     assert pool.waiting == count
+
+
+async def attempts(workshop: Workshop, count: int, *, step: float = 0.01) -> list[float]:
+    """Return after how many seconds each of the next attempts to create a container came, seen every `step` of them."""
+    times: list[float] = []
+    began, seen = clock(), workshop.attempts
+    while len(times) < count:
+        await asyncio.sleep(step)
+        times += [round(clock() - began, 3)] * (workshop.attempts - seen)
+        seen = workshop.attempts
+    return times
 
 
 async def release_all(*holders: Holder) -> None:

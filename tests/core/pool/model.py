@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from invoker.contracts import Output
+from invoker.contracts import Container, ContainerRuntime, Output
 from invoker.entities.activation import Status
 from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
 from invoker.entities.runtimes import Runtimes
-from invoker.errors import Aborted, ContainerError, StartFailed, Unreachable
+from invoker.errors import Aborted, ContainerError, NoRoom, StartFailed, Unreachable
 from invoker.pool import Lease, Pool
 from invoker.sentinel import SENTINEL_LINE
-from invoker.testing.builders import an_outcome
+from invoker.testing.builders import a_request, an_outcome
 from tests.core.pool.workshop import a_task
 
 MOVES: Final = 3
@@ -33,16 +33,17 @@ class Step:
     def __init__(self, shell: "PlayedShell") -> None:
         self.shell = shell
         self.end: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.no_room = False
+        """If it is a creation that ends badly: for want of room."""
 
 
-class PlayedShell:
+class PlayedShell(Container):
     """A container that takes note of whatever no container could bear."""
 
     pausable = True
 
     def __init__(self, spec: ContainerSpec, output: Output, runtime: "PlayedRuntime") -> None:
         self.spec = spec
-        self.name = spec.name
         self.output = output
         self.users: set[Activation] = set()
         self.function: str | None = None
@@ -51,6 +52,10 @@ class PlayedShell:
         self._runtime = runtime
         self._busy = False
         self._removing = False
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
 
     async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109
         raise AssertionError("nobody posts here")
@@ -99,7 +104,7 @@ class PlayedShell:
             self._runtime.faults.append(f"{self.name}: {fault}")
 
 
-class PlayedRuntime:
+class PlayedRuntime(ContainerRuntime):
     """Creates containers when the machine says so."""
 
     def __init__(self) -> None:
@@ -125,7 +130,7 @@ class PlayedRuntime:
         self.creations.append(step)
         try:
             if not await step.end:
-                raise StartFailed("no")
+                raise NoRoom("no") if step.no_room else StartFailed("no")
         except BaseException:
             self.shells.remove(shell)
             raise
@@ -187,7 +192,7 @@ class Activation:
 
     async def _execute(self, lease: Lease, shell: PlayedShell) -> None:
         loop = asyncio.get_running_loop()
-        lease.begin_logs(10 << 20)
+        lease.logs.begin(a_request(), 10 << 20)
         self.printed = []
         self._print(shell, f"{self.name} begins")
         good = True
@@ -199,8 +204,8 @@ class Activation:
             self.run = loop.create_future()
             good = await self.run
             self._print(shell, f"{self.name} ends", last=True)
-        alone = lease.alone
-        logs = lease.end_logs(expected=good, failed=not good)
+        alone = lease.logs.alone
+        logs = lease.logs.end(expected=good, failed=not good)
         self._check_lines([line.partition(": ")[2] for line in logs.lines], alone=alone)
         lease.keep = good and logs.reusable and logs.complete
 

@@ -10,7 +10,7 @@ import pytest
 from invoker.pool import Pool
 from tests.core.pool.holders import run, use
 from tests.core.pool.workshop import MB, Workshop, a_pool
-from tests.core.simulation import simulated
+from tests.core.simulation import idle, simulated
 
 ROOM = 8
 FUNCTIONS = 20
@@ -93,13 +93,15 @@ async def test_several_at_once_there_are_no_more_than_with_lru_in_what_they_leav
 async def test_a_thousand_at_once_stay_within_the_memory_and_are_all_served() -> None:
     day = a_day(0)
     workshop = Workshop(start=0.1)
-    async with a_pool(workshop, memory=ROOM * 256) as pool, asyncio.TaskGroup() as tasks:
-        for name in day:
-            tasks.create_task(run(pool, name, seconds=0.005))
+    async with a_pool(workshop, memory=ROOM * 256) as pool:
+        async with asyncio.TaskGroup() as tasks:
+            for name in day:
+                tasks.create_task(run(pool, name, seconds=0.005))
+        await idle()
 
+        assert (pool.memory_used, pool.waiting) == (workshop.memory, 0)
     assert workshop.created <= misses_of_lru(day, ROOM)
     assert workshop.most_memory <= ROOM * 256 * MB
-    assert (pool.memory_used, pool.waiting) == (0, 0)
 
 
 @simulated
@@ -107,10 +109,13 @@ async def test_sizes_mix_and_the_memory_is_never_exceeded() -> None:
     chance = random.Random(11)
     sizes = {f"f{number}": chance.choice([128, 256, 512]) for number in range(FUNCTIONS)}
     workshop = Workshop(start=0.1)
-    async with a_pool(workshop, memory=ROOM * 256) as pool, asyncio.TaskGroup() as tasks:
-        for name in a_day(11):
-            tasks.create_task(run(pool, name, seconds=chance.choice([0.0, 0.01, 0.3]), memory=sizes[name]))
-            await asyncio.sleep(chance.choice([0.0, 0.002, 0.05]))
+    async with a_pool(workshop, memory=ROOM * 256) as pool:
+        async with asyncio.TaskGroup() as tasks:
+            for name in a_day(11):
+                tasks.create_task(run(pool, name, seconds=chance.choice([0.0, 0.01, 0.3]), memory=sizes[name]))
+                await asyncio.sleep(chance.choice([0.0, 0.002, 0.05]))
+        await idle()
 
+        assert (pool.memory_used, pool.waiting) == (workshop.memory, 0)
     assert workshop.most_memory <= ROOM * 256 * MB
-    assert (pool.memory_used, pool.waiting, workshop.shells) == (0, 0, [])
+    assert (pool.memory_used, workshop.shells) == (0, [])

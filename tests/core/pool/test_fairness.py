@@ -2,8 +2,7 @@
 
 import asyncio
 
-from invoker.pool import Pool
-from invoker.pool.view import StartReason
+from invoker.pool import Pool, StartReason
 from tests.core.pool.holders import Holder, release_all, use, waiting
 from tests.core.pool.workshop import Workshop, a_pool, a_task
 from tests.core.simulation import idle, simulated

@@ -7,8 +7,7 @@ import pytest
 
 from invoker.entities.activation import Status
 from invoker.errors import Aborted, StartFailed
-from invoker.pool import Pool
-from invoker.pool.view import StartReason, WaitReason
+from invoker.pool import Pool, StartReason, WaitReason
 from invoker.testing.builders import an_outcome
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, use, waiting
 from tests.core.pool.workshop import Workshop, a_pool, a_task

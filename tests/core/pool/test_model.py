@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from invoker.config import Seconds
-from invoker.entities.runtimes import StemCell
-from invoker.pool.fleet import Fleet
-from invoker.pool.slot import Slot, State
+from invoker.entities.runtimes import PrewarmConfig
+from invoker.pool import State
+from invoker.pool.actions import ActionContainers
+from invoker.pool.lifecycle import LAST_BACK_OFF
 from tests.core.pool.model import FUNCTIONS, Activation, PlayedRuntime, Step
-from tests.core.pool.workshop import MB, NO_STEM_CELLS, a_pool, with_stem_cells
+from tests.core.pool.workshop import MB, NOTHING_PREWARMED, a_pool, with_prewarm
 from tests.core.simulation import SimulatedLoop
 
 PATIENCE = 1.0
 ANY = st.integers(0, 999)
 """Which of several; shrinks to the first."""
-CELLS = with_stem_cells(StemCell(count=1, memory=256 * MB), StemCell(count=1, memory=128 * MB))
+PREWARMED = with_prewarm(PrewarmConfig(count=1, memory=256 * MB), PrewarmConfig(count=1, memory=128 * MB))
 
 
 def one_of(things: Any, which: int) -> Any:
@@ -38,17 +39,17 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize(
         memory=st.sampled_from([512, 768, 1280]),
-        cells=st.booleans(),
+        prewarmed=st.booleans(),
         always=st.booleans(),
         starts=st.sampled_from([1, 2, 100]),
     )
-    def open(self, *, memory: int, cells: bool, always: bool, starts: int) -> None:
+    def open(self, *, memory: int, prewarmed: bool, always: bool, starts: int) -> None:
         self.memory, self.starts = memory * MB, starts
         self.may_leave = asyncio.Event()
         opening = a_pool(
             self.runtime,  # type: ignore[arg-type]
             memory=memory,
-            runtimes=CELLS if cells else NO_STEM_CELLS,
+            runtimes=PREWARMED if prewarmed else NOTHING_PREWARMED,
             concurrency=3,
             scale_out="always" if always else "expected",
             parallel_starts=starts,
@@ -59,6 +60,8 @@ class PoolMachine(RuleBasedStateMachine):
 
         async def live() -> None:
             async with opening as self.pool:
+                self.scheduler = self.pool._scheduler
+                self.containers = self.scheduler.containers
                 await self.may_leave.wait()
 
         self.life = self.loop.create_task(live())
@@ -106,9 +109,10 @@ class PoolMachine(RuleBasedStateMachine):
         self._end([step for step in steps if not step.done()], which, good)
 
     @precondition(lambda self: self.runtime.creations)
-    @rule(which=ANY, good=st.sampled_from([True, True, True, False]))
-    def create(self, which: int, *, good: bool) -> None:
-        self._end([step.end for step in self.runtime.creations], which, good)
+    @rule(which=ANY, end=st.sampled_from(["well", "well", "well", "badly", "no room"]))
+    def create(self, which: int, end: str) -> None:
+        one_of(self.runtime.creations, which).no_room = end == "no room"
+        self._end([step.end for step in self.runtime.creations], which, end == "well")
 
     @precondition(lambda self: self.runtime.removals)
     @rule(which=ANY)
@@ -132,6 +136,8 @@ class PoolMachine(RuleBasedStateMachine):
     def cancel(self, which: int, also: int, turns: int, *, good: bool) -> None:
         """Somebody gives up, rather one who waits; some turns of the event loop before that, something else may end."""
         steps = [step.end for step in self.runtime.creations + self.runtime.removals]
+        for step in self.runtime.creations:
+            step.no_room = turns % 2 == 0
         steps += [step for one in self.activations for step in (one.init, one.run) if step and not step.done()]
         if steps and also % 4:
             step = one_of(steps, also)
@@ -162,7 +168,7 @@ class PoolMachine(RuleBasedStateMachine):
         self._the_memory_is_what_containers_hold()
         self._every_share_is_somebodys()
         self._the_books_are_right()
-        self._the_timer_rings_in_time()
+        self._the_alarms_ring_in_time()
         self._nobody_waits_in_vain()
 
     def _nobody_is_in_trouble(self) -> None:
@@ -178,54 +184,74 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.pool.memory_used == self.runtime.memory <= self.memory
 
     def _every_share_is_somebodys(self) -> None:
-        creating = sum(slot.container is None and slot.fleet is not None for slot in self.pool.containers.starter)
-        assert creating == self.pool.containers.creating <= self.starts
+        starting = [one for one, action in self.containers.all.items() if one.container is None and action is not None]
+        assert len(starting) == self.containers.creating <= self.starts
         for shell in self.runtime.shells:
             if shell.function is not None:
                 assert len(shell.users) <= FUNCTIONS[shell.function].concurrency
-        held = [one.lease._slot for one in self.activations if one.lease and hasattr(one.lease, "_slot")]
-        for slot in self.pool.containers.starter:
-            starter = slot.container is None and slot.fleet is not None
-            assert slot.active == held.count(slot) + starter, slot.spec.name
+        held = [one.lease._pooled for one in self.activations if one.lease and hasattr(one.lease, "_pooled")]
+        for container in self.containers.all:
+            assert container.active == held.count(container) + len(container.joiners) + (container in starting)
 
     def _the_books_are_right(self) -> None:
-        containers = self.pool.containers
-        for fleet in containers.fleets:
-            assert fleet.ready == sum(slot.shares for slot in fleet.slots if slot.initialised)
-            assert set(fleet.starting) == {slot for slot in fleet.slots if not slot.initialised}
-            assert set(fleet.spare) == {slot for slot in fleet.slots if 0 < slot.active < slot.shares}
-            assert set(fleet.idle) == {slot for slot in fleet.slots if not slot.active}
-            assert not any(slot.gone or slot.doomed for slot in fleet.slots)
-            assert fleet.empty == (fleet.key in containers.fleets._empty)
-        idle = [slot for fleet in containers.fleets for slot in fleet.idle]
-        assert sorted(map(id, containers.shelf)) == sorted(map(id, idle))
+        containers = self.containers
+        for action in containers.actions.values():
+            every = action.containers
+            assert action.ready == sum(one.shares for one in every if one.initialised)
+            assert action.coming == sum(one.shares for one in every if not one.initialised)
+            assert set(action.starting) == {one for one in every if not one.initialised}
+            in_use = {one for one in every if 0 < one.active < one.shares}
+            assert set(action.shared) == {one for one in in_use if one.initialised}
+            assert set(action.warming) == {one for one in in_use if not one.initialised}
+            assert set(action.idle) == {one for one in every if not one.active}
+            assert not any(one.gone or one.doomed for one in every)
+            assert set(action.moved) == {waiter for waiter in action.waiting if waiter.moved}
+            assert action.empty == (action.spec is not None and action.key in containers.actions._empty)
+        idle = [one for action in containers.actions.values() for one in action.idle]
+        assert set(containers.free._oldest_first) == set(idle)
+        assert set(containers.free.unpaused) == {one for one in idle if one.may_pause and not one.paused}
+        assert containers.free.memory == sum(one.memory for one in idle)
+        prewarmed = [one for one in containers.all if one.state is State.PREWARMED]
+        assert containers.prewarmed.memory == sum(one.memory for one in prewarmed)
+        assert containers._removing == sum(one.memory for one in containers.all if one.state is State.REMOVING)
 
-    def _the_timer_rings_in_time(self) -> None:
-        holding = self.pool._turns._holding
-        held = [one for fleet in self.pool.containers.fleets for one in fleet.waiting if one.reason is None]
-        assert {one.fleet for one in held} <= set(holding._fleets)
-        if held:
-            assert holding._alarm is not None
-            assert not holding._alarm.cancelled()
-            assert holding._alarm.when() <= min(one.overdue for one in held)
+    def _the_alarms_ring_in_time(self) -> None:
+        for action in self.containers.actions.values():
+            numbers = [waiter.number for waiter in action.waiting]
+            assert numbers == sorted(numbers)
+            if action.waiting and action.containers and not self._overdue(action):
+                assert action.alarm is not None
+                assert not action.alarm.cancelled()
+                if action.start_time is not None:  # otherwise others change what is known of its starts
+                    patience = action.patience(None)
+                    due = action.waits_since(next(iter(action.waiting))) + patience
+                    assert action.alarm.when() <= max(due, self.loop.time()) + patience / 4 + 1e-6
+
+    def _overdue(self, action: ActionContainers) -> bool:
+        """Return whether the first of an action gets the next container, however long that takes."""
+        overdue = bool(action.overdue) and next(iter(action.waiting)).since <= action.due_until
+        assert not overdue or action.wanted_since is not None
+        return overdue
 
     def _nobody_waits_in_vain(self) -> None:
         now = self.loop.time()
-        head = self.pool._queue.head()
-        for fleet in self.pool.containers.fleets:
-            if fleet.waiting and fleet.free() is not None:
+        head = self.scheduler.queue.head()
+        for action in self.containers.actions.values():
+            if action.waiting and action.lendable:
                 assert head is not None
-                assert head.fleet is not fleet
-                assert now - max(head.since, head.fleet.granted_at) >= PATIENCE
-            for waiter in fleet.waiting:
-                if waiter.reason is None:
-                    assert fleet.slots
-                    assert waiter.overdue >= now
+                assert head is not action
+                assert head.wanted_since is not None
+                assert now - max(head.wanted_since, head.granted_at) >= PATIENCE
+            if action.waiting and not action.containers:
+                assert action.wanted_since is not None
         if head is None:
-            assert not self.pool._turns._passed_over
+            assert not self.scheduler._passed_over
         else:
-            self._check_room(head.fleet)
-        assert self.pool.waiting == sum(one.waits for one in self.activations) - self._granted()
+            numbers = [next(iter(one.waiting)).number for one in self._wanting() if one.waiting]
+            assert next(iter(head.waiting)).number == min(numbers)
+            self._check_room(head)
+        waiting = sum(len(action.waiting) for action in self.containers.actions.values())
+        assert self.pool.waiting == waiting == sum(one.waits for one in self.activations) - self._granted()
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -234,7 +260,9 @@ class PoolMachine(RuleBasedStateMachine):
             return
         for _ in range(2000):
             if not self._finish_something():
-                break
+                if not self.activations:
+                    break
+                self.wait(LAST_BACK_OFF)
         self._nobody_is_in_trouble()
         assert (self.activations, self.pool.waiting) == ([], 0)
         self.may_leave.set()
@@ -268,21 +296,28 @@ class PoolMachine(RuleBasedStateMachine):
 
     def _granted(self) -> int:
         """Return how many have been granted a share, and wait for what the machine has yet to end."""
-        return sum(slot.active for slot in self._slots()) - sum(len(shell.users) for shell in self.runtime.shells)
+        return sum(one.active for one in self.containers.all) - sum(len(shell.users) for shell in self.runtime.shells)
 
-    def _slots(self) -> list[Slot]:
-        return list(self.pool.containers.starter)
+    def _wanting(self) -> list[ActionContainers]:
+        return [action for action in self.containers.actions.values() if action.wanted_since is not None]
 
-    def _check_room(self, fleet: Fleet) -> None:
-        """Whoever is first: as many start as may, or there is no memory, and some is coming or none can be made."""
-        containers = self.pool.containers
-        if containers.creating >= self.starts:
+    def _check_room(self, action: ActionContainers) -> None:
+        """Whoever is first: there will be room, or as many start as may, or memory is missing.
+
+        What is missing is coming, or can't be made.
+        """
+        containers = self.containers
+        could_come = containers.free.memory + containers.prewarmed.memory
+        if containers._retry is not None:
+            assert containers._removals or not could_come
+            assert containers._retry.when() - self.loop.time() <= LAST_BACK_OFF
+            return
+        if containers.creating >= (1 if containers._back_off else self.starts):
             return
         free = self.memory - self.pool.memory_used
-        coming = sum(slot.memory for slot in self._slots() if slot.state is State.REMOVING)
-        could_come = containers.shelf.memory + containers.stem_cells.memory
-        assert free < fleet.memory
-        assert free + coming >= fleet.memory or free + coming + could_come < fleet.memory
+        needed = action.spec.memory
+        assert free < needed
+        assert free + containers._removing >= needed or free + containers._removing + could_come < needed
 
 
 TestPool = PoolMachine.TestCase

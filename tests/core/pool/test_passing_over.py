@@ -10,9 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from invoker.config import Seconds
-from invoker.pool import Pool
-from invoker.pool.slot import State
-from invoker.pool.view import WaitReason
+from invoker.pool import Pool, State, WaitReason
 from tests.core.pool.holders import Holder, release_all, run, waiting
 from tests.core.pool.workshop import Workshop, a_pool
 from tests.core.simulation import idle, simulated
@@ -48,7 +46,7 @@ async def test_who_was_passed_over_is_served_when_the_head_is_no_more(end: str) 
         await idle()
 
         assert passed_over == (1, False, 1)
-        assert (patient.warm, pool._turns._passed_over) == (True, {})
+        assert (patient.warm, list(pool._scheduler._passed_over)) == (True, [])
         await patient.release()
         await (stuck if end == "served" else busy).release()
 

@@ -7,8 +7,7 @@ import pytest
 
 from invoker.config import NodeSettings
 from invoker.errors import StartFailed
-from invoker.pool import Pool
-from invoker.pool.slot import State
+from invoker.pool import Pool, State
 from tests.core.pool.holders import Holder, use, waiting
 from tests.core.pool.workshop import MB, Workshop, a_pool, a_task
 from tests.core.simulation import idle, simulated
@@ -26,17 +25,21 @@ async def test_a_kept_container_is_warm_for_the_next() -> None:
 async def test_a_container_that_is_not_kept_is_removed() -> None:
     workshop = Workshop()
     async with a_pool(workshop) as pool:
-        assert [await use(pool, keep=False), await use(pool)] == [False, False]
-        assert workshop.created == 2
+        await use(pool, keep=False)
+        await idle()
+
+        assert (workshop.removed, await use(pool), workshop.created) == (1, False, 2)
 
 
 @simulated
 async def test_a_container_that_was_not_initialised_is_not_kept_whatever_is_said() -> None:
-    async with a_pool(Workshop()) as pool:
+    workshop = Workshop()
+    async with a_pool(workshop) as pool:
         async with pool.lease(*a_task()) as lease:
             lease.keep = True
+        await idle()
 
-        assert await use(pool) is False
+        assert (workshop.removed, await use(pool)) == (1, False)
 
 
 @simulated
@@ -46,8 +49,9 @@ async def test_whatever_breaks_in_a_lease_nobody_gets_its_container() -> None:
         with pytest.raises(LookupError):
             async with pool.lease(*a_task()):
                 raise LookupError
+        await idle()
 
-        assert await use(pool) is False
+        assert (workshop.removed, await use(pool)) == (1, False)
 
 
 @pytest.mark.parametrize(("name", "namespace"), [("hello", "zoe"), ("other", "guest")])
@@ -247,10 +251,13 @@ async def test_a_crowd_never_exceeds_the_budget_and_everybody_is_served() -> Non
                 await asyncio.sleep(0)
         served += 1
 
-    async with a_pool(workshop, memory=1024) as pool, asyncio.TaskGroup() as tasks:
-        for _ in range(500):
-            tasks.create_task(visitor(pool))
+    async with a_pool(workshop, memory=1024) as pool:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(500):
+                tasks.create_task(visitor(pool))
+        await idle()
 
+        assert (pool.memory_used, pool.waiting, pool.count(State.REMOVING)) == (workshop.memory, 0, 0)
     assert served == 500
     assert workshop.most_memory <= 1024 * MB
-    assert (workshop.shells, pool.memory_used, pool.waiting) == ([], 0, 0)
+    assert (workshop.shells, pool.memory_used) == ([], 0)

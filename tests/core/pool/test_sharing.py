@@ -6,9 +6,8 @@ import pytest
 
 from invoker.entities.activation import Outcome, Status
 from invoker.errors import Aborted, StartFailed, Unreachable
-from invoker.pool import Pool
-from invoker.pool.fleet import Fleet
-from invoker.pool.slot import State
+from invoker.pool import Pool, State
+from invoker.pool.actions import ActionContainers
 from invoker.testing.builders import an_outcome
 from tests.core.pool.holders import Holder, release_all, waiting
 from tests.core.pool.workshop import Workshop, a_pool
@@ -29,9 +28,9 @@ async def shared(pool: Pool) -> tuple[Holder, Holder, Holder]:
     return first, second, third
 
 
-def fleet_of(pool: Pool) -> Fleet:
-    (fleet,) = pool.containers.fleets
-    return fleet
+def action_of(pool: Pool) -> ActionContainers:
+    (action,) = pool._containers.actions.values()
+    return action
 
 
 @simulated
@@ -254,24 +253,37 @@ async def test_who_waits_by_choice_shares_the_container_that_an_impatient_one_st
         await release_all(*busy, *patient)
 
 
+def counts(action: ActionContainers) -> tuple[int, int, int, int]:
+    """Return how many containers start, how many shares are initialised, where there are shares to lend, and all."""
+    return len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers)
+
+
 @simulated
 async def test_shares_are_counted_until_none_of_them_is_lent_any_more() -> None:
     workshop = Workshop()
     async with a_pool(workshop, concurrency=3, memory=2048) as pool:
         first = Holder(pool, concurrency=3, slow=True)
         await idle()
-        fleet = fleet_of(pool)
-        seen = [(len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots))]
+        action = action_of(pool)
+        seen = [counts(action)]
         first.may_init.set()
         second, third = users(pool, 2)
         await idle()
-        seen.append((len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots)))
+        seen.append(
+            (len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers))
+        )
         await third.release()
-        seen.append((len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots)))
+        seen.append(
+            (len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers))
+        )
         workshop.shells[0].die()
-        seen.append((len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots)))
+        seen.append(
+            (len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers))
+        )
         await release_all(first, second)
-        seen.append((len(fleet.starting), fleet.ready, len(fleet.spare), len(fleet.slots)))
+        seen.append(
+            (len(action.starting), action.ready, len(action.shared) + len(action.warming), len(action.containers))
+        )
 
     assert seen == [(1, 0, 1, 1), (0, 3, 0, 1), (0, 3, 1, 1), (0, 0, 0, 0), (0, 0, 0, 0)]
 
@@ -288,5 +300,5 @@ async def test_one_that_dies_while_it_is_initialised_is_counted_out_once() -> No
         await first.release()
         await idle()
 
-        fleet = fleet_of(pool)
-        assert (fleet.starting, fleet.ready, fleet.slots, pool.memory_used) == ({}, 0, set(), 0)
+        action = action_of(pool)
+        assert (len(action.starting), action.ready, action.containers, pool.memory_used) == (0, 0, set(), 0)

@@ -2,8 +2,7 @@
 
 import asyncio
 
-from invoker.pool import Pool
-from invoker.pool.view import StartReason, WaitReason
+from invoker.pool import Pool, StartReason, WaitReason
 from tests.core.pool.holders import Holder, release_all, run, use, waiting
 from tests.core.pool.workshop import Workshop, a_pool
 from tests.core.simulation import idle, simulated
@@ -39,7 +38,7 @@ async def test_a_crowd_on_functions_never_seen_shares_what_was_started_first() -
     async with a_pool(workshop, memory=PLENTY, parallel_starts=4) as pool:
         await crowd(pool, [f"f{number % 4}" for number in range(64)])
 
-        containers = [fleet.containers for fleet in pool.view().functions]
+        containers = [fleet.containers for fleet in pool.snapshot().actions]
 
     assert len(containers) == 4
     assert max(containers) <= 2
@@ -63,7 +62,7 @@ async def test_a_start_that_fails_or_is_cancelled_lets_the_next_begin() -> None:
         await next_one.has_it.wait()
         await next_one.release()
 
-        assert pool.containers.creating == 0
+        assert pool._containers.creating == 0
 
 
 @simulated

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from invoker.entities.runtimes import StemCell
-from invoker.pool.scaling import WORTH
-from invoker.pool.view import StartReason, WaitReason
+from invoker.entities.runtimes import PrewarmConfig
+from invoker.pool import StartReason, WaitReason
+from invoker.pool.actions import WORTH
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, run, use, waiting
-from tests.core.pool.workshop import MB, Workshop, a_pool, with_stem_cells
+from tests.core.pool.workshop import MB, Workshop, a_pool, with_prewarm
 from tests.core.simulation import idle, simulated
 
 
@@ -54,23 +54,23 @@ async def test_while_the_first_start_takes_its_time_a_function_that_nobody_knows
 
 @simulated
 async def test_a_run_right_after_init_is_taken_for_the_others_until_one_of_these_has_ended() -> None:
-    cells = with_stem_cells(StemCell(count=1, memory=256 * MB))
+    cells = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))
     async with a_pool(Workshop(start=0.1), memory=PLENTY, runtimes=cells) as pool:
         await asyncio.sleep(1)
         await run(pool, "prewarmed", seconds=1)
         await run(pool, "cold", seconds=1, memory=128)
-        (prewarmed, cold) = pool.view().functions
-        before = [(one.hold, one.start) for one in (prewarmed, cold)]
+        (prewarmed, cold) = pool.snapshot().actions
+        before = [(one.service_time, one.start_time) for one in (prewarmed, cold)]
         await run(pool, "cold", seconds=2, memory=128)
         await use(pool, "cold", memory=128, keep=False)
         await run(pool, "cold", seconds=9, memory=128)
-        (_, cold) = pool.view().functions
+        (_, cold) = pool.snapshot().actions
 
-    assert [hold for hold, _ in before] == pytest.approx([1, 1])
+    assert [service_time for service_time, _ in before] == pytest.approx([1, 1])
     assert before[0][1] is None
     assert before[1][1] == pytest.approx(0.1)
-    assert cold.hold == pytest.approx(2 - 2 / 8, rel=0.001)
-    assert pool.containers.typical_start == pytest.approx(0.1)
+    assert cold.service_time == pytest.approx(2 - 2 / 8, rel=0.001)
+    assert pool._containers.typical_start == pytest.approx(0.1)
 
 
 @simulated
@@ -109,12 +109,12 @@ async def test_as_soon_as_a_warm_run_has_ended_those_who_wait_count_on_it() -> N
 
 @simulated
 async def test_who_waits_has_less_patience_as_soon_as_a_start_turns_out_to_be_quick() -> None:
-    """All containers were stem cells so far, and what a start takes was a guess."""
+    """All containers were prewarmed so far, and what a start takes was a guess."""
     workshop = Workshop()
-    cells = with_stem_cells(StemCell(count=1, memory=256 * MB))
+    cells = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))
     async with a_pool(workshop, memory=PLENTY, runtimes=cells) as pool:
         await idle()
-        workshop.failing = True  # no other stem cell for a second
+        workshop.failing = True  # no other is prewarmed for a second
         await use(pool)
         await use(pool)
         await idle()
@@ -140,20 +140,20 @@ async def test_those_who_shared_the_initialisation_do_not_count_it_as_their_run(
         await idle()
         await asyncio.sleep(2)
         await first.release()
-        guess = pool.view().functions[0].hold
+        guess = pool.snapshot().actions[0].service_time
         await asyncio.sleep(1)
         await release_all(*others)
 
-        (function,) = pool.view().functions
+        (function,) = pool.snapshot().actions
 
-    assert [guess, function.hold] == pytest.approx([2, 3], rel=0.001)
-    assert function.start == pytest.approx(5, rel=0.001)
+    assert [guess, function.service_time] == pytest.approx([2, 3], rel=0.001)
+    assert function.start_time == pytest.approx(5, rel=0.001)
 
 
 @simulated
-async def test_what_the_start_of_a_stem_cell_took_is_known_of_starts_until_there_was_another() -> None:
-    """Two take the stem cells; the others have seen nothing for 1.25 starts then."""
-    cells = with_stem_cells(StemCell(count=2, memory=256 * MB))
+async def test_what_the_start_of_a_prewarmed_container_took_is_known_of_starts_until_there_was_another() -> None:
+    """Two take the prewarmed ones; the others have seen nothing for 1.25 starts then."""
+    cells = with_prewarm(PrewarmConfig(count=2, memory=256 * MB))
     async with a_pool(Workshop(start=0.1), memory=PLENTY, runtimes=cells, parallel_starts=99) as pool:
         await asyncio.sleep(1)
 

@@ -6,18 +6,20 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from invoker.config import ByteSize, LimitsSettings, NodeSettings, PoolSettings, Seconds
-from invoker.contracts import Container, ContainerRuntime, LogFollower, Output
+from invoker.contracts import Container, ContainerRuntime, Output
 from invoker.entities.container import ContainerSpec, ContainerState, Reply
 from invoker.entities.function import Executable, Limits
 from invoker.entities.request import Request
-from invoker.entities.runtimes import Runtime, Runtimes, StemCell
-from invoker.errors import ContainerError, StartFailed
+from invoker.entities.runtimes import PrewarmConfig, Runtime, Runtimes
+from invoker.errors import ContainerError, NoRoom, StartFailed
 from invoker.pool import Pool, container_pool
-from invoker.testing.builders import a_caller, a_function, a_request, a_runtime, an_executable
+from invoker.pool.actions import ActionContainers, KnownActions
+from invoker.pool.container import PooledContainer
+from invoker.testing.builders import a_caller, a_function, a_request, a_runtime, a_spec, an_executable
 from invoker_attached_logs.follower import AttachedLogs
 
 MB = 1 << 20
-NO_STEM_CELLS = Runtimes([])
+NOTHING_PREWARMED = Runtimes([])
 DEFAULTS: dict[str, Any] = {"patience": Seconds(10), "parallel_starts": 1000}
 """Starts are bounded where that is what is tested."""
 
@@ -91,6 +93,8 @@ class Workshop(ContainerRuntime):
         self.attempts = 0
         self.most_memory = 0
         self.failing = False
+        self.room: int | None = None
+        """How many containers there is room for."""
         self.stillborn = False
         """Containers end as soon as they are started."""
         self.stubborn = False
@@ -111,6 +115,8 @@ class Workshop(ContainerRuntime):
             await asyncio.sleep(self.start)
         if self.failing:
             raise StartFailed("out of shells")
+        if self.room is not None and len(self.shells) >= self.room:
+            raise NoRoom("no address is free")
         shell = self._kind_of_shell(spec, output, self)
         self.shells.append(shell)
         self.created += 1
@@ -144,7 +150,7 @@ async def a_pool(
     *,
     memory: int = 512,
     clock: Callable[[], float] | None = None,
-    runtimes: Runtimes = NO_STEM_CELLS,
+    runtimes: Runtimes = NOTHING_PREWARMED,
     concurrency: int = 1,
     node: NodeSettings = NODE,
     **settings: Any,
@@ -176,11 +182,18 @@ def a_task(
     return an_executable(function, runtime), a_request(function, caller=a_caller(namespace=namespace))
 
 
-def with_stem_cells(*cells: StemCell) -> Runtimes:
-    """Return the kind that `a_task` is of, with stem cells."""
-    return Runtimes([a_runtime(stem_cells=cells)])
+def an_action(name: str = "hello", *, memory: int = 256, concurrency: int = 1) -> ActionContainers:
+    """Return what is known of an action that nobody has asked for."""
+    executable, request = a_task(name, memory=memory, concurrency=concurrency)
+    return KnownActions().of((executable.function.digest, request.caller.namespace, None), executable)
 
 
-def output_of(pool: Pool, name: str) -> LogFollower:
-    """Return where the output of a container goes."""
-    return next(slot.follower for slot in pool.containers.starter if slot.spec.name == name)
+def a_container(action: ActionContainers | None = None, *, born: float = 0.0) -> PooledContainer:
+    """Return a container that was never created, one of `action`'s."""
+    spec = a_spec() if action is None else action.spec
+    return PooledContainer(spec, AttachedLogs("openwhisk").follow(spec), born, lambda _: None)
+
+
+def with_prewarm(*configs: PrewarmConfig) -> Runtimes:
+    """Return the kind that `a_task` is of, of which some are prewarmed."""
+    return Runtimes([a_runtime(prewarm=configs)])

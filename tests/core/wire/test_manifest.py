@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from invoker.entities.runtimes import Reactive, Runtime, StemCell
+from invoker.entities.runtimes import PrewarmConfig, Reactive, Runtime
 from invoker.wire.manifest import read
 from tests.core.wire.manifests import CELL, IMAGE, REACTIVE, manifest, version
 
@@ -32,8 +32,8 @@ def test_spec_6_11_the_example_is_read() -> None:
             family="nodejs",
             image="openwhisk/action-nodejs-v20:nightly",
             default=True,
-            stem_cells=(
-                StemCell(
+            prewarm=(
+                PrewarmConfig(
                     count=2,
                     memory=256 << 20,
                     reactive=Reactive(min_count=1, max_count=4, ttl=120.0, threshold=1, increment=1),
@@ -151,9 +151,9 @@ def test_of_upstreams_keys_nothing_is_told() -> None:
 def test_spec_6_11_3_a_stem_cells_count_has_two_names() -> None:
     cells = [{"count": 3, "memory": "1 GB"}, {"initialCount": 1, "count": 9, "memory": "128 m", "reactive": None}]
 
-    assert only(manifest(version(stemCells=cells))).stem_cells == (
-        StemCell(count=3, memory=1 << 30),
-        StemCell(count=1, memory=128 << 20),
+    assert only(manifest(version(stemCells=cells))).prewarm == (
+        PrewarmConfig(count=3, memory=1 << 30),
+        PrewarmConfig(count=1, memory=128 << 20),
     )
 
 
@@ -173,7 +173,7 @@ def test_spec_6_11_3_a_stem_cells_count_has_two_names() -> None:
     ],
 )
 def test_spec_6_11_3_a_ttl_is_a_duration_in_scalas_words(ttl: str, seconds: float) -> None:
-    [cell] = only(manifest(version(stemCells=[{**CELL, "reactive": {**REACTIVE, "ttl": ttl}}]))).stem_cells
+    [cell] = only(manifest(version(stemCells=[{**CELL, "reactive": {**REACTIVE, "ttl": ttl}}]))).prewarm
 
     assert cell.reactive is not None
     assert cell.reactive.ttl == pytest.approx(seconds)

@@ -84,14 +84,14 @@ class DockerHome(Home):
         )
         self.put(FINE)
 
-    def offer(self, kinds: Mapping[str, str], stem_cells: Mapping[str, Any] | None = None) -> Self:
+    def offer(self, kinds: Mapping[str, str], prewarm: Mapping[str, Any] | None = None) -> Self:
         """Write the manifest: images by kind, and how many containers of a kind are to be prewarmed."""
         families: dict[str, list[dict[str, Any]]] = {}
         for kind, image in kinds.items():
             name, _, tag = image.rpartition(":")
             version: dict[str, Any] = {"kind": kind, "image": {"name": name, "tag": tag}}
-            if stem_cells and kind in stem_cells:
-                version["stemCells"] = [stem_cells[kind]]
+            if prewarm and kind in prewarm:
+                version["stemCells"] = [prewarm[kind]]
             families.setdefault(kind.partition(":")[0], []).append(version)
         self.manifest.write_text(json.dumps({"runtimes": families}))
         return self

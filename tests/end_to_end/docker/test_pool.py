@@ -128,8 +128,8 @@ async def test_paused_containers_make_room_and_expire(own_home: DockerHome) -> N
 
 async def test_the_first_activation_takes_a_prewarmed_container(own_home: DockerHome) -> None:
     own_home.put(python("who", WHO), python("larger", f"{WHO}# another", memory=256))
-    cells = {"python:3": {"initialCount": 2, "memory": "128 MB"}}
-    own_home.offer({"python:3": own_home.images.python}, cells)
+    prewarm = {"python:3": {"initialCount": 2, "memory": "128 MB"}}
+    own_home.offer({"python:3": own_home.images.python}, prewarm)
 
     async with running(own_home) as program:
         before = await pool_is(program, lambda view: states(view) == ["prewarmed"] * 2)
@@ -138,7 +138,7 @@ async def test_the_first_activation_takes_a_prewarmed_container(own_home: Docker
         second = await invoke(program, "who")
         other = await invoke(program, "larger")
 
-    assert before["stem_cells"] == [
+    assert before["prewarmed"] == [
         {"kind": "python:3", "memory": 128 * MB, "wanted": 2, "ready": 2, "starting": 0, "failure": None}
     ]
     assert {(one["action"], one["namespace"], one["reason"]) for one in before["containers"]} == {("", "", None)}
@@ -167,7 +167,7 @@ async def test_a_prewarmed_container_that_dies_is_replaced(own_home: DockerHome)
         )
         ended = await invoke(program, "fine")
 
-    assert after["stem_cells"][0]["wanted"] == 1
+    assert after["prewarmed"][0]["wanted"] == 1
     assert ended.line["containerType"] == "prewarm"
 
 

@@ -11,7 +11,7 @@ import pytest
 from invoker.config import Secret, Settings
 from invoker.config.layers import Layers
 from invoker.errors import SettingsError
-from invoker.pool.view import PoolView, StartReason, WaitReason
+from invoker.pool import PoolSnapshot, StartReason, WaitReason
 from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
 from invoker.wire.request import parse
@@ -72,7 +72,7 @@ def test_a_wrong_setting_is_named(line: str, fault: str, tmp_path: Path) -> None
 
 
 def test_the_pool_is_a_pool() -> None:
-    view = msgspec.json.decode(POOL, type=PoolView)
+    view = msgspec.json.decode(POOL, type=PoolSnapshot)
 
     assert msgspec.json.decode(msgspec.json.encode(view)) == msgspec.json.decode(POOL)
 
@@ -82,7 +82,7 @@ def test_every_reason_of_a_start_is_explained() -> None:
 
 
 def test_every_reason_of_a_wait_is_explained() -> None:
-    view = msgspec.json.decode(POOL, type=PoolView)
+    view = msgspec.json.decode(POOL, type=PoolSnapshot)
 
     assert [reason.value for reason in WaitReason] == WAITS == list(view.waits)
 

@@ -6,7 +6,7 @@ import pytest
 
 from invoker.config import Seconds
 from invoker.errors import ContainerError, Unreachable
-from invoker.pool.slot import State
+from invoker.pool import State
 from tests.core.pool.holders import GRACE, Holder, paused, release_all, shell_of, use
 from tests.core.pool.workshop import Workshop, a_pool, a_task
 from tests.core.simulation import idle, simulated
@@ -49,7 +49,7 @@ async def test_one_that_is_taken_while_it_is_being_paused_waits_for_that_first(*
 
 
 @simulated
-@pytest.mark.parametrize("failure", [ContainerError("frozen stiff"), OSError("a bug of the plugin")])
+@pytest.mark.parametrize("failure", [ContainerError("it does not go on"), OSError("a bug of the plugin")])
 async def test_one_that_cannot_be_resumed_hands_its_activation_on_and_goes(failure: Exception) -> None:
     """Spec 10.10.2."""
     workshop = Workshop(pausable=True)
@@ -96,7 +96,7 @@ async def test_several_who_share_one_that_cannot_be_resumed_all_go_on() -> None:
         await idle()
         await first.release()
         await asyncio.sleep(GRACE)
-        workshop.resume_failure = ContainerError("frozen stiff")
+        workshop.resume_failure = ContainerError("it does not go on")
 
         ends = await asyncio.gather(*(Holder(pool, concurrency=3).task for _ in range(3)), return_exceptions=True)
         await idle()

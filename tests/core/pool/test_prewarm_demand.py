@@ -8,17 +8,17 @@ import pytest
 from invoker.config import Seconds
 from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec
-from invoker.entities.runtimes import Reactive, StemCell
+from invoker.entities.runtimes import PrewarmConfig, Reactive
 from invoker.errors import StartFailed
 from invoker.pool import Pool
-from invoker.pool.stem_cells import EXPIRED_AT_ONCE, Culture
-from invoker.pool.view import StemCellView
-from invoker.testing.builders import a_runtime
-from tests.core.pool.holders import use
-from tests.core.pool.workshop import MB, Shell, Workshop, a_pool, with_stem_cells
+from invoker.pool.prewarm import EXPIRED_AT_ONCE, PrewarmedKind
+from invoker.pool.snapshot import PrewarmSnapshot
+from invoker.testing.builders import a_spec
+from tests.core.pool.holders import attempts, use
+from tests.core.pool.workshop import MB, Shell, Workshop, a_pool, with_prewarm
 from tests.core.simulation import clock, idle, simulated
 
-ONE = with_stem_cells(StemCell(count=1, memory=256 * MB))
+ONE = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))
 
 
 def reactive(**changes: float) -> Reactive:
@@ -26,24 +26,17 @@ def reactive(**changes: float) -> Reactive:
     return Reactive(**settings)  # type: ignore[arg-type]
 
 
-def cells(count: int = 0, **changes: float) -> StemCell:
-    return StemCell(count=count, memory=256 * MB, reactive=reactive(**changes))
+def cells(count: int = 0, **changes: float) -> PrewarmConfig:
+    return PrewarmConfig(count=count, memory=256 * MB, reactive=reactive(**changes))
 
 
-def view_of(pool: Pool) -> StemCellView:
-    (view,) = pool.containers.stem_cells.view()
+def a_kind(config: PrewarmConfig) -> PrewarmedKind:
+    return PrewarmedKind(a_spec(), config, config.count)
+
+
+def view_of(pool: Pool) -> PrewarmSnapshot:
+    (view,) = pool.snapshot().prewarmed
     return view
-
-
-async def attempts(workshop: Workshop, count: int) -> list[float]:
-    """Return after how many seconds each of the next attempts came."""
-    times: list[float] = []
-    began, seen = clock(), workshop.attempts
-    while len(times) < count:
-        await asyncio.sleep(0.01)
-        times += [round(clock() - began, 1)] * (workshop.attempts - seen)
-        seen = workshop.attempts
-    return times
 
 
 # --- failures -----------------------------------------------------------------------------------------------------
@@ -63,7 +56,7 @@ async def test_a_start_that_fails_is_tried_again_after_a_pause_that_doubles(capl
             pytest.approx(pause, abs=0.11) for pause in (1, 2, 4, 8, 16, 32, 60, 60, 60)
         ]
         assert failed == (
-            StemCellView(kind="python:3", memory=256 * MB, wanted=1, ready=0, starting=0, failure="out of shells"),
+            PrewarmSnapshot(kind="python:3", memory=256 * MB, wanted=1, ready=0, starting=0, failure="out of shells"),
             0,
         )
         assert (view_of(pool).ready, view_of(pool).failure) == (1, None)
@@ -75,7 +68,7 @@ async def test_a_start_that_fails_is_tried_again_after_a_pause_that_doubles(capl
 async def test_starts_that_fail_at_the_same_time_are_one_failure() -> None:
     workshop = Workshop(start=0.1)
     workshop.failing = True
-    async with a_pool(workshop, memory=2048, runtimes=with_stem_cells(StemCell(count=3, memory=256 * MB))):
+    async with a_pool(workshop, memory=2048, runtimes=with_prewarm(PrewarmConfig(count=3, memory=256 * MB))):
         times = await attempts(workshop, 9)
 
     assert times == [pytest.approx(time, abs=0.11) for time in [0] * 3 + [1.1] * 3 + [3.2] * 3]
@@ -99,11 +92,11 @@ async def test_after_a_start_that_works_the_next_failure_counts_as_the_first() -
 
 
 def test_no_number_of_failures_is_too_much() -> None:
-    culture = Culture(a_runtime(), cells())
+    kind = a_kind(cells())
 
-    culture.put_off(1000.0, 5000)
+    kind.put_off(1000.0, 5000)
 
-    assert culture.retry_at == 1060.0
+    assert kind.retry_at == 1060.0
 
 
 @simulated
@@ -192,24 +185,24 @@ async def test_one_that_ends_soon_is_started_again_later_and_later() -> None:
 )
 def test_the_wanted_number_follows_the_cold_starts(cold_starts: int, changes: dict[str, float], wanted: int) -> None:
     """Spec 10.6.3 b."""
-    culture = Culture(a_runtime(), cells(count=2, **changes))
-    culture.cold_starts = cold_starts
+    kind = a_kind(cells(count=2, **changes))
+    kind.cold_starts = cold_starts
 
-    culture.adjust()
-    first = culture.wanted
-    culture.adjust()
+    kind.adjust()
+    first = kind.wanted
+    kind.adjust()
 
-    assert (first, culture.cold_starts) == (wanted, 0)
-    assert culture.wanted == changes.get("min_count", 0)  # 10.6.3 d: counted anew
+    assert (first, kind.cold_starts) == (wanted, 0)
+    assert kind.wanted == changes.get("min_count", 0)  # 10.6.3 d: counted anew
 
 
 def test_without_reaction_the_number_stays() -> None:
-    culture = Culture(a_runtime(), StemCell(count=2, memory=256 * MB))
-    culture.cold_starts = 100
+    kind = a_kind(PrewarmConfig(count=2, memory=256 * MB))
+    kind.cold_starts = 100
 
-    culture.adjust()
+    kind.adjust()
 
-    assert culture.wanted == 2
+    assert kind.wanted == 2
 
 
 @simulated
@@ -217,11 +210,11 @@ async def test_cold_starts_ask_for_more_at_the_next_adjustment() -> None:
     workshop = Workshop(start=1.0)
     seen = []
     async with a_pool(
-        workshop, memory=4096, runtimes=with_stem_cells(cells(count=1)), prewarm_interval=Seconds(100)
+        workshop, memory=4096, runtimes=with_prewarm(cells(count=1)), prewarm_interval=Seconds(100)
     ) as pool:
         await asyncio.sleep(2)
         async with asyncio.TaskGroup() as tasks:
-            for name in "abcde":  # the first takes the stem cell, and it takes a second until there is another
+            for name in "abcde":  # the first takes the prewarmed one, and it takes a second until there is another
                 tasks.create_task(use(pool, name))
         await use(pool, "of another size", memory=128)  # spec 10.6.5
         for _ in range(3):
@@ -230,7 +223,7 @@ async def test_cold_starts_ask_for_more_at_the_next_adjustment() -> None:
         await asyncio.sleep(100)
         seen.append((view_of(pool).wanted, view_of(pool).ready))
 
-    assert sum(one.prewarmed for one in pool.view().recent) == 1
+    assert sum(one.prewarmed for one in pool.snapshot().recent) == 1
     assert seen == [(1, 1), (2, 2), (2, 2), (0, 2)]
 
 
@@ -238,11 +231,11 @@ async def test_cold_starts_ask_for_more_at_the_next_adjustment() -> None:
 async def test_those_whose_time_is_over_go_and_only_as_many_come_as_are_wanted() -> None:
     """Spec 10.6.3 a, 10.6.4."""
     workshop = Workshop()
-    lasting = StemCell(count=1, memory=128 * MB)
+    lasting = PrewarmConfig(count=1, memory=128 * MB)
     async with a_pool(
         workshop,
         memory=4096,
-        runtimes=with_stem_cells(cells(count=3, ttl=150.0, min_count=1), lasting),
+        runtimes=with_prewarm(cells(count=3, ttl=150.0, min_count=1), lasting),
         prewarm_interval=Seconds(100),
     ) as pool:
         await asyncio.sleep(101)
@@ -252,7 +245,7 @@ async def test_those_whose_time_is_over_go_and_only_as_many_come_as_are_wanted()
 
         second = {shell.name for shell in workshop.shells}
         assert (len(first), len(second), len(first & second)) == (4, 2, 1)
-        assert [view.ready for view in pool.containers.stem_cells.view()] == [1, 1]
+        assert [view.ready for view in pool.snapshot().prewarmed] == [1, 1]
 
 
 @simulated
@@ -265,9 +258,9 @@ async def test_at_most_a_hundred_expire_at_once_the_oldest_first() -> None:
 
     workshop = Reluctant()
     many = cells(count=EXPIRED_AT_ONCE, ttl=50.0)
-    few = StemCell(count=5, memory=128 * MB, reactive=reactive(ttl=50.0))
+    few = PrewarmConfig(count=5, memory=128 * MB, reactive=reactive(ttl=50.0))
     async with a_pool(
-        workshop, memory=256 * 200, runtimes=with_stem_cells(few, many), prewarm_interval=Seconds(100)
+        workshop, memory=256 * 200, runtimes=with_prewarm(few, many), prewarm_interval=Seconds(100)
     ) as pool:
         await asyncio.sleep(50)
         before = len(workshop.shells)

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from invoker.entities.runtimes import StemCell
-from invoker.pool.slot import State
-from tests.core.pool.workshop import MB, Workshop, a_pool, with_stem_cells
+from invoker.entities.runtimes import PrewarmConfig
+from invoker.pool import State
+from tests.core.pool.workshop import MB, Workshop, a_pool, with_prewarm
 from tests.core.simulation import simulated
 
 EARLY = 1e-6
@@ -33,7 +33,7 @@ class LaggingClock:
 @simulated
 async def test_a_retry_is_not_missed_at_whichever_reading_its_time_comes(readings: int) -> None:
     workshop = Workshop()
-    cells = with_stem_cells(StemCell(count=1, memory=256 * MB))
+    cells = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))
     async with a_pool(workshop, runtimes=cells, clock=LaggingClock(EARLY / (readings - 0.5))) as pool:
         await asyncio.sleep(0.1)
         (shell,) = workshop.shells

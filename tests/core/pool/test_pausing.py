@@ -6,8 +6,8 @@ import pytest
 
 from invoker.config import Seconds
 from invoker.errors import ContainerError
-from invoker.pool.freezing import AT_ONCE, TRIES
-from invoker.pool.slot import State
+from invoker.pool import State
+from invoker.pool.pausing import AT_ONCE, TRIES
 from tests.core.pool.holders import GRACE, Holder, paused, shell_of, use
 from tests.core.pool.workshop import Shell, Workshop, a_pool
 from tests.core.simulation import idle, simulated
@@ -77,7 +77,7 @@ async def test_the_grace_is_a_setting(grace: float) -> None:
 @simulated
 async def test_a_refused_pause_costs_nobody_anything_and_is_tried_three_times() -> None:
     workshop = Workshop(pausable=True)
-    workshop.pause_failure = ContainerError("no freezer here")
+    workshop.pause_failure = ContainerError("no cgroup to pause it in")
     tries = []
     async with a_pool(workshop) as pool:
         await use(pool)

@@ -5,22 +5,20 @@ import asyncio
 import pytest
 
 from invoker.config import ByteSize
-from invoker.entities.runtimes import StemCell
-from invoker.pool import Pool
-from invoker.pool.slot import State
-from invoker.pool.view import StartReason
+from invoker.entities.runtimes import PrewarmConfig
+from invoker.pool import Pool, StartReason, State
 from invoker.testing.builders import a_runtime
 from tests.core.pool.holders import Holder, release_all, run, use, waiting
-from tests.core.pool.workshop import MB, Workshop, a_pool, a_task, with_stem_cells
+from tests.core.pool.workshop import MB, Workshop, a_pool, a_task, with_prewarm
 from tests.core.simulation import clock, idle, simulated
 
-TWO = with_stem_cells(StemCell(count=2, memory=256 * MB))
-ONE = with_stem_cells(StemCell(count=1, memory=256 * MB))
+TWO = with_prewarm(PrewarmConfig(count=2, memory=256 * MB))
+ONE = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))
 
 
 def counts(pool: Pool) -> tuple[int, int]:
     """Return how many are ready and how many start."""
-    (view,) = pool.containers.stem_cells.view()
+    (view,) = pool.snapshot().prewarmed
     return view.ready, view.starting
 
 
@@ -28,7 +26,7 @@ def counts(pool: Pool) -> tuple[int, int]:
 async def test_there_are_as_many_as_the_manifest_wants_from_the_start() -> None:
     """Spec 10.6.1, 10.9.1."""
     workshop = Workshop(start=1.0)
-    cells = with_stem_cells(StemCell(count=2, memory=256 * MB), StemCell(count=1, memory=128 * MB))
+    cells = with_prewarm(PrewarmConfig(count=2, memory=256 * MB), PrewarmConfig(count=1, memory=128 * MB))
     async with a_pool(workshop, memory=2048, runtimes=cells) as pool:
         await idle()
         before = (pool.count(State.PREWARMED), pool.memory_used)
@@ -68,7 +66,7 @@ async def test_one_that_is_taken_is_replaced() -> None:
 
         assert (taken.warm, taken.prewarmed, taken.reason) == (False, True, StartReason.NEW)
         assert (counts(pool), workshop.created) == ((2, 0), 3)
-        (cold_start,) = pool.view().recent
+        (cold_start,) = pool.snapshot().recent
         assert (cold_start.prewarmed, cold_start.container) == (True, "wsk7_1_prewarm_python3")
         await taken.release()
         assert await use(pool) is True
@@ -144,7 +142,7 @@ async def test_they_make_room_after_what_is_idle() -> None:
     workshop = Workshop()
     async with a_pool(workshop, memory=512, runtimes=ONE) as pool:
         await idle()
-        await run(pool, "idle", seconds=0)  # takes the stem cell; another one takes its place
+        await run(pool, "idle", seconds=0)  # takes the prewarmed one; another takes its place
         await idle()
         assert (counts(pool), pool.count(State.IDLE)) == ((1, 0), 1)
 
@@ -220,7 +218,7 @@ async def test_one_that_dies_is_replaced() -> None:
 
 
 async def just_taken(pool: Pool, workshop: Workshop) -> Holder:
-    """Return one who was granted a stem cell, and doesn't know yet."""
+    """Return one who was granted a prewarmed container, and doesn't know yet."""
     taker = Holder(pool, keep=False)
     await waiting(pool, 1)
     workshop.creating.set()
@@ -238,8 +236,8 @@ async def test_one_that_dies_when_it_was_just_taken_is_the_takers_business() -> 
         taker = await just_taken(pool, workshop)
         workshop.shells[0].die()
         await taker.has_it.wait()
-        (fleet,) = pool.containers.fleets
-        during = (taker.prewarmed, pool.memory_used, workshop.removed, fleet.slots)
+        (action,) = pool._containers.actions.values()
+        during = (taker.prewarmed, pool.memory_used, workshop.removed, action.containers)
         await taker.release()
         await idle()
 
@@ -276,18 +274,18 @@ async def test_leaving_while_they_start_leaves_nothing() -> None:
 async def test_leaving_before_their_starts_have_begun_leaves_nothing() -> None:
     workshop = Workshop()
     async with a_pool(workshop, runtimes=TWO) as pool:
-        pool.containers.stem_cells.backfill(clock())
+        pool._scheduler.prewarmer.backfill(clock())
 
     assert (workshop.attempts, workshop.shells, pool.memory_used) == (0, [], 0)
 
 
 @simulated
-async def test_the_budget_may_be_smaller_than_a_stem_cell() -> None:
+async def test_the_budget_may_be_smaller_than_a_prewarmed_container() -> None:
     workshop = Workshop()
     async with a_pool(workshop, runtimes=ONE, memory=ByteSize(128)) as pool:
         await asyncio.sleep(1000)
 
-    assert (workshop.attempts, pool.memory_used) == (0, 0)
+        assert (workshop.attempts, pool.memory_used) == (0, 0)
 
 
 @simulated
