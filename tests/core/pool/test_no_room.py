@@ -296,21 +296,22 @@ async def test_a_refusal_is_no_loss_and_changes_no_reason() -> None:
 
 
 @simulated
-async def test_who_had_waited_in_vain_still_gets_a_container_of_its_own() -> None:
-    workshop = Workshop(start=0.1)
+async def test_who_had_waited_in_vain_does_not_wait_once_more_for_that() -> None:
+    workshop = Workshop(start=10.0)
     async with a_pool(workshop, memory=2048) as pool:
         for _ in range(8):
             await use(pool)
-        busy = Holder(pool)
-        await idle()
-        workshop.room = 1
-        patient = Holder(pool)
-        await asyncio.sleep(1)
-        refused = (pool.waiting, pool.waits[WaitReason.ROOM])
+        busy, other = Holder(pool), Holder(pool, "other", keep=False)
+        await other.has_it.wait()
         workshop.room = 2
-        await patient.has_it.wait()
+        patient = Holder(pool)
+        while not pool.waits[WaitReason.ROOM]:
+            await asyncio.sleep(0.1)
 
-        assert (refused, patient.reason) == ((1, 1), StartReason.OVERDUE)
+        await other.release()
+        await asyncio.sleep(10.0)
+
+        assert (patient.has_it.is_set(), patient.reason) == (True, StartReason.OVERDUE)
         await release_all(busy, patient)
 
 

@@ -121,3 +121,22 @@ async def test_who_has_just_become_the_head_is_not_stuck_however_long_it_waited_
         await idle()
         assert patient.warm
         await release_all(patient, mate)
+
+
+@simulated
+async def test_who_comes_while_what_was_kept_is_given_out_in_steps_comes_after_those_who_waited() -> None:
+    async with a_pool(Workshop(), memory=768, patience=Seconds(0.2), concurrency=70) as pool:
+        await run(pool, seconds=0, concurrency=70)
+        busy = Holder(pool, "busy", memory=512)
+        stuck = Holder(pool, "stuck", memory=512)
+        await asyncio.sleep(BEYOND)
+        crowd = [Holder(pool, concurrency=70) for _ in range(100)]
+        await waiting(pool, 101)
+
+        stuck.task.cancel()
+        newcomer = Holder(pool, concurrency=70)
+        await waiting(pool, 31)
+
+        assert [holder.has_it.is_set() for holder in crowd] == [True] * 70 + [False] * 30
+        assert not newcomer.has_it.is_set()
+        await release_all(busy, *crowd, newcomer)

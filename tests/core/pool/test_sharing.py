@@ -212,6 +212,26 @@ async def test_who_waits_for_memory_shares_the_container_that_another_starts_in_
 
 
 @simulated
+async def test_who_waits_behind_another_action_joins_what_its_own_has_started() -> None:
+    workshop = Workshop()
+    async with a_pool(workshop, concurrency=3, memory=512) as pool:
+        leaving, staying = Holder(pool, "leaving", keep=False), Holder(pool, "staying")
+        await idle()
+        first = Holder(pool, concurrency=3)
+        await waiting(pool, 1)
+        large = Holder(pool, "large", memory=512)
+        await waiting(pool, 2)
+        second = Holder(pool, concurrency=3)
+        await waiting(pool, 3)
+
+        await leaving.release()
+        await waiting(pool, 1)
+
+        assert (first.warm, second.warm, large.has_it.is_set(), workshop.created) == (False, True, False, 3)
+        await release_all(staying, first, second, large)
+
+
+@simulated
 async def test_who_was_granted_a_share_of_what_is_never_initialised_goes_elsewhere() -> None:
     """Granted, and before they are told, the one who was to start it is cancelled."""
     workshop = Workshop()

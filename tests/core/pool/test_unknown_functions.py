@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from invoker.entities.runtimes import PrewarmConfig
-from invoker.pool import StartReason, WaitReason
+from invoker.pool import StartReason, State, WaitReason
 from invoker.pool.actions import WORTH
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, run, use, waiting
 from tests.core.pool.workshop import MB, Workshop, a_pool, with_prewarm
@@ -109,24 +109,28 @@ async def test_as_soon_as_a_warm_run_has_ended_those_who_wait_count_on_it() -> N
 
 @simulated
 async def test_who_waits_has_less_patience_as_soon_as_a_start_turns_out_to_be_quick() -> None:
-    """All containers were prewarmed so far, and what a start takes was a guess."""
-    workshop = Workshop()
-    cells = with_prewarm(PrewarmConfig(count=1, memory=256 * MB))
-    async with a_pool(workshop, memory=PLENTY, runtimes=cells) as pool:
-        await idle()
-        workshop.failing = True  # no other is prewarmed for a second
+    """All were prewarmed so far, and took a second. Patience counts from when a start was seen to be quick."""
+    workshop = Workshop(start=1.0)
+    async with a_pool(workshop, memory=PLENTY, runtimes=with_prewarm(PrewarmConfig(count=1, memory=256 * MB))) as pool:
+        await asyncio.sleep(1.1)
+        workshop.failing, workshop.start = True, 0.1  # no other is prewarmed for a second
         await use(pool)
         await use(pool)
-        await idle()
-        workshop.failing, workshop.start = False, 0.1
+        await asyncio.sleep(0.2)
+        workshop.failing = False
         busy = Holder(pool)
         await idle()
         patient = [Holder(pool), Holder(pool)]
         await waiting(pool, 2)
+        await asyncio.sleep(0.3)
         moved = Holder(pool, moved=True)
+        await moved.has_it.wait()
+        seen = []
+        for seconds in (WORTH * 0.1 - 0.01, 0.02, 0.1):
+            await asyncio.sleep(seconds)
+            seen.append((pool.count(State.STARTING), sum(holder.has_it.is_set() for holder in patient)))
 
-        await asyncio.sleep(0.1 + WORTH * 0.1 + 0.1 + 0.01)
-
+        assert seen == [(0, 0), (2, 0), (0, 2)]
         assert [holder.reason for holder in patient] == [StartReason.OVERDUE] * 2
         await release_all(busy, moved, *patient)
 
