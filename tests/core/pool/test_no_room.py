@@ -9,7 +9,7 @@ from invoker.entities.runtimes import PrewarmConfig
 from invoker.errors import StartFailed
 from invoker.pool import Pool, StartReason, State, WaitReason
 from invoker.pool.lifecycle import FIRST_BACK_OFF, LAST_BACK_OFF
-from tests.core.pool.holders import Holder, attempts, release_all, use, waiting
+from tests.core.pool.holders import Holder, attempts, release_all, use, waiting, warmed
 from tests.core.pool.workshop import MB, Workshop, a_pool, with_prewarm
 from tests.core.simulation import clock, idle, simulated
 
@@ -309,10 +309,37 @@ async def test_who_had_waited_in_vain_does_not_wait_once_more_for_that() -> None
             await asyncio.sleep(0.1)
 
         await other.release()
-        await asyncio.sleep(10.0)
+        await asyncio.sleep(10.1)
 
         assert (patient.has_it.is_set(), patient.reason) == (True, StartReason.OVERDUE)
         await release_all(busy, patient)
+
+
+@simulated
+async def test_who_is_refused_late_and_would_rather_wait_by_then_is_overdue_all_the_same() -> None:
+    workshop = Workshop(start=0.1)
+    async with a_pool(workshop, memory=2048) as pool:
+        await warmed(pool, 1, seconds=0.2)
+        busy = Holder(pool)
+        await idle()
+        workshop.creating = late = asyncio.Event()
+        refused = Holder(pool)
+        await idle()
+        workshop.creating = asyncio.Event()
+        workshop.creating.set()
+        moved = Holder(pool, moved=True)
+        await moved.has_it.wait()
+        workshop.room = 2
+        await asyncio.sleep(0.1)
+        late.set()
+        await asyncio.sleep(0.15)
+        before = (pool.waiting, pool.waits[WaitReason.ROOM])
+        workshop.room = 3
+        await asyncio.sleep(LAST_BACK_OFF)
+
+        assert before == (1, 1)
+        assert refused.reason is StartReason.OVERDUE
+        await release_all(busy, moved, refused)
 
 
 @simulated

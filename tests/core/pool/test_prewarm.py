@@ -302,3 +302,20 @@ async def test_a_function_that_nobody_knows_takes_those_that_are_there_and_waits
         await idle()
         assert holders[2].warm
         await release_all(*holders[1:])
+
+
+@simulated
+async def test_an_action_that_is_known_to_be_quick_waits_for_its_own_container_rather_than_take_another() -> None:
+    async with a_pool(Workshop(start=1.0), memory=4096, runtimes=TWO) as pool:
+        await asyncio.sleep(1.1)
+        for _ in range(8):
+            await run(pool, seconds=0.001)
+        await asyncio.sleep(1.1)
+        busy = Holder(pool)
+        await idle()
+
+        patient = Holder(pool)
+        await waiting(pool, 1)
+
+        assert counts(pool) == (2, 0)
+        await release_all(busy, patient)

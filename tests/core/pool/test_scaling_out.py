@@ -169,6 +169,8 @@ async def test_with_fewer_containers_than_it_counted_on_somebody_thinks_again() 
         await asyncio.sleep(1)
         await release_all(*busy, *last)
         assert started == (3, 1)  # 0.1 s for the first, then 0.2, 0.15 and 0.133; a start is worth 0.125
+        reasons = [StartReason.OVERDUE, StartReason.BUSY, StartReason.BUSY, StartReason.BUSY]
+        assert [holder.reason for holder in last] == reasons  # who came last would have waited longest
 
 
 @simulated
