@@ -294,8 +294,6 @@ class Containers:
             _, late = await asyncio.wait(self._removals, timeout=GRACE)
             for removal in late:
                 removal.cancel()
-        if self._retry is not None:
-            self._retry.cancel()
 
     async def _remove(self, container: PooledContainer) -> None:
         assert container.container is not None  # noqa: S101 (only what was created is removed)

@@ -120,9 +120,6 @@ class Scheduler:
 
     async def close(self) -> None:
         """Remove every container that nobody uses, and wait until all removals have ended."""
-        for action in self.containers.actions.values():
-            if action.alarm is not None:
-                action.alarm.cancel()
         await self.prewarmer.close()
         await self.containers.empty()
         self.pauser.close()

@@ -14,7 +14,7 @@ import invoker.pool
 from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec
 from invoker.pool import Pool, State
-from tests.core.pool.holders import run
+from tests.core.pool.holders import Holder, release_all, run
 from tests.core.pool.workshop import Shell, Workshop, a_pool
 from tests.core.simulation import SimulatedLoop, simulated
 
@@ -137,3 +137,18 @@ async def test_however_many_get_a_container_at_once_no_turn_of_the_event_loop_ta
     few, many = await longest_turn(200, concurrency=1), await longest_turn(2000, concurrency=concurrency)
 
     assert many <= 1.1 * few
+
+
+@simulated
+async def test_who_waits_in_vain_costs_nothing() -> None:
+    """However many actions have somebody who would get another container if there were memory for one."""
+    steps = Steps()
+    async with a_pool(Workshop(start=0.1), memory=256 * 50, pause=False) as pool:
+        holders = [Holder(pool, f"f{number % 50}") for number in range(100)]
+        await asyncio.sleep(10)
+        with steps.counted():
+            await asyncio.sleep(100)
+
+        assert pool.waiting == 50
+        assert steps.count < 50  # once a minute somebody looks for containers that have been idle
+        await release_all(*holders)

@@ -257,3 +257,25 @@ async def test_who_has_less_patience_is_looked_at_first() -> None:
         await asyncio.sleep(20)
         assert [holder.reason for holder in patient] == [StartReason.OVERDUE] * 2
         await release_all(*busy, *patient)
+
+
+@simulated
+async def test_who_came_a_little_later_than_those_who_wait_once_more_is_overdue_a_little_later() -> None:
+    """Of two who are overdue at 0.125 s one starts a container, and the other is soon served; then comes the third."""
+    workshop = Workshop(start=0.1)
+    async with a_pool(workshop, memory=PLENTY) as pool:
+        await warmed(pool, 1)
+        busy = Holder(pool)
+        await idle()
+        holders = [Holder(pool), Holder(pool)]
+        await asyncio.sleep(0.06)
+        holders.append(Holder(pool))
+        await asyncio.sleep(0.07)
+        await busy.release()
+        began = workshop.attempts
+        await asyncio.sleep(0.09)
+
+        assert [holder.has_it.is_set() for holder in holders] == [False, True, False]
+        assert workshop.attempts - began == 1
+        await asyncio.sleep(0.1)
+        await release_all(*holders)
