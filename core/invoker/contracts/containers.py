@@ -41,7 +41,8 @@ class Container(ABC):
 
         Raises:
             Unreachable: no byte was sent.
-            Lost: no whole reply came, and none will.
+            Lost: no whole reply came, and none will; or a failure, of a container whose memory was exhausted, for the
+                proxy may outlive the function.
             PostTimedOut: `timeout` seconds are over. The request may still be running: remove the container.
         """
 

@@ -40,7 +40,7 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     """Of the container's first process; negative is a signal's number; `None` while it runs or if nobody knows."""
     memory_exhausted: bool = False
-    """Stopped because it reached its memory limit."""
+    """It reached its memory limit, and was stopped or is about to be: one process of it may have been killed so far."""
     peak_memory: int | None = None
     """Bytes, where the runtime can tell."""
     remark: str = ""

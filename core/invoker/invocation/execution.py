@@ -1,6 +1,7 @@
 """The part of an invocation that happens in a container: `/init`, `/run`, logs."""
 
 import asyncio
+import signal
 from typing import Final
 
 import msgspec
@@ -152,7 +153,7 @@ class Execution:
             used = "" if state.peak_memory is None else f" after using {state.peak_memory / (1 << 20):.0f} MB"
             invocation.remark = f"The memory limit is {limits.memory} MB; the action was stopped{used}."
         else:
-            invocation.remark = state.remark
+            invocation.remark = state.remark or _ending(state.exit_code)
         took = invocation.init_end - invocation.init_start if init else invocation.run_end - invocation.run_start
         if took >= limits.timeout:
             invocation.timed_out = True
@@ -160,6 +161,16 @@ class Execution:
         if state.memory_exhausted:
             invocation.peak_memory = state.peak_memory
         return self._outcomes.lost(state, init=init)
+
+
+def _ending(code: int | None) -> str:
+    """Say how a container's first process ended; nothing if nobody knows."""
+    if code is None:
+        return ""
+    if code >= 0:
+        return f"The action exited with status {code}."
+    names = {-each: each.name for each in signal.Signals}
+    return f"The action was killed by signal {names.get(code, -code)}."
 
 
 def _taken(reply: Reply, payload: int, kept: int) -> Reply:

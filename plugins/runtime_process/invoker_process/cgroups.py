@@ -56,14 +56,9 @@ class ControlGroups:
 
     def make(self, number: int, memory: int, processes: int) -> "ContainerGroup":
         """Make a group for a container of at most `memory` bytes, and so many processes and threads, or `OSError`."""
-        paths = [path / str(number) for path in self.paths]
-        group = ContainerGroup(paths, self._files)
+        group = ContainerGroup([path / str(number) for path in self.paths], self._files)
         try:
-            for path in paths:
-                path.mkdir()
-            group.limit_memory(memory)
-            if self.limits_processes:
-                (paths[-1] / "pids.max").write_text(str(processes))
+            group.limit(memory, processes if self.limits_processes else None)
         except OSError:
             group.close()
             raise
@@ -80,13 +75,17 @@ class ContainerGroup:
         self._exhausted = False
         self.event: int | None = None  # readable when memory is exhausted, in version 1, which kills one process only
 
-    def limit_memory(self, limit: int) -> None:
-        """Limit it, to so many bytes, or `OSError`."""
+    def limit(self, memory: int, processes: int | None) -> None:
+        """Make it, with its limits, or `OSError`."""
+        for path in self._paths:
+            path.mkdir()
         path, files = self._paths[0], self._files
-        (path / files.limit).write_text(str(limit))
+        (path / files.limit).write_text(str(memory))
         for name, value in files.optional:
             with contextlib.suppress(OSError):
-                (path / name).write_text(value or str(limit))
+                (path / name).write_text(value or str(memory))
+        if processes is not None:
+            (self._paths[-1] / "pids.max").write_text(str(processes))
         if files is _VERSION_1:
             self.event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             with (path / files.kills).open() as control:

@@ -13,9 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, get_args
 
 STREAMS: Final = 3
-"""Descriptors that accompany a `StartChild`: the child's standard input, output and error."""
-LISTENER: Final = STREAMS
-"""Number of the listening socket in a child."""
+"""Descriptors that accompany a `StartChild`: the child's standard streams. Its listening socket has the next number."""
 
 _LONGEST: Final = 1 << 17
 """Bytes of a packet. It holds the environment of a process, of which Linux takes no longer variable."""
@@ -46,12 +44,14 @@ class KillChild(NamedTuple):
     number: int
 
 
-class PeakMemory(NamedTuple):
-    """Say how much memory a container has had at most; and the answer."""
+class MemoryUse(NamedTuple):
+    """Say what memory a living container has had; and the answer."""
 
     number: int
     peak: int | None = None
-    """Bytes, as far as was seen; `None` if nobody can tell, or there is no such container."""
+    """Bytes at most, as far as was seen; `None` if nobody can tell, or there is no such container."""
+    exhausted: bool = False
+    """It reached its limit, and is killed; the kernel may have killed one process of it already."""
 
 
 class SupervisorReady(NamedTuple):
@@ -64,14 +64,13 @@ class SupervisorReady(NamedTuple):
 
 
 class ChildStarted(NamedTuple):
-    """The first process of a container runs, or nothing came of it.
+    """The first process of a container runs; with a descriptor whose `/proc/self/fd/…` is the only path to its socket.
 
-    Accompanied by a descriptor of the socket that it listens on: `/proc/self/fd/…` is the only path to it.
+    Or nothing came of it, and `error` says why.
     """
 
     number: int
     error: str
-    """Empty if it runs."""
 
 
 class ChildExited(NamedTuple):
@@ -80,9 +79,9 @@ class ChildExited(NamedTuple):
     number: int
     code: int
     """Exit code; negative is a signal's number."""
-    memory_exhausted: bool
     peak: int | None
-    """Bytes of memory it had at most, as far as was seen."""
+    exhausted: bool
+    """As in `MemoryUse`."""
     remark: str
     """What its end has to do with the limit of processes; empty if nothing."""
 
@@ -93,7 +92,7 @@ class ChildGone(NamedTuple):
     number: int
 
 
-Message: TypeAlias = StartChild | KillChild | PeakMemory | SupervisorReady | ChildStarted | ChildExited | ChildGone
+Message: TypeAlias = StartChild | KillChild | MemoryUse | SupervisorReady | ChildStarted | ChildExited | ChildGone
 _MESSAGES: Final[dict[str, type[Message]]] = {message.__name__: message for message in get_args(Message)}
 
 

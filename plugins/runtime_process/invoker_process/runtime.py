@@ -19,12 +19,12 @@ from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime, Runtimes
 from invoker.errors import SettingsError, StartFailed
 from invoker_process.container import ProcessContainer
-from invoker_process.messages import LISTENER, StartChild
+from invoker_process.messages import STREAMS, StartChild
 from invoker_process.settings import ProcessSettings
 from invoker_process.supervisor_client import SupervisorClient
 
 PROXIES: Final = Path(__file__).parent / "proxies"
-ARGUMENTS: Final = ("--fd", str(LISTENER), "--watch-stdin")
+ARGUMENTS: Final = ("--fd", str(STREAMS), "--watch-stdin")
 _PATIENCE: Final = 30.0
 _PYTHON_ANSWER: Final = "import sys; print(sys.executable, *sys.version_info[:2], sep='\\n')"
 _NODEJS_ANSWER: Final = "[process.execPath, ...process.versions.node.split('.')].slice(0, 3).join('\\n')"

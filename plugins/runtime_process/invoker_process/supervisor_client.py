@@ -64,11 +64,10 @@ class SupervisorClient:
                 )
             async with asyncio.timeout(_PATIENCE):
                 ready = await client._ready
-        except (OSError, TimeoutError) as error:
+        except BaseException as error:
             await client.dismiss()
-            raise StartFailed(f"the supervisor did not start: {error}") from error
-        except BaseException:
-            await client.dismiss()
+            if isinstance(error, OSError):
+                raise StartFailed(f"the supervisor did not start: {error}") from error
             raise
         if ready is None or ready.error:
             await client.dismiss()
