@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Any, Final
 
 from invoker.action_connection import ActionConnection, Disconnected
 from invoker.contracts import Container, Output
@@ -17,8 +17,6 @@ from invoker.entities.container import ContainerState, Reply, Stream
 from invoker.errors import Lost, StartFailed, Unreachable
 from invoker_process.messages import ChildExited, ChildGone, ChildStarted, KillChild, MemoryUse, Message, StartChild
 from invoker_process.supervisor_client import SupervisorClient
-
-T = TypeVar("T")
 
 logger = logging.getLogger("invoker.process")
 
@@ -200,8 +198,7 @@ class OutputPipes:
 
     def _reading(self, descriptor: int, stream: Stream) -> Callable[[], None]:
         """Return what reads one chunk. A closure: no attribute is looked up on the way of an invocation."""
-        read = os.read
-        write = self._output.write
+        read, write = os.read, self._output.write
 
         def one_chunk() -> None:
             try:
@@ -228,6 +225,6 @@ class OutputPipes:
             self._output.closed()
 
 
-def _settle(future: asyncio.Future[T] | None, result: T) -> None:
+def _settle(future: asyncio.Future[Any] | None, result: object) -> None:
     if future is not None and not future.done():  # else whoever waited was cancelled
         future.set_result(result)

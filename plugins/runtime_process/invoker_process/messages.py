@@ -24,18 +24,13 @@ _NO_ROOM: Final = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS))
 class StartChild(NamedTuple):
     """Start the first process of a container. Answered by `ChildStarted`."""
 
-    number: int
-    """Of the container, never used again."""
+    number: int  # of the container, never used again
     argv: list[str]
-    environment: dict[str, str]
-    """All of it but `HOME` and `TMPDIR`, which are the working directory that the supervisor makes."""
-    memory: int
-    """Bytes that all of its processes together may have resident."""
-    processes: int
-    """How many it may have, threads included."""
-    open_files: int
-    """Rlimits of each process: this, and bytes of the next."""
-    file_size: int
+    environment: dict[str, str]  # without `HOME` and `TMPDIR`, the working directory that the supervisor makes
+    memory: int  # bytes that all of its processes together may have resident
+    processes: int  # how many it may have, threads included
+    open_files: int  # an rlimit of each process
+    file_size: int  # another, in bytes
 
 
 class KillChild(NamedTuple):
@@ -48,42 +43,32 @@ class MemoryUse(NamedTuple):
     """Say what memory a living container has had; and the answer."""
 
     number: int
-    peak: int | None = None
-    """Bytes at most, as far as was seen; `None` if nobody can tell, or there is no such container."""
-    exhausted: bool = False
-    """It reached its limit, and is killed; the kernel may have killed one process of it already."""
+    peak: int | None = None  # bytes at most, as far as was seen; `None` if nobody can tell
+    exhausted: bool = False  # it reached its limit, and is killed: one process of it may be gone already
 
 
 class SupervisorReady(NamedTuple):
     """The supervisor's first words."""
 
-    error: str
-    """Why it can't serve, and leaves; empty if it serves."""
-    limits: str = ""
-    """How containers are limited: by control groups, and where those are, or by sampling, and why."""
+    error: str  # why it can't serve, and leaves; empty if it serves
+    limits: str = ""  # how containers are limited: by control groups, and where those are, or by sampling, and why
 
 
 class ChildStarted(NamedTuple):
-    """The first process of a container runs; with a descriptor whose `/proc/self/fd/…` is the only path to its socket.
-
-    Or nothing came of it, and `error` says why.
-    """
+    """The first process of a container runs; its socket's only path is `/proc/self/fd/…` of what accompanies this."""
 
     number: int
-    error: str
+    error: str  # why nothing came of it; empty if it runs
 
 
 class ChildExited(NamedTuple):
     """The first process of a container has ended, by itself or not; what it leaves behind is being killed."""
 
     number: int
-    code: int
-    """Exit code; negative is a signal's number."""
+    code: int  # exit code; negative is a signal's number
     peak: int | None
     exhausted: bool
-    """As in `MemoryUse`."""
-    remark: str
-    """What its end has to do with the limit of processes; empty if nothing."""
+    remark: str  # what its end has to do with the limit of processes; empty if nothing
 
 
 class ChildGone(NamedTuple):

@@ -91,7 +91,11 @@ class Supervisor:
         self._by_pid: dict[int, Child] = {}  # those whose first process has not been waited for
         self._cleaners: dict[int, Child] = {}  # processes of ours that delete a working directory
         self._unsettled = False  # something was killed that has not been seen to end
-        self._signals = _child_signals()
+        self._signals, written = socket.socketpair()  # readable when a child has ended
+        self._signals.setblocking(False)  # noqa: FBT003 (takes no keyword)
+        written.setblocking(False)  # noqa: FBT003 (same)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler of Python's, nothing is written
+        signal.set_wakeup_fd(written.detach(), warn_on_full_buffer=False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ)
         self._selector.register(channel, selectors.EVENT_READ)
@@ -240,16 +244,6 @@ def _kill_group(pid: int) -> bool:
     except OSError as error:
         return isinstance(error, ProcessLookupError)
     return True
-
-
-def _child_signals() -> socket.socket:
-    """Return a socket that is readable when a child has ended."""
-    readable, written = socket.socketpair()
-    readable.settimeout(0)
-    written.settimeout(0)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler of Python's, nothing is written
-    signal.set_wakeup_fd(written.detach(), warn_on_full_buffer=False)
-    return readable
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from invoker.testing.containers import PATIENCE
 from invoker_process.container import ProcessContainer
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
-from tests.plugins.runtime_process.actions import GREEDY_CHILD, LIMIT, loaded, run
+from tests.plugins.runtime_process.actions import GREEDY_CHILD, LIMIT, loaded, run, supervisor_of
 
 Left = Callable[[], Awaitable[Collection[object]]]
 
@@ -61,13 +61,13 @@ async def test_memory_that_a_child_exhausts_is_told_though_the_proxy_lives_to_an
         assert isinstance(container, ProcessContainer)
         if not kept_by_the_kernel(tmp_path, "memory.oom_control"):
             pytest.skip("no memory group of version 1 can be made here")
-        os.kill(runtime.supervisor_pid, signal.SIGSTOP)
+        os.kill(supervisor_of(runtime), signal.SIGSTOP)
         running = asyncio.ensure_future(run(container))
         try:
             while not running.done() and container._asked is None:  # until it has answered
                 await asyncio.sleep(0)
         finally:
-            os.kill(runtime.supervisor_pid, signal.SIGCONT)
+            os.kill(supervisor_of(runtime), signal.SIGCONT)
 
         with pytest.raises(Lost) as caught:
             await running
