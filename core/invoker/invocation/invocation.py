@@ -45,6 +45,8 @@ class Invocation(msgspec.Struct, eq=False):
     """How it came by the container: `cold`, `prewarm` or `warm`."""
     cold_start: str | None = None
     """Why that was not a warm one: the value of a `StartReason`."""
+    spent: bool = False
+    """Its container can't serve again, whatever the outcome."""
     timed_out: bool = False
     peak_memory: int | None = None
     """Bytes that a function used which exhausted its memory, if that is known."""

@@ -115,9 +115,9 @@ class Containers:
             action.started(seconds)
             self.typical_start = averaged(self.typical_start, seconds, START_TIME)
 
-    def doom(self, action: ActionContainers, container: PooledContainer) -> None:
+    def doom(self, action: ActionContainers, container: PooledContainer, why: StartReason = StartReason.DIED) -> None:
         """Lend no further share; remove it when the last one is back (spec 10.11.1)."""
-        self._lose(action, container)
+        self._lose(action, container, why)
         if not container.initialised:
             container.tell_joiners(Unreachable(f"{container.name} was not initialised"))
         if not container.active:
@@ -330,11 +330,11 @@ class Containers:
             self._removing -= container.memory
             self.release(container)
 
-    def _lose(self, action: ActionContainers, container: PooledContainer) -> None:
+    def _lose(self, action: ActionContainers, container: PooledContainer, why: StartReason = StartReason.DIED) -> None:
         """Take a container that an activation cost from its action."""
         if not container.doomed:
             action.lost(1.0)
-            self._strike_off(container, StartReason.DIED)
+            self._strike_off(container, why)
 
     def _strike_off(self, container: PooledContainer, why: StartReason | None) -> None:
         """Take a container from its action, if it has one: no share of it is lent any more, and none is counted on."""
