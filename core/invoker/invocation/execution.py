@@ -21,7 +21,6 @@ from invoker.wire.outcome import Outcomes
 
 _UNHEALTHY: Final = 503
 """A warm container's proxy did not take the call: another may (spec 9.8, T53). A fresh one may have acted already."""
-
 _LAST_WORDS: Final = 0.1
 """Seconds of silence after which a function that failed has said all: why, as a rule. Engines pass it on late."""
 
@@ -64,8 +63,9 @@ class Execution:
             if not invocation.run_start:
                 lease.initialised(outcome)
         logs = await self._collect(invocation, executable, outcome, lease, dead=dead)
-        lease.keep = outcome.status <= Status.APPLICATION_ERROR and logs.reusable and not invocation.spent
-        if not logs.complete and executable.runtime.sentinelled_logs:
+        fit = outcome.status <= Status.APPLICATION_ERROR and not invocation.spent
+        lease.keep = fit and logs.reusable
+        if fit and not logs.complete:
             lease.why = StartReason.LATE_LOGS
         invocation.logs = logs.lines
         if invocation.remark:
@@ -78,24 +78,20 @@ class Execution:
         self, invocation: Invocation, executable: Executable, parameters: action_proxy.Parameters, lease: Lease
     ) -> Outcome | None:
         """Call `/init`; return `None` if it succeeded. Success counts however late it comes (spec T48)."""
-        function, limits = executable.function, executable.function.limits
+        function, limits, request = executable.function, executable.function.limits, invocation.admitted.request
+        payload, kept = self.limits.payload, self.limits.truncation
         invocation.init_start = now = invocation.now()
-        environment = action_proxy.environment(
-            invocation.admitted.request, function, parameters, deadline=now + limits.timeout
-        )
-        body = action_proxy.init_body(function, environment)
-        payload, truncation = self.limits.payload, self.limits.truncation
+        environment = action_proxy.environment(request, function, parameters, deadline=now + limits.timeout)
+        body, limit = action_proxy.init_body(function, environment), max(payload, kept)
         reply = None
         try:
-            reply = await lease.container.post(
-                "/init", body, timeout=limits.timeout_seconds, limit=max(payload, truncation)
-            )
+            reply = await lease.container.post("/init", body, timeout=limits.timeout_seconds, limit=limit)
         except PostTimedOut as late:
             if late.deaf is not None:
                 invocation.remark = f"Nothing listened on port {late.deaf} of the container: it runs no action proxy."
         invocation.init_end = invocation.now()
         if reply is not None:
-            reply = _cut(reply, payload, truncation)
+            reply = _cut(reply, payload, kept)
             if reply.status == 200 and not reply.truncated:  # noqa: PLR2004 (the one status that is success)
                 return None
         if reply is None or invocation.init_end - now >= limits.timeout:
@@ -124,7 +120,7 @@ class Execution:
         if reply is None or end - now >= limits.timeout:
             invocation.timed_out = True
             return self.outcomes.timed_out(limits, init=False)
-        invocation.spent = reply.truncated and reply.status != 200  # noqa: PLR2004 (the proxy may have given up by then)
+        invocation.spent = reply.status != 200 and reply.truncated  # noqa: PLR2004 (the proxy may have given up by then)
         if action_proxy.takes_long(reply.body):
             return await asyncio.to_thread(self.outcomes.ran, reply, payload)
         return self.outcomes.ran(reply, payload)
@@ -157,11 +153,10 @@ class Execution:
         """Say what became of a call whose container is gone; a time limit that was reached comes first (spec 9.5.6)."""
         invocation.cut_off(lost.at)
         init, state = not invocation.run_start, lost.state
+        invocation.remark = state.remark
         if state.memory_exhausted:
             used = "" if state.peak_memory is None else f" after using {state.peak_memory / (1 << 20):.0f} MB"
             invocation.remark = f"The memory limit is {limits.memory} MB; the action was stopped{used}."
-        else:
-            invocation.remark = state.remark
         took = invocation.init_end - invocation.init_start if init else invocation.run_end - invocation.run_start
         if took >= limits.timeout:
             invocation.timed_out = True
