@@ -82,7 +82,10 @@ class Execution:
         payload, kept = self.limits.payload, self.limits.truncation
         invocation.init_start = now = invocation.now()
         environment = action_proxy.environment(request, function, parameters, deadline=now + limits.timeout)
-        body, limit = action_proxy.init_body(function, environment), max(payload, kept)
+        make, limit = action_proxy.init_body, max(payload, kept)
+        body = (
+            await asyncio.to_thread(make, function, environment) if function.is_large else make(function, environment)
+        )
         reply = None
         try:
             reply = await lease.container.post("/init", body, timeout=limits.timeout_seconds, limit=limit)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import pytest
 
 from invoker.contracts import Container, ContainerRuntime, Output
-from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
+from invoker.entities.container import Body, ContainerSpec, ContainerState, Reply, Stream
 from invoker.entities.runtimes import Runtime, Runtimes
 from invoker.errors import ContainerError, Lost, PostTimedOut, StartFailed, Unreachable
 from invoker.sentinel import SENTINEL_LINE
@@ -88,18 +88,18 @@ class FakeContainer(Container):
         """See `Container`."""
         return self.spec.name
 
-    async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109 (a contract)
+    async def post(self, path: str, body: Body, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109 (a contract)
         """See `Container`. Asks the script."""
         if not self._state.running:
             raise Unreachable(f"the container {self.name} is gone")
         if self.paused or self._pausing:
             pytest.fail(f"{path} was sent to {self.name}, which is paused, or about to be")
-        self.requests.append((path, body))
+        self.requests.append((path, bytes(body)))
         try:
             async with asyncio.timeout(timeout) as patience:
                 self._limits.add(patience)
                 try:
-                    answer = await self.script(self, path, body)
+                    answer = await self.script(self, path, bytes(body))
                 finally:
                     self._limits.discard(patience)
         except TimeoutError:
