@@ -44,11 +44,16 @@ PYTHON_CASES = {
     ),
     "returns-an-error": Case("def main(args): return {'error': {'code': 7}, 'more': 1}", 1, {"code": 7}),
     "returns-a-null-error": Case("def main(args): return {'error': None}", 1, None),
-    "exits-in-run": Case("import os\ndef main(args): os._exit(3)", 2, ABNORMAL_RUN, "The action exited with status 3."),
+    "exits-in-run": Case(
+        "import os\ndef main(args): os._exit(3)", 2, ABNORMAL_RUN, "The container exited with status 3."
+    ),
     "sys-exits-in-run": Case("import sys\ndef main(args): sys.exit(0)", 2, ABNORMAL_RUN),
-    "exits-in-init": Case("import sys\nsys.exit(1)", 2, ABNORMAL_INIT, "The action exited with status 1."),
+    "exits-in-init": Case("import sys\nsys.exit(1)", 2, ABNORMAL_INIT, "The container exited with status 1."),
     "kills-itself": Case(
-        "import os\ndef main(args): os.kill(os.getpid(), 9)", 2, ABNORMAL_RUN, "was killed by signal SIGKILL."
+        "import os\ndef main(args): os.kill(os.getpid(), 9)",
+        2,
+        ABNORMAL_RUN,
+        "The container was killed by signal SIGKILL.",
     ),
     "closes-the-connection": Case("import os\ndef main(args): os.closerange(3, 64); return {}", 2, ABNORMAL_RUN),
     "has-a-syntax-error": Case(
@@ -87,7 +92,9 @@ NODEJS_CASES = {
     ),
     "rejects": Case("const main = async () => { throw { code: 7 }; }", 1, {"code": 7}),
     "returns-an-error": Case("function main() { return { error: 'no', more: 1 }; }", 1, "no"),
-    "exits-in-run": Case("function main() { process.exit(3); }", 2, ABNORMAL_RUN, "The action exited with status 3."),
+    "exits-in-run": Case(
+        "function main() { process.exit(3); }", 2, ABNORMAL_RUN, "The container exited with status 3."
+    ),
     "exits-in-init": Case("process.exit(1);", 2, ABNORMAL_INIT),
     "has-a-syntax-error": Case(
         "function main() { return 1 2; }",

@@ -57,7 +57,7 @@ class LogExtractorContract:
         end_output(follower)
 
         assert await follower.settled(60)
-        assert follower.end(expected=True, failed=False) == Logs(())
+        assert follower.end(expected=True) == Logs(())
 
     @pytest.mark.asyncio
     async def test_lines_have_time_stream_and_text_in_the_order_they_came(self, follower: LogFollower) -> None:
@@ -68,7 +68,7 @@ class LogExtractorContract:
         end_output(follower)
 
         assert await follower.settled(60)
-        assert texts(follower.end(expected=True, failed=False)) == [
+        assert texts(follower.end(expected=True)) == [
             ("stdout", "one"),
             ("stdout", "two"),
             ("stdout", ""),
@@ -86,7 +86,7 @@ class LogExtractorContract:
             follower.write(OUT, output[:at])
             follower.write(OUT, output[at:])
 
-            logs = follower.end(expected=True, failed=False)
+            logs = follower.end(expected=True)
 
             assert (texts(logs), logs.complete) == ([("stdout", "h\u00e9llo"), ("stdout", "and the end ")], True)
 
@@ -98,7 +98,7 @@ class LogExtractorContract:
         follower.write(OUT, b"mpt\n")
         end_output(follower)
 
-        logs = follower.end(expected=True, failed=False)
+        logs = follower.end(expected=True)
         assert texts(logs) == [("stdout", "proxy listens"), ("stdout", "prompt")]
 
     @pytest.mark.asyncio
@@ -106,13 +106,13 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"first\n" + SENTINEL_LINE + b"late\n")
         follower.write(ERR, SENTINEL_LINE)
-        first = follower.end(expected=True, failed=False)
+        first = follower.end(expected=True)
         follower.write(ERR, b"later\nlat")
 
         follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"second\n")
         end_output(follower)
-        second = follower.end(expected=True, failed=False)
+        second = follower.end(expected=True)
 
         assert texts(first) == [("stdout", "first")]
         assert texts(second) == [("stderr", "second")]
@@ -129,7 +129,7 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"whole\nunfin")
 
-        logs = follower.end(expected=True, failed=False)
+        logs = follower.end(expected=True)
 
         assert not logs.complete
         *printed, last = texts(logs)
@@ -142,7 +142,7 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"whole\nunfin")
 
-        logs = follower.end(expected=False, failed=False)
+        logs = follower.end(expected=False)
 
         assert texts(logs) == [("stdout", "whole"), ("stdout", "unfin")]
 
@@ -151,7 +151,7 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"Traceback\n")
 
-        logs = follower.end(expected=True, failed=True)
+        logs = follower.end(expected=True, error="it failed")
 
         assert texts(logs)[0] == ("stderr", "Traceback")
 
@@ -162,7 +162,7 @@ class LogExtractorContract:
         follower.closed()
 
         assert not await follower.settled(60)
-        assert texts(follower.end(expected=True, failed=True))[0] == ("stderr", "Killed")
+        assert texts(follower.end(expected=True, error="it failed"))[0] == ("stderr", "Killed")
 
     @pytest.mark.asyncio
     async def test_more_than_the_limit_is_replaced_by_one_line(self, follower: LogFollower) -> None:
@@ -172,7 +172,7 @@ class LogExtractorContract:
         end_output(follower)
 
         assert await follower.settled(60)
-        logs = follower.end(expected=True, failed=False)
+        logs = follower.end(expected=True)
         assert logs.complete
         assert logs.reusable
         *kept, last = logs.lines
@@ -184,13 +184,13 @@ class LogExtractorContract:
         follower.begin(REQUEST, 1)
         follower.write(OUT, b"too long\n")
         end_output(follower)
-        follower.end(expected=True, failed=False)
+        follower.end(expected=True)
 
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"hello\n")
         end_output(follower)
 
-        assert texts(follower.end(expected=True, failed=False)) == [("stdout", "hello")]
+        assert texts(follower.end(expected=True)) == [("stdout", "hello")]
 
     @pytest.mark.asyncio
     async def test_a_forged_sentinel_ends_the_logs_and_the_container(self, follower: LogFollower) -> None:
@@ -198,7 +198,7 @@ class LogExtractorContract:
         follower.write(OUT, b"before\n" + SENTINEL_LINE + b"after\n")
         end_output(follower)
 
-        logs = follower.end(expected=True, failed=False)
+        logs = follower.end(expected=True)
 
         assert texts(logs) == [("stdout", "before")]
         assert not logs.reusable
@@ -215,14 +215,14 @@ class LogExtractorContract:
         end_output(follower)
         end_output(follower)
 
-        shared = follower.end(expected=False, failed=False)
+        shared = follower.end(expected=False)
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"alone\n")
         end_output(follower)
 
         assert shared == Logs(())
         assert await follower.settled(60)
-        alone = follower.end(expected=True, failed=False)
+        alone = follower.end(expected=True)
         assert texts(alone) == [("stdout", "alone")]
         assert alone.reusable
 
@@ -243,7 +243,7 @@ class LogExtractorContract:
         follower.join(REQUEST)
         follower.join(REQUEST)
         follower.write(OUT, SENTINEL_LINE)
-        follower.end(expected=False, failed=False)
+        follower.end(expected=False)
         follower.write(OUT, b"late\n" + SENTINEL_LINE + b"la")
 
         follower.begin(REQUEST, PLENTY)
@@ -253,7 +253,7 @@ class LogExtractorContract:
         follower.write(ERR, SENTINEL_LINE + b"alone too\n" + SENTINEL_LINE)
 
         assert await follower.settled(60)
-        alone = follower.end(expected=True, failed=False)
+        alone = follower.end(expected=True)
         assert sorted(texts(alone)) == [("stderr", "alone too"), ("stdout", "alone")]
         assert alone.reusable
 
@@ -262,13 +262,13 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.join(REQUEST)
         end_output(follower)
-        follower.end(expected=False, failed=False)
+        follower.end(expected=False)
 
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"alone\n")
         end_output(follower)
 
         assert not await follower.settled(0.01)
-        alone = follower.end(expected=True, failed=False)
+        alone = follower.end(expected=True)
         assert not alone.complete
         assert ("stdout", "alone") not in texts(alone)
