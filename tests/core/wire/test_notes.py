@@ -1,10 +1,13 @@
 """Notes: annotations of ours that say more than OpenWhisk's, in records of either kind."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from invoker.config import Compat
+from invoker.pool.snapshot import StartReason
+from invoker.telemetry.activations import COLD_START
 from invoker.testing.builders import an_activation
 from invoker.wire.record import annotations, document, read
 
@@ -33,3 +36,10 @@ def test_notes_survive_the_store(compat: Compat) -> None:
 
     assert sorted(read(stored).notes) == list(NOTES)
     assert {"key": "coldStart", "value": "evicted"} in json.loads(stored)["annotations"]
+
+
+@pytest.mark.parametrize("word", [COLD_START, "peakMemory", *(reason.value for reason in StartReason)])
+def test_what_is_not_openwhisks_is_described(word: str) -> None:
+    compatibility = Path(__file__).parents[3] / "core" / "COMPATIBILITY.md"
+
+    assert f"| `{word}` |" in compatibility.read_text()
