@@ -23,7 +23,7 @@ from invoker.testing.function_catalog import FunctionCatalogContract
 from invoker.testing.function_store import FunctionStoreContract
 from invoker.testing.observer import ACTIVATIONS, ObserverContract
 from invoker.testing.stores import MemoryActivations, MemoryFollowing, MemoryStore
-from invoker.wire.function import binary_code
+from invoker.wire.attachment import binary_code
 
 
 async def notices(suite: object, test: str, **fixtures: Any) -> bool:
