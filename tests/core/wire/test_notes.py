@@ -9,14 +9,14 @@ from invoker.config import Compat
 from invoker.pool.snapshot import StartReason
 from invoker.telemetry.activations import COLD_START
 from invoker.testing.builders import an_activation
-from invoker.wire.record import annotations, document, read
+from invoker.wire.record import document, read, record
 
 NOTES = (("coldStart", "evicted"), ("peakMemory", 314572800))
 
 
 @pytest.mark.parametrize("compat", ["openwhisk", "functions"])
 def test_notes_are_annotations_of_the_record(compat: Compat) -> None:
-    found = {each.key: each.value for each in annotations(an_activation(notes=NOTES), compat)}
+    found = {each.key: each.value for each in record(an_activation(notes=NOTES), compat, ()).annotations}
 
     assert found["coldStart"] == "evicted"
     assert found["peakMemory"] == 314572800
@@ -25,7 +25,7 @@ def test_notes_are_annotations_of_the_record(compat: Compat) -> None:
 
 @pytest.mark.parametrize("compat", ["openwhisk", "functions"])
 def test_without_notes_there_are_no_such_annotations(compat: Compat) -> None:
-    keys = {each.key for each in annotations(an_activation(), compat)}
+    keys = {each.key for each in record(an_activation(), compat, ()).annotations}
 
     assert not keys & {"coldStart", "peakMemory"}
 
