@@ -237,7 +237,7 @@ class RecordedOutput:
     """An `Output` that keeps everything and can be waited for."""
 
     def __init__(self) -> None:
-        self.written: dict[Stream, bytes] = {Stream.STDOUT: b"", Stream.STDERR: b""}
+        self.written = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
         self.closings = 0
         self._changed = asyncio.Event()
 
@@ -256,6 +256,10 @@ class RecordedOutput:
     async def says(self, text: bytes, stream: Stream = Stream.STDOUT) -> None:
         """Wait until `text` was printed."""
         await self._until(lambda: text in self.written[stream])
+
+    async def reaches(self, count: int) -> None:
+        """Wait until so many bytes of stdout have come."""
+        await self._until(lambda: len(self.written[Stream.STDOUT]) >= count)
 
     async def ends(self) -> None:
         """Wait for the end of both streams."""
