@@ -67,6 +67,7 @@ def frees_the_slot(answer: Any) -> bool:
     return "instance" in answer or "invoker" in answer
 
 
+@pytest.mark.asyncio
 class TransportContract:
     """What every transport must do: `class TestMine(TransportContract)`. Use a real socket, or a real broker.
 
@@ -80,7 +81,6 @@ class TransportContract:
 
     tells_refusals: ClassVar[bool] = True
 
-    @pytest.mark.asyncio
     async def test_the_receipt_comes_while_the_invocation_runs(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
 
@@ -94,7 +94,6 @@ class TransportContract:
         assert accepted
         assert running
 
-    @pytest.mark.asyncio
     async def test_what_is_no_message_is_never_invoked(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
         good = an_id()
@@ -107,7 +106,6 @@ class TransportContract:
         assert [(accepted, list(answers)) for accepted, answers in told] == [(False, [])] * len(told)
         assert [one.request.activation_id for one in intake.admitted] == [good]
 
-    @pytest.mark.asyncio
     async def test_without_room_there_is_no_receipt(self, open_transport: OpenTransport) -> None:
         """Who can't be told is taken as soon as there is room."""
         intake = FakeIntake()
@@ -126,7 +124,6 @@ class TransportContract:
         assert [what for what in intake.story(message) if what != "busy"] == taken
         assert len(answers) == len(taken[:1])
 
-    @pytest.mark.asyncio
     async def test_who_waits_for_room_does_not_hinder_a_stop(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
 
@@ -140,7 +137,6 @@ class TransportContract:
 
         assert not intake.admitted
 
-    @pytest.mark.asyncio
     async def test_each_message_is_invoked_once_and_as_it_came(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
         ids = [an_id() for _ in range(10)]
@@ -153,7 +149,6 @@ class TransportContract:
         assert {one.size for one in intake.admitted} == {len(a_message())}
         assert all(intake.story(each) == ["admitted", "accepted", "completed"] for each in ids)
 
-    @pytest.mark.asyncio
     @pytest.mark.parametrize("blocking", [True, False])
     @pytest.mark.parametrize("late_logs", [True, False])
     async def test_the_slot_is_freed_once(
@@ -170,7 +165,6 @@ class TransportContract:
         assert frees_the_slot(answers[-1])
         assert len(answers) <= 2
 
-    @pytest.mark.asyncio
     @pytest.mark.parametrize("late_logs", [True, False])
     async def test_who_waits_is_told_the_response(self, open_transport: OpenTransport, *, late_logs: bool) -> None:
         intake = FakeIntake()
@@ -185,7 +179,6 @@ class TransportContract:
         assert first["response"]["activationId"] == message
         assert first["response"]["response"]["result"] == {"greeting": "h\u00e9llo"}
 
-    @pytest.mark.asyncio
     async def test_who_does_not_wait_is_told_the_id_alone(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
         intake.outcomes.append(an_outcome(b'{"secret":"of nobody who waits"}'))
@@ -197,7 +190,6 @@ class TransportContract:
         assert message.encode() in answer
         assert b"secret" not in answer
 
-    @pytest.mark.asyncio
     async def test_a_failure_of_ours_is_told_as_such(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
         intake.outcomes.append(an_outcome(b'{"error":"the platform is to blame"}', Status.WHISK_ERROR))
@@ -207,7 +199,6 @@ class TransportContract:
 
         assert last["isSystemError"] is True
 
-    @pytest.mark.asyncio
     async def test_many_at_once_get_their_own_answers(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
         ids = [an_id() for _ in range(CROWD)]
@@ -222,7 +213,6 @@ class TransportContract:
         assert all(receipts)
         assert [json.loads(first)["response"]["activationId"] for first, *_ in answers] == ids
 
-    @pytest.mark.asyncio
     async def test_a_message_of_the_largest_size_is_taken(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
         largest = LimitsSettings().message
@@ -236,7 +226,6 @@ class TransportContract:
         assert [one.size for one in intake.admitted] == [largest]
         assert frees_the_slot(json.loads(answers[-1]))
 
-    @pytest.mark.asyncio
     async def test_a_message_with_one_byte_more_is_not(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
         good = an_id()
@@ -250,7 +239,6 @@ class TransportContract:
 
         assert [one.request.activation_id for one in intake.admitted] == [good]
 
-    @pytest.mark.asyncio
     async def test_nothing_is_taken_while_the_invoker_drains_and_what_runs_is_answered(
         self, open_transport: OpenTransport
     ) -> None:
@@ -271,7 +259,6 @@ class TransportContract:
         assert len(intake.admitted) == 1
         assert [frees_the_slot(json.loads(answer)) for answer in answers].count(True) == 1
 
-    @pytest.mark.asyncio
     async def test_leaving_loses_no_answer_that_was_given(self, open_transport: OpenTransport) -> None:
         intake = FakeIntake()
         intake.outcomes.extend([an_outcome(b'"%b"' % (b"x" * LARGE))] * (CROWD // 8))
