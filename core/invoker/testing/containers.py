@@ -4,8 +4,7 @@ What a real container could not bear, such as a request while it is paused, fail
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 import pytest
@@ -173,12 +172,6 @@ class FakeContainer(Container):
             raise ContainerError(f"the container {self.name} is gone")
 
 
-class UnpausableContainer(FakeContainer):
-    """One that can't be paused."""
-
-    pausable = False
-
-
 class FakeRuntime(ContainerRuntime):
     """Creates containers at once, unless the test has it wait or fail. They can be paused unless `pausable` is False.
 
@@ -208,7 +201,7 @@ class FakeRuntime(ContainerRuntime):
         self.gate = _open_gate()
         """`create` waits while it is not set."""
         self._kinds = kinds
-        self._kind_of_container = FakeContainer if pausable else UnpausableContainer
+        self._pausable = pausable
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`."""
@@ -224,7 +217,8 @@ class FakeRuntime(ContainerRuntime):
             raise self.failure
         if spec.name in self.running:
             raise StartFailed(f"there is a container {spec.name} already")
-        container = self._kind_of_container(spec, output, self.script, self._forget)
+        container = FakeContainer(spec, output, self.script, self._forget)
+        container.pausable = self._pausable
         self.created.append(container)
         self.running[spec.name] = container
         return container
@@ -276,16 +270,3 @@ def _open_gate() -> asyncio.Event:
     gate = asyncio.Event()
     gate.set()
     return gate
-
-
-@asynccontextmanager
-async def fake_runtime(
-    script: Script | None = None, kinds: Runtimes = KINDS, *, pausable: bool = True
-) -> AsyncIterator[FakeRuntime]:
-    """Open a runtime of containers in memory; leaving removes them all."""
-    runtime = FakeRuntime(script, kinds, pausable=pausable)
-    try:
-        yield runtime
-    finally:
-        for container in list(runtime.running.values()):
-            await container.remove()

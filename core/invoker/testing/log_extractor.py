@@ -39,6 +39,16 @@ def end_output(follower: LogFollower) -> None:
     follower.write(ERR, SENTINEL_LINE)
 
 
+async def logs_of(follower: LogFollower, *output: tuple[Stream, bytes], limit: int = PLENTY) -> Logs:
+    """Return the logs of an activation that prints this and ends as it should."""
+    follower.begin(REQUEST, limit)
+    for stream, chunk in output:
+        follower.write(stream, chunk)
+    end_output(follower)
+    assert await follower.settled(60)
+    return follower.end(expected=True, failed=False)
+
+
 @pytest.mark.asyncio
 class LogExtractorContract:
     """What every log extractor that returns lines must do: `class TestMine(LogExtractorContract)`.
@@ -53,21 +63,12 @@ class LogExtractorContract:
         return extractor.follow(a_container())
 
     async def test_an_activation_that_prints_nothing_has_no_logs(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, PLENTY)
-        end_output(follower)
-
-        assert await follower.settled(60)
-        assert follower.end(expected=True, failed=False) == Logs(())
+        assert await logs_of(follower) == Logs(())
 
     async def test_lines_have_time_stream_and_text_in_the_order_they_came(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"one\ntwo\n\n")
-        follower.write(ERR, "thr\u00e9\u00e9\r\n".encode())
-        follower.write(OUT, b"%s {} \xff\n")
-        end_output(follower)
+        output = ((OUT, b"one\ntwo\n\n"), (ERR, "thr\u00e9\u00e9\r\n".encode()), (OUT, b"%s {} \xff\n"))
 
-        assert await follower.settled(60)
-        assert texts(follower.end(expected=True, failed=False)) == [
+        assert texts(await logs_of(follower, *output)) == [
             ("stdout", "one"),
             ("stdout", "two"),
             ("stdout", ""),
@@ -91,11 +92,8 @@ class LogExtractorContract:
     async def test_output_before_the_first_activation_is_its_own(self, follower: LogFollower) -> None:
         follower.write(OUT, b"proxy listens\npro")
 
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"mpt\n")
-        end_output(follower)
+        logs = await logs_of(follower, (OUT, b"mpt\n"))
 
-        logs = follower.end(expected=True, failed=False)
         assert texts(logs) == [("stdout", "proxy listens"), ("stdout", "prompt")]
 
     async def test_output_between_activations_belongs_to_nobody(self, follower: LogFollower) -> None:
@@ -105,10 +103,7 @@ class LogExtractorContract:
         first = follower.end(expected=True, failed=False)
         follower.write(ERR, b"later\nlat")
 
-        follower.begin(REQUEST, PLENTY)
-        follower.write(ERR, b"second\n")
-        end_output(follower)
-        second = follower.end(expected=True, failed=False)
+        second = await logs_of(follower, (ERR, b"second\n"))
 
         assert texts(first) == [("stdout", "first")]
         assert texts(second) == [("stderr", "second")]
@@ -156,13 +151,8 @@ class LogExtractorContract:
         assert texts(follower.end(expected=True, failed=True))[0] == ("stderr", "Killed")
 
     async def test_more_than_the_limit_is_replaced_by_one_line(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, 1000)
-        for _ in range(1000):
-            follower.write(OUT, "\u00e9\n".encode() * 100)
-        end_output(follower)
+        logs = await logs_of(follower, *[(OUT, "\u00e9\n".encode() * 100)] * 1000, limit=1000)
 
-        assert await follower.settled(60)
-        logs = follower.end(expected=True, failed=False)
         assert logs.complete
         assert logs.reusable
         *kept, last = logs.lines
@@ -170,23 +160,12 @@ class LogExtractorContract:
         assert " stderr: " in last
 
     async def test_the_next_activation_has_a_limit_of_its_own(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, 1)
-        follower.write(OUT, b"too long\n")
-        end_output(follower)
-        follower.end(expected=True, failed=False)
+        await logs_of(follower, (OUT, b"too long\n"), limit=1)
 
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"hello\n")
-        end_output(follower)
-
-        assert texts(follower.end(expected=True, failed=False)) == [("stdout", "hello")]
+        assert texts(await logs_of(follower, (OUT, b"hello\n"))) == [("stdout", "hello")]
 
     async def test_a_forged_sentinel_ends_the_logs_and_the_container(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"before\n" + SENTINEL_LINE + b"after\n")
-        end_output(follower)
-
-        logs = follower.end(expected=True, failed=False)
+        logs = await logs_of(follower, (OUT, b"before\n" + SENTINEL_LINE + b"after\n"))
 
         assert texts(logs) == [("stdout", "before")]
         assert not logs.reusable
@@ -203,13 +182,9 @@ class LogExtractorContract:
         end_output(follower)
 
         shared = follower.end(expected=False, failed=False)
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"alone\n")
-        end_output(follower)
+        alone = await logs_of(follower, (OUT, b"alone\n"))
 
         assert shared == Logs(())
-        assert await follower.settled(60)
-        alone = follower.end(expected=True, failed=False)
         assert texts(alone) == [("stdout", "alone")]
         assert alone.reusable
 

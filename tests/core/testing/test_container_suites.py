@@ -13,9 +13,13 @@ from invoker.entities.container import ContainerSpec, ContainerState, Reply
 from invoker.errors import ContainerError
 from invoker.testing.container_requests import starting
 from invoker.testing.container_runtime import ContainerRuntimeContract
-from invoker.testing.containers import FakeContainer, FakeRuntime, UnpausableContainer
+from invoker.testing.containers import FakeContainer, FakeRuntime
 from invoker.testing.programs import init_body
 from tests.core.testing.programmed import a_spec, programmed
+
+
+class UnpausableContainer(FakeContainer):
+    pausable = False
 
 
 class GoesOn(FakeContainer):

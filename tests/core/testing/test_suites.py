@@ -3,7 +3,7 @@
 import asyncio
 import fnmatch
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -22,7 +22,7 @@ from invoker.testing.builders import a_caller, a_request
 from invoker.testing.function_catalog import FunctionCatalogContract
 from invoker.testing.function_store import FUNCTIONS, FunctionStoreContract
 from invoker.testing.observer import ACTIVATIONS, ObserverContract
-from invoker.testing.stores import MemoryActivations, MemoryFollowing, MemoryStore
+from invoker.testing.stores import MemoryActivations, MemoryStore
 from invoker.wire.attachment import binary_code
 
 
@@ -164,14 +164,15 @@ class ListsAll(MemoryActivations):
 
 
 class FollowsFromTheStart(MemoryActivations):
-    def follow(self, namespace: str) -> MemoryFollowing:
-        following = super().follow(namespace)
-        following._position = 0
-        return following
+    async def follow(self, namespace: str) -> AsyncIterator[Activation]:
+        for activation in list(self.records.values()):
+            yield activation
+        async for activation in super().follow(namespace):
+            yield activation
 
 
 class FollowsEverybody(MemoryActivations):
-    def follow(self, namespace: str) -> MemoryFollowing:
+    def follow(self, namespace: str) -> AsyncIterator[Activation]:
         class Anybody(str):
             __slots__ = ()
 
