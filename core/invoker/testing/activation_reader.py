@@ -13,6 +13,7 @@ from invoker.entities.function import Limits
 from invoker.plugins import check_contract
 from invoker.testing.activation_store import document_of
 from invoker.testing.builders import an_activation, an_id, an_outcome
+from invoker.testing.function_store import PATIENCE
 
 
 def contents(activation: Activation | None) -> dict[str, Any] | None:
@@ -39,10 +40,11 @@ async def begun(records: AsyncIterator[Activation], store: ActivationStore, name
 async def taken(records: AsyncIterator[Activation], number: int) -> list[Activation]:
     """Return the next `number` records that `begun` didn't put."""
     found: list[Activation] = []
-    while len(found) < number:
-        activation = await anext(records)
-        if activation.subject != "marker":
-            found.append(activation)
+    async with asyncio.timeout(PATIENCE):
+        while len(found) < number:
+            activation = await anext(records)
+            if activation.subject != "marker":
+                found.append(activation)
     return found
 
 

@@ -28,33 +28,26 @@ _KEPT = (
     *("main", "limits", "provide_api_key"),
 )
 
-LEGAL = (
-    *(("guest", name) for name in ("a", "A", "b", "a b", "a  b", "a_b", "a-b", "a.b", "a@b", "a&b", "a.", "_", "1")),
-    *(
-        ("guest", name)
-        for name in ("l", "I", "n" * 256, "n" * 255 + "N", f"{string.ascii_letters}{string.digits}_@ .&-_")
-    ),
-    *((path, "a") for path in ("guest/a", "guest/A", "guest/b c", "guest/guest", "guest2", "gues", "gues_", "Guest")),
-    ("g" * 256 + "/" + "p" * 256, "n" * 256),
+_LEGAL_NAMES = (
+    *("a", "A", "b", "a b", "a  b", "a_b", "a-b", "a.b", "a@b", "a&b", "a.", "_", "1", "l", "I"),
+    *("n" * 256, "n" * 255 + "N", f"{string.ascii_letters}{string.digits}_@ .&-_"),
 )
+_LEGAL_PATHS = ("guest/a", "guest/A", "guest/b c", "guest/guest", "guest2", "gues", "gues_", "Guest")
+_ILLEGAL_NAMES = (
+    *("a%20b", "a+b", "a%2Eb", "a\tb", "a ", " a", "a\n", "a\0", "%", "*", "?", "[a]", "", "..", "."),
+    *("a/b", "/a", "a/", "../guest/a", "a?x", "?x", "a#", "#", "\u00e4", "a\u0301"),
+)
+_ILLEGAL_PATHS = ("", "/guest", "guest/", "guest/.", "guest%2Fa", "gues%", "gues?", "*", "..", "gu\u00e9st")
+
+
+def _places(names: Sequence[str], paths: Sequence[str]) -> list[tuple[str, str]]:
+    return [*(("guest", name) for name in names), *((path, "a") for path in paths)]
+
+
+LEGAL = [*_places(_LEGAL_NAMES, _LEGAL_PATHS), ("g" * 256 + "/" + "p" * 256, "n" * 256)]
 """Paths and names as spec 1.4.3 allows them, many of them much alike."""
-
-ILLEGAL = (
-    *(
-        ("guest", name)
-        for name in ("a%20b", "a+b", "a%2Eb", "a\tb", "a ", " a", "a\n", "a\0", "%", "*", "?", "[a]", "")
-    ),
-    *(
-        ("guest", name)
-        for name in ("..", ".", "a/b", "/a", "a/", "../guest/a", "a?x", "?x", "a#", "#", "\u00e4", "a\u0301")
-    ),
-    *(
-        (path, "a")
-        for path in ("", "/guest", "guest/", "guest/.", "guest%2Fa", "gues%", "gues?", "*", "..", "gu\u00e9st")
-    ),
-)
+ILLEGAL = _places(_ILLEGAL_NAMES, _ILLEGAL_PATHS)
 """What is no path or name, though databases, URLs and file systems may take some for one of the others."""
-
 
 FUNCTIONS = {
     "with all fields": a_function(version="1.2.3", main="start", limits=Limits(500, 512, 1, 4), provide_api_key=False),
