@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import msgspec
 
@@ -45,6 +46,10 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes, where the runtime can tell."""
     remark: str = ""
     """What else its developer should know of its end: a sentence for the activation's log, empty as a rule."""
+
+
+Body: TypeAlias = bytes | bytearray
+"""What is sent to an action proxy: JSON."""
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -90,12 +90,12 @@ class ContainerLogs:
         """Whether the activation that is in the container has been the only one since it began."""
         return not self._shared
 
-    def end(self, *, expected: bool, failed: bool) -> Logs:
+    def end(self, *, expected: bool, error: str | None = None) -> Logs:
         """Return the logs of an activation that ends, no lines if it was not alone: see `LogFollower.end`."""
         self._running -= 1
         if self._running:
             return _NO_LOGS
-        logs = self._follower.end(expected=expected, failed=failed)
+        logs = self._follower.end(expected=expected, error=error)
         return Logs((), reusable=logs.reusable) if self._shared else logs
 
 

@@ -46,7 +46,7 @@ async def logs_of(follower: LogFollower, *output: tuple[Stream, bytes], limit: i
         follower.write(stream, chunk)
     end_output(follower)
     assert await follower.settled(60)
-    return follower.end(expected=True, failed=False)
+    return follower.end(expected=True)
 
 
 @pytest.mark.asyncio
@@ -85,7 +85,7 @@ class LogExtractorContract:
             follower.write(OUT, output[:at])
             follower.write(OUT, output[at:])
 
-            logs = follower.end(expected=True, failed=False)
+            logs = follower.end(expected=True)
 
             assert (texts(logs), logs.complete) == ([("stdout", "h\u00e9llo"), ("stdout", "and the end ")], True)
 
@@ -100,7 +100,7 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"first\n" + SENTINEL_LINE + b"late\n")
         follower.write(ERR, SENTINEL_LINE)
-        first = follower.end(expected=True, failed=False)
+        first = follower.end(expected=True)
         follower.write(ERR, b"later\nlat")
 
         second = await logs_of(follower, (ERR, b"second\n"))
@@ -118,7 +118,7 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"whole\nunfin")
 
-        logs = follower.end(expected=True, failed=False)
+        logs = follower.end(expected=True)
 
         assert not logs.complete
         *printed, last = texts(logs)
@@ -130,7 +130,7 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"whole\nunfin")
 
-        logs = follower.end(expected=False, failed=False)
+        logs = follower.end(expected=False)
 
         assert texts(logs) == [("stdout", "whole"), ("stdout", "unfin")]
 
@@ -138,7 +138,7 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"Traceback\n")
 
-        logs = follower.end(expected=True, failed=True)
+        logs = follower.end(expected=True, error="it failed")
 
         assert texts(logs)[0] == ("stderr", "Traceback")
 
@@ -148,7 +148,7 @@ class LogExtractorContract:
         follower.closed()
 
         assert not await follower.settled(60)
-        assert texts(follower.end(expected=True, failed=True))[0] == ("stderr", "Killed")
+        assert texts(follower.end(expected=True, error="it failed"))[0] == ("stderr", "Killed")
 
     async def test_more_than_the_limit_is_replaced_by_one_line(self, follower: LogFollower) -> None:
         logs = await logs_of(follower, *[(OUT, "\u00e9\n".encode() * 100)] * 1000, limit=1000)
@@ -181,7 +181,7 @@ class LogExtractorContract:
         end_output(follower)
         end_output(follower)
 
-        shared = follower.end(expected=False, failed=False)
+        shared = follower.end(expected=False)
         alone = await logs_of(follower, (OUT, b"alone\n"))
 
         assert shared == Logs(())
@@ -203,7 +203,7 @@ class LogExtractorContract:
         follower.join(REQUEST)
         follower.join(REQUEST)
         follower.write(OUT, SENTINEL_LINE)
-        follower.end(expected=False, failed=False)
+        follower.end(expected=False)
         follower.write(OUT, b"late\n" + SENTINEL_LINE + b"la")
 
         follower.begin(REQUEST, PLENTY)
@@ -213,7 +213,7 @@ class LogExtractorContract:
         follower.write(ERR, SENTINEL_LINE + b"alone too\n" + SENTINEL_LINE)
 
         assert await follower.settled(60)
-        alone = follower.end(expected=True, failed=False)
+        alone = follower.end(expected=True)
         assert sorted(texts(alone)) == [("stderr", "alone too"), ("stdout", "alone")]
         assert alone.reusable
 
@@ -221,13 +221,13 @@ class LogExtractorContract:
         follower.begin(REQUEST, PLENTY)
         follower.join(REQUEST)
         end_output(follower)
-        follower.end(expected=False, failed=False)
+        follower.end(expected=False)
 
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"alone\n")
         end_output(follower)
 
         assert not await follower.settled(0.01)
-        alone = follower.end(expected=True, failed=False)
+        alone = follower.end(expected=True)
         assert not alone.complete
         assert ("stdout", "alone") not in texts(alone)

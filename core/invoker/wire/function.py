@@ -11,6 +11,7 @@ import msgspec
 from invoker.entities.function import Function, Limits
 from invoker.errors import FunctionUnreadable
 from invoker.wire import names, parameters, raw
+from invoker.wire.action_proxy import PIECE
 from invoker.wire.attachment import Attachment, binary_code, code_text
 
 _Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
@@ -241,10 +242,12 @@ def _digest(function: Function, *, publish: bool) -> bytes:
         json.dumps(plain).encode(),
         _canonical(function.parameters),
         _canonical(function.annotations),
-        (function.code or "").encode(errors="surrogatepass"),
     ):
         digest.update(b"%d:" % len(part))
         digest.update(part)
+    code = function.code or ""
+    for start in range(0, len(code), PIECE):
+        digest.update(code[start : start + PIECE].encode(errors="surrogatepass"))
     return digest.digest()
 
 

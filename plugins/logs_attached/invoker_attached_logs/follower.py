@@ -58,6 +58,7 @@ class Follower(LogFollower):
         self._stderr = StreamCutter(sentinelled=sentinelled)
         self._lines = LogLines(self._texts.logs_truncated, clock)
         self._begun = False
+        self._behind = False  # when the activation began, sentinels of an earlier one were on their way
         self._clean = False  # when the next activation begins, no sentinel of an earlier one is on its way
         self._muted = False
         self._shared = False
@@ -65,6 +66,7 @@ class Follower(LogFollower):
         self._waiter: asyncio.Future[None] | None = None  # of the one task in `settled`
         self._since = 0.0  # the loop's time at which the wait began, while there is a waiter
         self._heard = 0.0  # that of the last chunk since then
+        self._silence = 0.0  # seconds after which the wait for sentinels was given up
         self._given_up = 0  # bytes of lines that could not be attributed after all
         if sentinelled:  # the end of others' output is not seen
             lateness.watch(self)
@@ -134,27 +136,31 @@ class Follower(LogFollower):
             await self._quiet(timeout)
         return self._shared or self._complete()
 
-    def end(self, *, expected: bool, failed: bool) -> Logs:
-        """Close the activation. Unfinished lines are shown only if its end has not been seen on their stream."""
+    def end(self, *, expected: bool, error: str | None = None) -> Logs:
+        """Close the activation. Unfinished lines are shown only if its end has not been seen on their stream.
+
+        A container whose sentinels are late is used again, one that still owes those of the activation before is not.
+        """
         complete = self._stdout.sentinels > 0 and self._stderr.sentinels > 0
-        if not complete or not self._sentinelled:
-            complete = self._stop()
-        if self._muted:
-            pass
-        elif failed:  # sentinels were not awaited, so that nothing is said of them (spec T58)
-            if self._texts.log_warning:
-                self._lines.note(self._texts.log_warning)
-        elif expected and not complete:
-            self._lines.note(self._texts.log_failure)
-        lines = self._lines.taken()
         reusable = not (self._stdout.forged or self._stderr.forged)
+        if not complete or not self._sentinelled:
+            reusable = reusable and not (self._behind and (self._stdout.owed or self._stderr.owed))
+            complete = self._stop()
+        if not self._muted and error is not None:
+            for text in self._texts.failed_logs(error, awaited=expected, complete=complete or not self._sentinelled):
+                self._lines.note(text)
+        elif expected and not complete:
+            if not self._muted:
+                self._lines.note(self._texts.log_failure)
+            self._lateness.note_given_up(self._silence, self._heard + self._silence)
+        lines = self._lines.taken()
         return Logs(lines, complete, reusable) if lines or not complete or not reusable else _NOTHING
 
     def _begin_anew(self) -> None:
         """Begin the first activation, or one after those whose output may still be on its way."""
-        owed = self._stdout.restart_behind() + self._stderr.restart_behind() if self._begun else 0
+        self._behind = self._begun and self._stdout.restart_behind() + self._stderr.restart_behind() > 0
         self._begun = True
-        self._clean = not owed
+        self._clean = not self._behind
         self._shared = False
 
     def _complete(self) -> bool:
@@ -195,6 +201,7 @@ class Follower(LogFollower):
                 heard = self._heard
                 due = heard + timeout
             elif due <= now and (due := self._extended(due, timeout, now)) <= now:
+                self._silence = now - heard
                 return
             if now >= latest:
                 return

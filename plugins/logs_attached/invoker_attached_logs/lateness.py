@@ -48,6 +48,10 @@ class Lateness:
         self._turn(now)
         self._worst = max(self._worst, seconds)
 
+    def note_given_up(self, seconds: float, now: float) -> None:
+        """Note that output was not complete after so many seconds of silence: the next wait is twice as long."""
+        self.note(2 * seconds / FACTOR, now)
+
     def allowance(self, now: float) -> float:
         """Return the seconds of silence that don't mean yet that nothing will come.
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from invoker.action_connection import ActionConnection, Disconnected
 from invoker.contracts import Container, Output
-from invoker.entities.container import ContainerState, Reply, Stream
+from invoker.entities.container import Body, ContainerState, Reply, Stream
 from invoker.errors import Lost, StartFailed, Unreachable
 from invoker_process.messages import ChildExited, ChildGone, ChildStarted, KillChild, Message, PeakMemory, StartChild
 from invoker_process.supervisor_client import SupervisorClient
@@ -74,7 +74,7 @@ class ProcessContainer(Container):
         """See `Container`."""
         return self._name
 
-    async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109 (a contract)
+    async def post(self, path: str, body: Body, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109 (a contract)
         """See `Container`. Nothing waits for the proxy to boot: its socket takes connections already."""
         connection = self._free.pop() if self._free else self._connection()
         try:

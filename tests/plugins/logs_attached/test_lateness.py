@@ -51,6 +51,28 @@ def test_silence_may_last_ten_times_as_long_as_the_last_delays(late: float, come
     assert virtually(scenario) == (settled, late + seconds)
 
 
+@pytest.mark.parametrize(("given_up", "comes", "settled"), [(1, 1.75, True), (1, 2.25, False), (2, 3.5, True)])
+def test_a_wait_in_vain_makes_the_next_one_twice_as_long(given_up: int, comes: float, settled: bool) -> None:  # noqa: FBT001 (a parameter)
+    async def scenario(extractor: Extractor) -> bool:
+        for _ in range(given_up):
+            follower = extractor.answered()
+            assert not await follower.settled(TIMEOUT)
+            follower.end(expected=True)
+        return await extractor.answered(printing_after=comes).settled(TIMEOUT)
+
+    assert virtually(scenario)[0] is settled
+
+
+def test_a_developer_error_whose_output_does_not_end_teaches_nothing() -> None:
+    async def scenario(extractor: Extractor) -> bool:
+        follower = extractor.answered()
+        assert not await follower.settled(TIMEOUT)
+        follower.end(expected=True, error="it failed")
+        return await extractor.answered(printing_after=1.75).settled(TIMEOUT)
+
+    assert virtually(scenario) == (False, 2 * TIMEOUT)
+
+
 @pytest.mark.parametrize(("windows", "settled"), [(0.5, True), (1.5, True), (2.5, False)])
 def test_delays_are_forgotten(windows: float, settled: bool) -> None:  # noqa: FBT001 (a parameter)
     async def scenario(extractor: Extractor) -> bool:
