@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from invoker.config import Compat
-from invoker.pool.snapshot import StartReason
 from invoker.telemetry.activations import COLD_START
 from invoker.testing.builders import an_activation
 from invoker.wire.record import document, read, record
@@ -38,8 +37,8 @@ def test_notes_survive_the_store(compat: Compat) -> None:
     assert {"key": "coldStart", "value": "evicted"} in json.loads(stored)["annotations"]
 
 
-@pytest.mark.parametrize("word", [COLD_START, "peakMemory", *(reason.value for reason in StartReason)])
-def test_what_is_not_openwhisks_is_described(word: str) -> None:
+@pytest.mark.parametrize("note", [COLD_START, "peakMemory"])
+def test_annotations_that_are_not_openwhisks_are_described(note: str) -> None:
     compatibility = Path(__file__).parents[3] / "core" / "COMPATIBILITY.md"
 
-    assert f"| `{word}` |" in compatibility.read_text()
+    assert f"| `{note}` |" in compatibility.read_text()
