@@ -28,7 +28,7 @@ class _Instance(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True
     displayed_name: str | None = None
 
 
-class _Message(msgspec.Struct, kw_only=True, rename="camel"):
+class _Message(msgspec.Struct, gc=False, kw_only=True, rename="camel"):
     """Any of the shapes of spec 2.2 and 2.8."""
 
     transid: msgspec.Raw

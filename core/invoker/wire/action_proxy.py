@@ -173,7 +173,7 @@ Form: TypeAlias = Literal["object", "array", "null", "scalar", "no JSON"]
 _FORMS: Final[Mapping[bytes, Form]] = {b"{": "object", b"[": "array", b"n": "null"}
 
 
-class RunAnswer(msgspec.Struct, frozen=True):
+class RunAnswer(msgspec.Struct, frozen=True, gc=False):
     """What a container answered to `/run`, or to an `/init` that failed."""
 
     form: Form
@@ -194,7 +194,7 @@ class RunAnswer(msgspec.Struct, frozen=True):
         return len(self.text.encode("utf-16-le")) // 2
 
 
-class _Reply(msgspec.Struct):
+class _Reply(msgspec.Struct, gc=False):
     """All that matters in an object; the rest is checked and passed over."""
 
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

@@ -21,14 +21,14 @@ _encode: Final = msgspec.json.Encoder().encode
 _NULL: Final = msgspec.Raw(b"null")
 
 
-class Annotation(msgspec.Struct, frozen=True):
+class Annotation(msgspec.Struct, frozen=True, gc=False):
     """One element of a record's `annotations`."""
 
     key: str
     value: object
 
 
-class Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Response(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """A record's `response` (spec 8.4)."""
 
     status_code: int
@@ -36,7 +36,7 @@ class Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     size: int | None = None
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel", omit_defaults=True):
     """A record as acknowledgements carry it; all but `cause` is required by its reader (spec 2.3.1, T6)."""
 
     namespace: str
