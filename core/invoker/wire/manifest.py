@@ -165,6 +165,8 @@ class _Version(_Shape):
     deprecated: bool | None = None
     require_main: bool | None = None
     sentinelled_logs: bool | None = None
+    concurrent: bool | None = None
+    """Ours: whether the proxy can have several activations at once; upstream takes it that all can."""
     stem_cells: list[_StemCell] | None = None
     attached: _Attached | None = None
 
@@ -183,6 +185,7 @@ class _Version(_Shape):
             deprecated=self.deprecated is True,
             require_main=self.require_main is True,
             sentinelled_logs=self.sentinelled_logs is not False,
+            concurrent=self.concurrent,
             prewarm=tuple(cell.result() for cell in self.stem_cells or ()),
         )
 

@@ -61,6 +61,21 @@ def test_switches_may_be_null(value: bool | None) -> None:  # noqa: FBT001 (a co
 
 
 @pytest.mark.parametrize(
+    ("family", "concurrent", "shareable"),
+    [("nodejs", None, True), ("nodejs", False, False), ("python", None, False), ("python", True, True)],
+)
+def test_a_version_says_whether_several_activations_may_be_in_a_container(
+    family: str,
+    concurrent: bool | None,  # noqa: FBT001 (a column of the table)
+    shareable: bool,  # noqa: FBT001 (likewise)
+) -> None:
+    one = version(concurrent=concurrent)
+    (runtime,) = read(json.dumps({"runtimes": {family: [one]}}).encode())
+
+    assert runtime.shareable is shareable
+
+
+@pytest.mark.parametrize(
     ("image", "name"),
     [
         ({"name": "action"}, "action"),
