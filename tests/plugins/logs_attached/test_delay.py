@@ -12,8 +12,7 @@ from invoker.config import LogsSettings, Seconds
 from invoker.testing.builders import a_request
 from invoker.testing.log_extractor import OUT, PLENTY, a_container, end_output
 from invoker_attached_logs import open_log_extractor
-from invoker_attached_logs.follower import AttachedLogs, Follower
-from invoker_attached_logs.lateness import WINDOW
+from invoker_attached_logs.follower import WINDOW, AttachedLogs, Follower
 from tests.plugins.logs_attached.virtual import VirtualLoop
 
 REQUEST = a_request()
@@ -207,10 +206,10 @@ def test_containers_that_are_gone_are_forgotten() -> None:
     del followers
     gc.collect()
 
-    assert len(extractor._lateness._all) == 0
+    assert len(extractor._delay._all) == 0
 
 
 async def test_the_timeout_is_that_of_the_settings() -> None:
     async with open_log_extractor(Settings.of(LogsSettings(timeout=Seconds(7)))) as extractor:
         assert isinstance(extractor, AttachedLogs)
-        assert extractor._lateness.timeout == 7
+        assert extractor._delay.timeout == 7
