@@ -3,29 +3,21 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import click
 import msgspec
 from rich.text import Text
 
 from invoker.app import kinds_of, verify
-from invoker.cli.local import Nobody
 from invoker.cli.operators import ask, operators_url
 from invoker.cli.program import CommandLine, run_loop
-from invoker.cli.terminal import json_option, show_json, show_table
-from invoker.config import (
-    LogsSettings,
-    NodeSettings,
-    PoolSettings,
-    RolesSettings,
-    RuntimesSettings,
-    Settings,
-    node_of,
-)
+from invoker.cli.terminal import json_option, show_table, tell
+from invoker.config import LogsSettings, NodeSettings, PoolSettings, RolesSettings, RuntimesSettings, Settings, node_of
+from invoker.contracts import NO_CONTEXT, Admitted, Answers, Opening, Part
 from invoker.entities.function import FunctionRef
-from invoker.errors import ContainerError, FunctionNotFound, InvokerError, Occupied
+from invoker.errors import Busy, ContainerError, FunctionNotFound, InvokerError, Occupied
 from invoker.plugins import Plugins
 
 _PATIENCE = 15.0
@@ -43,28 +35,6 @@ class Finding(msgspec.Struct, frozen=True):
     """What was logged as a warning, or worse, while it was open."""
 
 
-class RuntimeFails(ContainerError):
-    """What starts containers is there, and can't start any now: `faults` says why."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("; ".join(self.faults))
-
-
-class Warnings(logging.Handler):
-    """Keeps the text of each warning, once."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one."""
-        text = record.getMessage()
-        if text not in self.texts:
-            self.texts.append(text)
-
-
 @click.command()
 @json_option
 @click.pass_obj
@@ -77,13 +47,8 @@ def check(program: CommandLine, *, as_json: bool) -> None:
     Exit codes: 0 all parts work, 1 one or more do not.
     """
     findings = run_loop(_findings(program))
-    if as_json:
-        show_json(findings)
-    else:
-        show_table(
-            ("", "PART", "PLUGIN", "FINDING"),
-            [row for one in findings for row in _rows(one)],
-        )
+    rows = [row for one in findings for row in _rows(one)]
+    tell(findings, lambda: show_table(("", "PART", "PLUGIN", "FINDING"), rows), as_json=as_json)
     if not all(one.ok for one in findings):
         sys.exit(1)
 
@@ -99,15 +64,14 @@ async def _findings(program: CommandLine) -> Sequence[Finding]:
     roles = settings[RolesSettings]
     verify(settings)
     itself = await asyncio.to_thread(_itself, program)
-    parts: list[tuple[str, str, Callable[[], AbstractAsyncContextManager[str]]]] = [
-        ("activations", roles.activations, lambda: _records(plugins, settings)),
-        ("functions", roles.functions, lambda: _functions(plugins, settings)),
-        ("runtime", roles.runtime, lambda: _runtime(plugins, settings)),
-        ("logs", settings[LogsSettings].plugin, lambda: _logs(plugins, settings)),
+    findings = [
+        await _look("activations", roles.activations, _records(plugins, settings), itself),
+        await _look("functions", roles.functions, _functions(plugins, settings), itself),
+        await _look("runtime", roles.runtime, _runtime(plugins, settings), itself),
+        await _look("logs", settings[LogsSettings].plugin, _opens(plugins.log_extractor(settings), "ready"), itself),
     ]
-    findings = [await _look(part, plugin, entering(), itself) for part, plugin, entering in parts]
     for name, opening in plugins.transports(settings, Nobody(), Nobody()):
-        findings.append(await _look("transports", name, _listening(opening), itself))
+        findings.append(await _look("transports", name, _opens(opening, "can listen"), itself))
     return findings
 
 
@@ -123,16 +87,20 @@ def _itself(program: CommandLine) -> int | None:
     return process if info.get("name") == name and isinstance(process, int) else None
 
 
-async def _look(part: str, plugin: str, entering: AbstractAsyncContextManager[str], itself: int | None) -> Finding:
-    with _warnings() as warnings:
-        ok, text = await _outcome(entering, itself)
+async def _look(part: str, plugin: str, looking: Awaitable[str], itself: int | None) -> Finding:
+    warnings, root = Warnings(), logging.getLogger()
+    root.addHandler(warnings)
+    try:
+        ok, text = await _outcome(looking, itself)
+    finally:
+        root.removeHandler(warnings)
     return Finding(part, plugin, ok, text, tuple(warnings.texts))
 
 
-async def _outcome(entering: AbstractAsyncContextManager[str], itself: int | None) -> tuple[bool, str]:
+async def _outcome(looking: Awaitable[str], itself: int | None) -> tuple[bool, str]:
     try:
-        async with asyncio.timeout(_PATIENCE), entering as text:
-            return True, text
+        async with asyncio.timeout(_PATIENCE):
+            return True, await looking
     except TimeoutError:
         return False, f"no answer within {_PATIENCE:g} s"
     except (InvokerError, OSError) as error:
@@ -141,57 +109,74 @@ async def _outcome(entering: AbstractAsyncContextManager[str], itself: int | Non
         return False, str(error)
 
 
-@contextmanager
-def _warnings() -> Iterator[Warnings]:
-    """Keep what is logged by whomever: a part may consist of several plugins, one around the other."""
-    kept = Warnings()
-    root = logging.getLogger()
-    root.addHandler(kept)
-    try:
-        yield kept
-    finally:
-        root.removeHandler(kept)
+class Warnings(logging.Handler):
+    """Keeps what is logged as a warning, by whomever: a part may consist of several plugins, one around the other."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of one, once."""
+        self.texts[record.getMessage()] = None
 
 
-@asynccontextmanager
-async def _records(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
+async def _records(plugins: Plugins, settings: Settings) -> str:
     async with plugins.activation_store(settings) as store:
         await store.put_many([])
-        yield "takes records"
+        return "takes records"
 
 
-@asynccontextmanager
-async def _functions(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
+async def _functions(plugins: Plugins, settings: Settings) -> str:
     async with plugins.function_store(settings) as store:
-        try:
+        with suppress(FunctionNotFound):
             await store.fetch(FunctionRef("invoker", "check"), exact=False)
-        except FunctionNotFound:
-            yield "answers"
-        else:
-            yield "answers"
+        return "answers"
 
 
-@asynccontextmanager
-async def _runtime(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
+async def _runtime(plugins: Plugins, settings: Settings) -> str:
     async with plugins.container_runtime(settings) as runtime:
         if faults := runtime.faults():
-            raise RuntimeFails(faults)
+            raise ContainerError("; ".join(faults))
         kinds = ", ".join(sorted(each.kind for each in await kinds_of(settings, runtime)))
         if kinds:
-            yield f"runs {kinds}"
-        elif settings[RuntimesSettings].manifest is None:
-            yield "ready; its kinds come from runtimes.manifest"
-        else:
-            yield "runs the images of runtimes.manifest, and no kind"
+            return f"runs {kinds}"
+        if settings[RuntimesSettings].manifest is None:
+            return "ready; its kinds come from runtimes.manifest"
+        return "runs the images of runtimes.manifest, and no kind"
 
 
-@asynccontextmanager
-async def _logs(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
-    async with plugins.log_extractor(settings):
-        yield "ready"
-
-
-@asynccontextmanager
-async def _listening(opening: AbstractAsyncContextManager[object]) -> AsyncIterator[str]:
+async def _opens(opening: Opening[Part], text: str) -> str:
     async with opening:
-        yield "can listen"
+        return text
+
+
+class Nobody:
+    """An intake that is not at home and operations that know nothing: for opening a door just to see that it opens."""
+
+    def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:  # noqa: ARG002 (whatever it is)
+        """See `Intake.admit`: turns everything away."""
+        raise Busy("this is only a check", 1)
+
+    def invoke(self, admitted: Admitted, answers: Answers) -> None:
+        """See `Intake.invoke`: never called, since nothing is admitted."""
+
+    async def room(self, size: int) -> None:  # noqa: ARG002 (there is none for any)
+        """See `Intake.room`: there never is any."""
+        await asyncio.Event().wait()
+
+    def faults(self) -> Sequence[str]:
+        """See `Operations.faults`."""
+        return ["this is only a check"]
+
+    def metrics(self) -> bytes:
+        """See `Operations.metrics`."""
+        return b""
+
+    def info(self) -> Mapping[str, object]:
+        """See `Operations.info`."""
+        return {}
+
+    def pool(self) -> Mapping[str, object]:
+        """See `Operations.pool`."""
+        return {}

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from invoker.cli.program import CommandLine
-from invoker.cli.terminal import json_option, note, say, show_json, show_table
+from invoker.cli.terminal import json_option, note, show_table, tell
 from invoker.errors import PluginError
 from invoker.plugins import hooks_in, installed
 
@@ -30,17 +30,9 @@ class Row(msgspec.Struct, frozen=True):
 def plugins(program: CommandLine, *, everything: bool, as_json: bool) -> None:
     """List the plugins that are installed, and the hooks of those in use."""
     rows = [_row(program, name, point, everything=everything) for name, point in sorted(installed().items())]
-    if as_json:
-        show_json(rows)
-        return
-    show_table(
-        ("PLUGIN", "ACTIVE", "FROM", "HOOKS"),
-        [
-            (row.name, "yes" if row.active else "", row.distribution, row.failure or ", ".join(row.hooks))
-            for row in rows
-        ],
-    )
-    if not everything:
+    cells = [(row.name, row.active, row.distribution, row.failure or ", ".join(row.hooks)) for row in rows]
+    tell(rows, lambda: show_table(("PLUGIN", "ACTIVE", "FROM", "HOOKS"), cells), as_json=as_json)
+    if not everything and not as_json:
         note("the hooks of inactive plugins are shown with --all, which imports them", "dim")
 
 
@@ -59,8 +51,6 @@ def _row(program: CommandLine, name: str, point: EntryPoint, *, everything: bool
 @json_option
 def version(*, as_json: bool) -> None:
     """Show the version."""
-    found = importlib.metadata.version("functions-invoker")
-    if as_json:
-        show_json({"version": found, "python": platform.python_version(), "platform": platform.platform()})
-    else:
-        say(f"functions-invoker {found} (Python {platform.python_version()})")
+    found, python = importlib.metadata.version("functions-invoker"), platform.python_version()
+    facts = {"version": found, "python": python, "platform": platform.platform()}
+    tell(facts, f"functions-invoker {found} (Python {python})", as_json=as_json)

@@ -1,8 +1,8 @@
-"""How people name actions and parameters."""
+"""How people name actions, and what they call them with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -10,8 +10,12 @@ import msgspec
 from invoker.entities.function import FunctionRef
 from invoker.wire.names import Misfit, entity_name, entity_path
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 NAMESPACE = "guest"
 """Whom actions belong to when nobody says otherwise, as on a stock OpenWhisk."""
+
+namespace_option = click.option("--namespace", default=NAMESPACE, show_default=True)
 
 
 def reference(name: str, namespace: str) -> FunctionRef:
@@ -29,27 +33,37 @@ def reference(name: str, namespace: str) -> FunctionRef:
         ) from error
 
 
-def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    """Read `k=v` texts."""
+def call_options(command: F) -> F:
+    """Add what an action is called with: `arguments`, `defaults`, which these override, and `environment`."""
+    form: dict[str, Any] = {"multiple": True, "metavar": "KEY=VALUE"}
+    for option in (
+        click.option("--env", "environment", **form, callback=_pairs, help="A variable of its environment."),
+        click.option("--param-file", "defaults", metavar="FILE", callback=_object, help="A JSON object of arguments."),
+        click.option("--param", "arguments", **form, callback=_values, help="An argument; JSON, or else text."),
+    ):
+        command = option(command)
+    return command
+
+
+def _pairs(_: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint=option)
+            raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint=parameter.opts[0])
         try:
             text.encode()
         except UnicodeEncodeError as error:  # what came as bytes that are no UTF-8
-            raise click.BadParameter(f"{key!r} and its value must be UTF-8 text", param_hint=option) from error
+            hint = parameter.opts[0]
+            raise click.BadParameter(f"{key!r} and its value must be UTF-8 text", param_hint=hint) from error
         found[key] = value
     return found
 
 
-def parameters(texts: Sequence[str], file: str | None) -> dict[str, Any]:
-    """Read arguments: a JSON file first, then `k=v` texts, whose values are JSON where they can be read as such."""
+def _values(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """Values are JSON where they can be read as such."""
     found: dict[str, Any] = {}
-    if file is not None:
-        found.update(_from_file(Path(file)))
-    for key, value in pairs(texts, "--param").items():
+    for key, value in _pairs(context, parameter, texts).items():
         try:
             found[key] = msgspec.json.decode(value)
         except msgspec.DecodeError:
@@ -57,10 +71,10 @@ def parameters(texts: Sequence[str], file: str | None) -> dict[str, Any]:
     return found
 
 
-def _from_file(file: Path) -> dict[str, Any]:
+def _object(_: click.Context, __: click.Parameter, file: str | None) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        return {} if file is None else msgspec.json.decode(Path(file).read_bytes(), type=dict[str, Any])
     except OSError as error:
-        raise click.BadParameter(f"can't read {file}: {error.strerror}", param_hint="--param-file") from error
+        raise click.BadParameter(f"can't read {file}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
-        raise click.BadParameter(f"{file} must hold a JSON object: {error}", param_hint="--param-file") from error
+        raise click.BadParameter(f"{file} must hold a JSON object: {error}") from error

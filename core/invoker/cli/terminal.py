@@ -62,13 +62,23 @@ def show_json(value: Any) -> None:
     pass_on(msgspec.json.encode(value, enc_hook=str).decode())
 
 
+def tell(value: Any, words: str | Callable[[], object], *, as_json: bool) -> None:
+    """Print a result: as JSON for programs, or else a sentence, or what a function prints."""
+    if as_json:
+        show_json(value)
+    elif isinstance(words, str):
+        say(words)
+    else:
+        words()
+
+
 def _shielded(text: str, stream: TextIO) -> str:
     """Return text for a stream: for a terminal without what would control it."""
     return shielded(text) if stream.isatty() else text
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print a table; cells are never read as markup."""
+def show_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table. Floats are seconds, what is true a yes, `None` and false empty; cells are never read as markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -77,10 +87,18 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> 
     out.print(table)
 
 
-def _cell(cell: str | Text) -> Text:
-    if isinstance(cell, str):
-        return Text(_shielded(cell, sys.stdout))
-    return Text(_shielded(cell.plain, sys.stdout), style=cell.style)
+def _cell(value: object) -> Text:
+    style = value.style if isinstance(value, Text) else ""
+    match value:
+        case None | False:
+            text = ""
+        case True:
+            text = "yes"
+        case float():
+            text = span(value)
+        case _:
+            text = str(value)
+    return Text(_shielded(text, sys.stdout), style=style)
 
 
 def span(seconds: float) -> str:
