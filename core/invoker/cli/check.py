@@ -161,9 +161,19 @@ class Nobody:
     def invoke(self, admitted: Admitted, answers: Answers) -> None:
         """See `Intake.invoke`: never called, since nothing is admitted."""
 
+    def reserve(self, size: int) -> None:
+        """See `Intake.reserve`: nothing need be counted."""
+
+    def unreserve(self, size: int) -> None:
+        """See `Intake.unreserve`."""
+
     async def room(self, size: int) -> None:  # noqa: ARG002 (there is none for any)
         """See `Intake.room`: there never is any."""
         await asyncio.Event().wait()
+
+    def draining(self) -> bool:
+        """See `Operations.draining`."""
+        return True
 
     def faults(self) -> Sequence[str]:
         """See `Operations.faults`."""

@@ -77,6 +77,21 @@ class Intake(Protocol):
         """
         ...
 
+    def reserve(self, size: int) -> None:
+        """Count `size` more bytes of messages that are on their way, which a transport keeps until it has all of one.
+
+        Give them back with `unreserve` before you ask `admit`. They can't fill more than half of `intake.queue_bytes`,
+        so that those who send slowly, or never end, leave room for what comes whole.
+
+        Raises:
+            Busy: there is no room for them now.
+        """
+        ...
+
+    def unreserve(self, size: int) -> None:
+        """Give back what was reserved."""
+        ...
+
     async def room(self, size: int) -> None:
         """Wait until a message of `size` bytes would be admitted, those who wait in the order they came.
 
@@ -90,6 +105,10 @@ class Intake(Protocol):
 
 class Operations(Protocol):
     """What an operator may ask the invoker; given to transports that serve operators too."""
+
+    def draining(self) -> bool:
+        """Return whether no new work is taken any more, since the invoker is about to stop."""
+        ...
 
     def faults(self) -> Sequence[str]:
         """Return why no work should be sent here now, one short text each; empty when all is well."""

@@ -40,10 +40,13 @@ class AdmissionControl:
         """What the first one waits for."""
         self.life = Life.STARTING
         self.waiting_bytes = 0
-        """Of messages without a container yet, and of answers that their transports have not taken yet."""
+        """Of messages on their way or without a container yet, and of answers that transports have not taken yet."""
+        self.arriving_bytes = 0
+        """Of these on their way; they can't fill more than half of the room."""
         self.running = 0
         """Invocations that have not ended."""
-        self.refused_busy = 0
+        self.refused_busy = dict.fromkeys(("queue", "records", "arriving"), 0)
+        """For want of what: of room in the queue, for records, or for what is on its way."""
         self.refused_malformed = 0
         recorder.when_stored(self.look)
 
@@ -60,13 +63,26 @@ class AdmissionControl:
             self.refused_malformed += 1
             raise
         if not self._has_room(size):
-            self.refused_busy += 1
             if self._recorder.full:
-                raise Busy("too many activation records wait for the store", _RETRY_RECORDS)
-            raise Busy("too many messages wait for a container", _RETRY_QUEUE)
+                raise self._busy("records", "too many activation records wait for the store", _RETRY_RECORDS)
+            raise self._busy("queue", "too many messages wait for a container", _RETRY_QUEUE)
         self.waiting_bytes += size
         self.running += 1
         return Admitted(request, size, via, context)
+
+    def reserve(self, size: int) -> None:
+        """See `Intake.reserve`."""
+        if self.waiting_bytes and self.waiting_bytes + size > self._queue_bytes:
+            raise self._busy("queue", "too many messages wait for a container", _RETRY_QUEUE)
+        if self.arriving_bytes and self.arriving_bytes + size > self._queue_bytes // 2:
+            raise self._busy("arriving", "too many messages are on their way", _RETRY_QUEUE)
+        self.waiting_bytes += size
+        self.arriving_bytes += size
+
+    def unreserve(self, size: int) -> None:
+        """See `Intake.unreserve`."""
+        self.arriving_bytes -= size
+        self.release(size)
 
     async def room(self, size: int) -> None:
         """See `Intake.room`."""
@@ -90,6 +106,10 @@ class AdmissionControl:
         """Have whoever waits for room look again."""
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
+
+    def _busy(self, want: str, text: str, retry_after: int) -> Busy:
+        self.refused_busy[want] += 1
+        return Busy(text, retry_after)
 
     def _has_room(self, size: int) -> bool:
         if self._recorder.full:

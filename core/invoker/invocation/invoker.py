@@ -62,6 +62,8 @@ class Invoker:
         self._breaking_off = False
         self.admit = self.admission.admit
         """See `Intake.admit`."""
+        self.reserve, self.unreserve = self.admission.reserve, self.admission.unreserve
+        """See `Intake.reserve` and `Intake.unreserve`."""
         self.room = self.admission.room
         """See `Intake.room`."""
 

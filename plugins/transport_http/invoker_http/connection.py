@@ -1,46 +1,113 @@
-"""Connections of the data listener: a small HTTP/1.1 server on callbacks of the event loop, without a task.
+"""Connections of a listener: a small HTTP/1.1 server on callbacks of the event loop, without a task.
 
 What comes is read, the core runs it, and its answer is written as the core gives it: half the processor time of a
-general server. One request at a time on each; what a caller pipelines waits in the reader, and then in the kernel.
+general server. One request at a time on each; what a caller pipelines waits unparsed, and then in the kernel.
 """
 
 import asyncio
 import logging
-from collections import Counter
+import time
+from collections import deque
 from typing import Final, cast
 
 from invoker.contracts import Answers, Intake
 from invoker.entities.activation import Ack, Activation
 from invoker.entities.request import Request
+from invoker.errors import Busy
 from invoker.wire.acknowledgement import Acknowledger
-from invoker_http.requests import Endpoint, HttpRequest, RequestReader
-from invoker_http.responses import INVITATION, RECEIPTS, HttpResponse, last_part
+from invoker_http import responses
+from invoker_http.endpoints import Endpoint, HttpRequest
+from invoker_http.requests import RequestReader
+from invoker_http.responses import INVITATION, RECEIPTS, HttpResponse, Refusals, last_part
 from invoker_http.settings import HttpSettings
 
 logger = logging.getLogger("invoker.http")
 
+TURN: Final = 0.002
+"""Seconds of each turn of the loop in which requests are parsed and begun; a piece more may take 1 ms."""
 FLUSH: Final = 5.0
 """Seconds that callers have to take their last answers when the listener closes."""
 LINGER: Final = 1.0
 """Seconds for which input is still read after a refusal: closing sooner would reset the connection, and a caller in
 the middle of sending would never see the response. Also those for the end of TLS, and those that a new caller has to
-send its first request when the listener closes."""
+send its first request where there is no room for more callers, or when the listener closes."""
 
 
 class Connections:
-    """All connections of the data listener, and what they need."""
+    """All connections of a listener, and what they need. Each has its turn, whatever others send."""
 
-    def __init__(self, endpoint: Endpoint, intake: Intake, acknowledger: Acknowledger, settings: HttpSettings) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        intake: Intake,
+        acknowledger: Acknowledger,
+        settings: HttpSettings,
+        refusals: Refusals,
+        *,
+        most: int,
+    ) -> None:
         self.endpoint = endpoint
         self.intake = intake
         self.acknowledger = acknowledger
+        self.refusals = refusals
         self.patience = float(settings.body_timeout)
         self.keep_alive = float(settings.keep_alive)
         self.encrypted = settings.tls.certificate is not None
+        self.most = most
+        """How many there may be."""
         self.loop = asyncio.get_running_loop()
         self.open: set[HttpConnection] = set()
-        self.responses: Counter[int] = Counter()
-        """Requests that were answered without running anything, by status."""
+        self.newcomers: dict[HttpConnection, float] = {}
+        """Those of which no message was taken, and since when they are here; in order. They leave first."""
+        self._queue: deque[HttpConnection] = deque()
+        """Those that can go on when their turn comes."""
+        self._spent = 0.0
+        """Seconds of this turn of the loop that went to connections."""
+        self._turning = False
+
+    def serve(self, connection: "HttpConnection") -> None:
+        """Have a connection go on: at once, unless others were first or have taken this turn of the loop."""
+        if not self._turning:
+            self._turning = True
+            self.loop.call_soon(self._turn)
+        if self._queue or self._spent >= TURN:
+            self._line_up(connection)
+        else:
+            self._go_on(connection)
+        connection.settle()
+
+    def _line_up(self, connection: "HttpConnection") -> None:
+        if not connection.waits:
+            connection.waits = True
+            self._queue.append(connection)
+
+    def _go_on(self, connection: "HttpConnection") -> None:
+        begun = time.perf_counter()
+        if connection.go_on():
+            self._line_up(connection)
+        self._spent += time.perf_counter() - begun
+
+    def _turn(self) -> None:
+        """Begin a turn of the loop with those that wait."""
+        self._spent, self._turning = 0.0, False
+        while self._queue and self._spent < TURN:
+            connection = self._queue.popleft()
+            connection.waits = False
+            self._go_on(connection)
+            connection.settle()
+        if self._queue and not self._turning:
+            self._turning = True
+            self.loop.call_soon(self._turn)
+
+    def make_room(self) -> bool:
+        """Have the newcomer leave that has been here longest, if it has had the time for a request."""
+        for newcomer, since in self.newcomers.items():
+            if self.loop.time() - since < LINGER:
+                return False
+            del self.newcomers[newcomer]
+            newcomer.make_room()
+            return True
+        return False
 
     async def close(self) -> None:
         """Close all, new ones once they have had an answer; wait for a while until callers have taken theirs."""
@@ -68,78 +135,108 @@ class HttpConnection(asyncio.Protocol):
     _deadline: float
     """When a request must have come, or be whole; or what is written, taken."""
 
-    def __init__(self, owner: Connections) -> None:
+    def __init__(self, owner: Connections, *, surplus: bool = False) -> None:
+        """One that is `surplus` is told so."""
         self._owner = owner
         self._loop = owner.loop
         self._reader = RequestReader(owner.endpoint)
+        if surplus:
+            self._reader.refuse(responses.CROWDED)
+        self._kept = 0  # bytes that the core counts for what was sent here and is not taken yet
         self._running = False  # the core has a message of this caller's; its answer comes before anything else
         self._full = False  # more is written than the caller has taken; nothing more is begun
         self._taken: asyncio.Future[None] | None = None  # what an answer waits for that the caller has not taken
         self._fresh = True  # nothing was answered yet
         self._arriving = False  # the deadline is that of a request that has begun to arrive
-        self._reading_paused = False
+        self._paused = False  # nothing is read
         self._ending = False  # no further request is wanted, or none can come
         self._closing = False  # closed, or about to be: nothing more is answered
+        self.waits = False
+        """In the queue for its turn: its owner's."""
         self.lost = self._loop.create_future()
 
     # --- requests ----------------------------------------------------------------------------------------------
 
-    def _proceed(self) -> None:
-        """Begin to answer the next request; without one wait for it, or close. At most one at each turn of the loop."""
-        if self._running or self._full or self._closing:
-            return  # the end of that leads here again
+    def go_on(self) -> bool:
+        """Parse a piece, and begin to answer a request; without one wait for it, or close. Return whether to go on."""
         reader = self._reader
-        if reader.rest and not reader.ready:
-            reader.parse()
-        if reader.ready:
-            self._answer(reader.ready.popleft())
-        elif reader.rest:
-            self._loop.call_soon(self._proceed)
-        elif self._ending or reader.done:
+        further = reader.read()
+        if self._held():
+            return further
+        if (request := reader.take()) is not None:
+            self._answer(request)
+        elif not reader.more and (self._ending or reader.done):
             self._hang_up()
+        if self._held():
+            return False
+        if reader.more or self._ending or reader.done:
+            return True
+        self._wait()
+        return False
+
+    def _held(self) -> bool:
+        """Whether something has to end first, which leads back here."""
+        return self._running or self._full or self._closing
+
+    def settle(self) -> None:
+        """Count what waits here, which must have room; and read no more before it is gone."""
+        reader, transport = self._reader, self._transport
+        if reader.more != self._paused and not transport.is_closing():
+            self._paused = reader.more
+            (transport.pause_reading if self._paused else transport.resume_reading)()
+        if (kept := reader.kept) > self._kept:
+            try:
+                self._owner.intake.reserve(kept - self._kept)
+            except Busy as busy:
+                self.refuse(responses.busy(busy, closes=True))
+            else:
+                self._kept = kept
+        elif kept < self._kept:
+            self._owner.intake.unreserve(self._kept - kept)
+            self._kept = kept
+
+    def refuse(self, response: HttpResponse) -> None:
+        """Give up what arrives, with a response."""
+        self._reader.refuse(response)
+        self._owner.serve(self)
+
+    def make_room(self) -> None:
+        """Leave, for others to come in."""
+        if self._full:
+            self.cut()
+        elif self._reader.partial:
+            self.refuse(responses.CROWDED)
         else:
-            self._wait()
+            self._end()
 
     def _answer(self, request: HttpRequest) -> None:
         owner = self._owner
         self._fresh = self._arriving = False
+        if self._kept:
+            self.settle()  # from here on the core counts the body
         response = request.response or owner.endpoint.admit(request)
         if isinstance(response, HttpResponse):
-            owner.responses[response.status.value] += 1
+            owner.refusals.note(response, self._transport)
             keep_alive = request.keep_alive and not response.closes
             self.write(response.encoded(keep_alive=keep_alive, bodyless=request.method == b"HEAD"))
-            self._go_on(keep_alive=keep_alive)
+            if not keep_alive:
+                self._hang_up()
         else:
             self._running = True
+            owner.newcomers.pop(self, None)
             owner.intake.invoke(response, BodyAnswers(self, owner.acknowledger, response.request, request))
-
-    def _go_on(self, *, keep_alive: bool) -> None:
-        """Have the next request answered, after one that has been."""
-        if not keep_alive:
-            self._hang_up()
-        elif self._ending or self._reader.ready or self._reader.rest:
-            self._loop.call_soon(self._proceed)
-        elif not self._full:
-            self._wait()
 
     def _wait(self) -> None:
         """Wait for a request, or for the rest of one."""
-        reader = self._reader
-        if self._reading_paused:
-            self._resume_reading()
+        reader, owner = self._reader, self._owner
         if reader.held_back:
             reader.held_back = False
             self.write(INVITATION)
         if not reader.partial:
-            self._allow(self._owner.keep_alive)
+            self._allow(min(owner.keep_alive, owner.patience) if self._fresh else owner.keep_alive)
         elif not self._arriving:
             self._arriving = True
-            self._allow(self._owner.patience)
-
-    def _resume_reading(self) -> None:
-        self._reading_paused = False
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+            self._allow(owner.patience)
 
     # --- answers -----------------------------------------------------------------------------------------------
 
@@ -161,8 +258,12 @@ class HttpConnection(asyncio.Protocol):
                 self.cut()
                 raise
         self._running = False
-        if not self._closing:
-            self._go_on(keep_alive=request.keep_alive)
+        if self._closing:
+            return
+        if request.keep_alive:
+            self._owner.serve(self)
+        else:
+            self._hang_up()
 
     # --- the end -----------------------------------------------------------------------------------------------
 
@@ -184,7 +285,7 @@ class HttpConnection(asyncio.Protocol):
     def _end(self) -> None:
         """Close as soon as what has come is answered."""
         self._ending = True
-        self._proceed()
+        self._owner.serve(self)
 
     def _hang_up(self) -> None:
         """Close, but let the caller read what it was sent."""
@@ -193,8 +294,6 @@ class HttpConnection(asyncio.Protocol):
         if not self._reader.unread or self._transport.is_closing():
             self._close()
             return
-        if self._reading_paused:
-            self._resume_reading()
         if self._transport.can_write_eof():  # TLS can't
             self._transport.write_eof()
         self._timer = self._loop.call_later(LINGER, self._close)
@@ -221,8 +320,7 @@ class HttpConnection(asyncio.Protocol):
         elif self._running:
             self._timer = self._loop.call_later(self._owner.patience, self._expire)
         elif self._reader.partial:
-            self._reader.give_up()
-            self._proceed()
+            self.refuse(responses.TOO_SLOW)
         else:
             self._end()
 
@@ -230,25 +328,26 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
-        self._owner.open.add(self)
+        owner = self._owner
+        owner.open.add(self)
         self._transport = cast("asyncio.Transport", transport)
-        self._deadline = self._loop.time() + self._owner.keep_alive
+        now = self._loop.time()
+        self._deadline = now + min(owner.keep_alive, owner.patience)
         self._timer = self._loop.call_at(self._deadline, self._expire)
+        if self._reader.more:
+            owner.serve(self)
+        else:
+            owner.newcomers[self] = now
 
     def data_received(self, data: bytes) -> None:
-        """Read on; what can't be answered at once has to wait, and so has what comes after it."""
-        reader = self._reader
-        reader.feed(data)
-        if not self._running:
-            self._proceed()
-        if (reader.ready or reader.rest) and not self._reading_paused:
-            self._reading_paused = True
-            self._transport.pause_reading()
+        """Go on; what can't be answered at once has to wait, and so has what comes after it."""
+        self._reader.feed(data)
+        self._owner.serve(self)
 
     def eof_received(self) -> bool:
         """Keep the connection for the answer of a caller that only stops sending (TLS can't do that)."""
         self._ending = True
-        return self._running and not self._closing and not self._owner.encrypted
+        return (self._running or self._reader.more) and not self._closing and not self._owner.encrypted
 
     def pause_writing(self) -> None:
         """Have the caller take what is written, for a while."""
@@ -259,7 +358,7 @@ class HttpConnection(asyncio.Protocol):
         """Go on."""
         self._full = False
         self._tell_taken()
-        self._proceed()
+        self._owner.serve(self)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 (whatever the reason)
         """Let go of everything: what refers to itself is not collected for long (`app` has the collector wait)."""
@@ -267,7 +366,9 @@ class HttpConnection(asyncio.Protocol):
         self._full = False
         self._timer.cancel()
         self._reader.close()
+        self.settle()
         self._tell_taken()
+        self._owner.newcomers.pop(self, None)
         self._owner.open.discard(self)
         self.lost.set_result(None)
 

@@ -1,14 +1,15 @@
-"""The data listener: how connections come in, and in which order all of it ends."""
+"""A listener: how connections come in, and in which order all of it ends."""
 
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from invoker_http.connection import LINGER, Connections, HttpConnection
+from invoker_http.tls import ServerTls
 
 logger = logging.getLogger("invoker.http")
 
@@ -16,8 +17,8 @@ BACKLOG: Final = 1024
 """Connections that may wait to be accepted: a controller opens many at once."""
 ACCEPTED_AT_ONCE: Final = 64
 """Of these, before others have their turn: 5 ms."""
-HANDSHAKE: Final = 10.0
-"""Seconds for a caller's TLS handshake."""
+SURPLUS: Final = 64
+"""Connections beyond those that there may be, which are told so; all others wait outside."""
 RELIEF: Final = 1.0
 """Seconds until the next try where the machine has no room for a connection."""
 TURNS: Final = 5
@@ -26,7 +27,7 @@ TURNS: Final = 5
 
 @asynccontextmanager
 async def listening(
-    connections: Connections, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+    connections: Connections, sockets: Sequence[socket.socket], tls: ServerTls | None
 ) -> AsyncIterator["Acceptor"]:
     """Serve bound sockets; leaving answers whoever has connected, and closes every connection."""
     async with asyncio.TaskGroup() as handshakes:
@@ -55,7 +56,7 @@ class Acceptor:
         self,
         connections: Connections,
         listeners: Sequence[socket.socket],
-        tls: ssl.SSLContext | None,
+        tls: ServerTls | None,
         handshakes: asyncio.TaskGroup,
     ) -> None:
         self._connections = connections
@@ -64,8 +65,8 @@ class Acceptor:
         self._handshakes = handshakes
         self._loop = asyncio.get_running_loop()
         self._relief: asyncio.TimerHandle | None = None
-        self._coming: set[asyncio.Task[None]] = set()
-        """Those that are not in yet, such as in the middle of the handshake of TLS."""
+        self._coming: dict[asyncio.Task[None], float] = {}
+        """Those that are not in yet, such as in the middle of the handshake of TLS, and since when; in order."""
         self.fault = ""
         """Why nobody can come in, if that is so."""
 
@@ -109,6 +110,10 @@ class Acceptor:
     def _accept(self, listener: socket.socket) -> bool:
         """Accept some of those who wait; return whether there may be more."""
         for _ in range(ACCEPTED_AT_ONCE):
+            count, most = len(self._connections.open) + len(self._coming), self._connections.most
+            if count >= most + SURPLUS:
+                self._wait_outside(f"there are {count} connections already (http.max_connections)")
+                return False
             try:
                 connection, _ = listener.accept()
             except BlockingIOError:
@@ -116,29 +121,47 @@ class Acceptor:
             except ConnectionError:  # who came has left
                 continue
             except OSError as error:  # the machine has no room for a connection, such as for its descriptor
-                self.fault = f"no connection can be accepted: {error.strerror}"
-                logger.error(  # noqa: TRY400 (where it stood says nothing)
-                    "no connection can be accepted, next try in %g s: %s", RELIEF, error.strerror
-                )
-                self._ignore()
-                self._relief = self._loop.call_later(RELIEF, self._attend)
+                self._wait_outside(error.strerror)
                 return False
-            task = self._handshakes.create_task(self._welcome(connection), name="http handshake")
-            self._coming.add(task)
-            task.add_done_callback(self._coming.discard)
+            surplus = count >= most and not self._make_room()
+            task = self._handshakes.create_task(self._welcome(connection, surplus=surplus), name="http handshake")
+            self._coming[task] = self._loop.time()
+            task.add_done_callback(partial(self._has_come, connection))
         return True
 
-    async def _welcome(self, connection: socket.socket) -> None:
+    def _has_come(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        del self._coming[task]
+        if task.cancelled():  # perhaps before its first step, and then the connection is still ours
+            connection.close()
+
+    def _wait_outside(self, reason: str | None) -> None:
+        """Have those who come wait for a while."""
+        self.fault = f"no connection can be accepted: {reason}"
+        logger.error("no connection can be accepted, next try in %g s: %s", RELIEF, reason)
+        self._ignore()
+        self._relief = self._loop.call_later(RELIEF, self._attend)
+
+    def _make_room(self) -> bool:
+        """Have somebody leave who has had the time to send something and has not: in a handshake, or after it."""
+        for task, since in self._coming.items():
+            if self._loop.time() - since < LINGER:
+                break
+            if not task.cancelling() and task.cancel():
+                return True
+        return self._connections.make_room()
+
+    async def _welcome(self, connection: socket.socket, *, surplus: bool) -> None:
+        owner, encrypted = self._connections, self._tls is not None
         connection.setblocking(False)  # noqa: FBT003 (the standard library's)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # noqa: FBT003 (likewise)
-        handshake, shutdown = (HANDSHAKE, LINGER) if self._tls is not None else (None, None)
         try:
             await self._loop.connect_accepted_socket(
-                lambda: HttpConnection(self._connections),
+                lambda: HttpConnection(owner, surplus=surplus),
                 connection,
-                ssl=self._tls,
-                ssl_handshake_timeout=handshake,
-                ssl_shutdown_timeout=shutdown,
+                ssl=self._tls.context() if self._tls is not None else None,
+                ssl_handshake_timeout=owner.patience if encrypted else None,
+                ssl_shutdown_timeout=LINGER if encrypted else None,
             )
-        except OSError as error:  # of TLS, too
-            logger.debug("a caller did not come in: %s", error)
+        except (OSError, MemoryError) as error:  # of TLS, too
+            reason = "timeout" if isinstance(error, ConnectionAbortedError) else "failed"
+            owner.refusals.note_handshake(reason, error)

@@ -2,11 +2,16 @@
 
 import base64
 import hmac
+import logging
 import ssl
+import time
+from collections.abc import Iterator
 from typing import Final, Self
 
 from invoker.errors import SettingsError
 from invoker_http.settings import HttpSettings, TlsSettings
+
+logger = logging.getLogger("invoker.http")
 
 _SCHEME: Final = b"basic "
 
@@ -30,15 +35,56 @@ class Credentials:
         return scheme.lower() == _SCHEME and hmac.compare_digest(token.strip(), self._token)
 
 
-def server_context(settings: TlsSettings) -> ssl.SSLContext | None:
-    """Return how connections are encrypted, TLS 1.2 or newer; `None` if they aren't.
+class ServerTls:
+    """How connections are encrypted, by files that are read again when they have changed.
+
+    Raises:
+        SettingsError: a file can't be read or isn't what it should be.
+    """
+
+    LOOK: Final = 2.0
+    """Seconds between two looks at the files, when somebody comes."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self._settings = settings
+        self._seen = tuple(self._marks())
+        self._context = server_context(settings)
+        self._next = time.monotonic() + self.LOOK
+
+    def context(self) -> ssl.SSLContext:
+        """Return what the files say now; if they are of no use, what they said before."""
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + self.LOOK
+            if (marks := tuple(self._marks())) != self._seen:
+                self._seen = marks
+                self._read_again()
+        return self._context
+
+    def _read_again(self) -> None:
+        try:
+            self._context = server_context(self._settings)
+        except SettingsError as error:
+            logger.error("the files of http.tls have changed, and the old ones stay in use: %s", error)  # noqa: TRY400 (where it stood says nothing)
+        else:
+            logger.info("the files of http.tls have changed: read again")
+
+    def _marks(self) -> Iterator[tuple[int, int, int] | None]:
+        """Yield what changes when a file is written or replaced."""
+        for path in (self._settings.certificate, self._settings.key, self._settings.client_ca):
+            try:
+                found = None if path is None else path.stat()
+            except OSError:
+                found = None
+            yield found and (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def server_context(settings: TlsSettings) -> ssl.SSLContext:
+    """Return how connections are encrypted: TLS 1.2 or newer.
 
     Raises:
         SettingsError: a file can't be read or isn't what it should be.
     """
     certificate, key, authorities = settings.certificate, settings.key, settings.client_ca
-    if certificate is None:
-        return None
     for name, path in (("certificate", certificate), ("key", key), ("client_ca", authorities)):
         try:  # the ssl module doesn't say which of its files it can't read
             if path is not None:
@@ -48,7 +94,7 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key, password=_no_password)
+        context.load_cert_chain(str(certificate), key, password=_no_password)
     except ssl.SSLError as error:
         reason = error.reason or "it holds no such thing in PEM format"
         fault = f"http.tls: {certificate} and {key} are no certificate with its key: {reason}"

@@ -28,7 +28,10 @@ async def test_nothing_is_admitted_while_records_fill_the_memory() -> None:
 
         with pytest.raises(Busy, match="records") as refusal:
             line.invoker.admit(message(a_request(HELLO)), via="test")
-        assert (refusal.value.retry_after, line.admission.refused_busy) == (5, 1)
+        assert (refusal.value.retry_after, line.admission.refused_busy) == (
+            5,
+            {"queue": 0, "records": 1, "arriving": 0},
+        )
 
 
 async def test_nothing_is_admitted_while_too_much_waits() -> None:
@@ -118,7 +121,7 @@ async def test_those_who_wait_for_room_get_it_one_after_the_other_in_their_order
 
         assert before == []
         assert order == [0, 1, 2, 3, 4]
-        assert line.admission.refused_busy == 0
+        assert not any(line.admission.refused_busy.values())
 
 
 async def test_who_gives_up_waiting_for_room_holds_nobody_up() -> None:

@@ -43,7 +43,7 @@ def test_the_settings_are_settings(tmp_path: Path) -> None:
 
     shown = tomllib.loads(SETTINGS)["http"]
     assert shown.keys() == {field.name for field in msgspec.structs.fields(HttpSettings)}
-    defaults = msgspec.structs.replace(settings, tls=TlsSettings(), username=None, password=None)
+    defaults = msgspec.structs.replace(settings, tls=TlsSettings(), username=None, password=None, max_connections=None)
     assert defaults == HttpSettings()
 
 
