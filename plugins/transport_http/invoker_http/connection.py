@@ -6,8 +6,8 @@ general server. One request at a time on each; what a caller pipelines waits unp
 
 import asyncio
 import logging
-import time
 from collections import deque
+from time import perf_counter
 from typing import Final, cast
 
 from invoker.contracts import Answers, Intake
@@ -61,43 +61,43 @@ class Connections:
         """Those of which no message was taken, and since when they are here; in order. They leave first."""
         self._queue: deque[HttpConnection] = deque()
         """Those that can go on when their turn comes."""
-        self._spent = 0.0
-        """Seconds of this turn of the loop that went to connections."""
         self._turning = False
+        self._owed = 0.0
+        """Until when, by `perf_counter`, what was done for connections has taken more than half of the time."""
 
     def serve(self, connection: "HttpConnection") -> None:
-        """Have a connection go on: at once, unless others were first or have taken this turn of the loop."""
-        if not self._turning:
-            self._turning = True
-            self.loop.call_soon(self._turn)
-        if self._queue or self._spent >= TURN:
+        """Have a connection go on: at once, unless others were first or took too much time just now."""
+        begun = perf_counter()
+        if self._queue or self._owed - begun > TURN:
             self._line_up(connection)
         else:
-            self._go_on(connection)
+            if connection.go_on():
+                self._line_up(connection)
+            self._owed = max(self._owed, begun) + 2 * (perf_counter() - begun)
         connection.settle()
 
     def _line_up(self, connection: "HttpConnection") -> None:
+        if not self._turning:
+            self._turning = True
+            self.loop.call_soon(self._turn)
         if not connection.waits:
             connection.waits = True
             self._queue.append(connection)
 
-    def _go_on(self, connection: "HttpConnection") -> None:
-        begun = time.perf_counter()
-        if connection.go_on():
-            self._line_up(connection)
-        self._spent += time.perf_counter() - begun
-
     def _turn(self) -> None:
-        """Begin a turn of the loop with those that wait."""
-        self._spent, self._turning = 0.0, False
-        while self._queue and self._spent < TURN:
-            connection = self._queue.popleft()
-            connection.waits = False
-            self._go_on(connection)
-            connection.settle()
-        if self._queue and not self._turning:
-            self._turning = True
-            self.loop.call_soon(self._turn)
+        """Serve those that wait, one piece after the other of each, for as long as a turn of the loop may take."""
+        end, queue = perf_counter() + TURN, self._queue
+        try:
+            while queue and perf_counter() < end:
+                connection = queue.popleft()
+                connection.waits = False
+                if connection.go_on():
+                    self._line_up(connection)
+                connection.settle()
+        finally:  # whatever broke, the others have their turn
+            self._turning = bool(queue)
+            if queue:
+                self.loop.call_soon(self._turn)
 
     def make_room(self) -> bool:
         """Have the newcomer leave that has been here longest, if it has had the time for a request."""
@@ -181,6 +181,8 @@ class HttpConnection(asyncio.Protocol):
     def settle(self) -> None:
         """Count what waits here, which must have room; and read no more before it is gone."""
         reader, transport = self._reader, self._transport
+        if not (reader.partial or self._kept or self._paused or reader.more):
+            return
         if reader.more != self._paused and not transport.is_closing():
             self._paused = reader.more
             (transport.pause_reading if self._paused else transport.resume_reading)()
@@ -260,10 +262,12 @@ class HttpConnection(asyncio.Protocol):
         self._running = False
         if self._closing:
             return
-        if request.keep_alive:
+        if not request.keep_alive:
+            self._hang_up()
+        elif self._ending or self._full or self._reader.more:
             self._owner.serve(self)
         else:
-            self._hang_up()
+            self._wait()
 
     # --- the end -----------------------------------------------------------------------------------------------
 

@@ -19,12 +19,14 @@ from invoker_http.tls import Credentials
 logger = logging.getLogger("invoker.http")
 
 _METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
-_UNDERSTOOD: Final = (
-    (b"transfer-encoding", b"chunked", responses.UNKNOWN_TRANSFER),
-    (b"content-encoding", b"identity", responses.UNKNOWN_CODING),
-    (b"expect", b"100-continue", responses.UNKNOWN_WISH),
-)
-"""Headers of which one value is understood, and what is said of others (RFC 9110, 9112)."""
+_RARE: Final[dict[bytes, tuple[tuple[bytes, ...], HttpResponse]]] = {
+    b"origin": ((b"",), responses.FROM_A_PAGE),
+    b"sec-fetch-site": ((b"none", b"same-origin"), responses.FROM_A_PAGE),
+    b"transfer-encoding": ((b"chunked",), responses.UNKNOWN_TRANSFER),
+    b"content-encoding": ((b"identity",), responses.UNKNOWN_CODING),
+    b"expect": ((b"100-continue",), responses.UNKNOWN_WISH),
+}
+"""Headers that most requests lack: what may stand in them, and what is said of all else (RFC 9110, 9112)."""
 
 
 class HttpRequest(msgspec.Struct):
@@ -61,13 +63,12 @@ class Endpoint:
     def judge(self, request: HttpRequest) -> HttpResponse | None:
         """Return what is said to a head; `None`: the body is wanted, and `admit` decides."""
         headers = request.headers
-        if b"origin" in headers or headers.get(b"sec-fetch-site", b"none").lower() not in (b"none", b"same-origin"):
-            return responses.FROM_A_PAGE
         if not self._knows(headers.get(b"host", b"")):
             return responses.FOREIGN_HOST
-        for name, understood, response in _UNDERSTOOD:
-            if headers.get(name, understood).lower() != understood:
-                return response
+        if not _RARE.keys().isdisjoint(headers):
+            for name, (understood, response) in _RARE.items():
+                if headers.get(name, understood[0]).lower() not in understood:
+                    return response
         return self.answer(request)
 
     def answer(self, request: HttpRequest) -> HttpResponse | None:

@@ -136,12 +136,12 @@ class RequestReader:
         """Note what the parser doesn't tell later, and what is said of the message."""
         self._head += len(name) + len(value)
         request, lower = self._request, name.lower()
-        if lower.startswith(_CONTEXT) and len(lower) > len(_CONTEXT):
-            request.context = request.context or {}
-            request.context[name.decode("latin-1").title()] = _clean(value)
-        elif lower in _NOTED:
+        if lower in _NOTED:
             before = request.headers.get(lower)
             request.headers[lower] = value if before is None else b"%b, %b" % (before, value)
+        elif lower.startswith(_CONTEXT) and len(lower) > len(_CONTEXT):
+            request.context = request.context or {}
+            request.context[name.decode("latin-1").title()] = _clean(value)
 
     def on_headers_complete(self) -> None:
         """Have the head judged. A body that is not wanted is not waited for."""
