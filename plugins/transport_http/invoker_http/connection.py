@@ -7,6 +7,8 @@ general server. One request at a time on each; what a caller pipelines waits unp
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, cast
 
@@ -18,23 +20,20 @@ from invoker.wire.acknowledgement import Acknowledger
 from invoker_http import responses
 from invoker_http.endpoints import Endpoint, HttpRequest
 from invoker_http.requests import RequestReader
-from invoker_http.responses import INVITATION, RECEIPTS, HttpResponse, Refusals, last_part
+from invoker_http.responses import INVITATION, RECEIPTS, HttpResponse, Refusals
 from invoker_http.settings import HttpSettings
 
 logger = logging.getLogger("invoker.http")
 
-TURN: Final = 0.002
-"""Seconds of each turn of the loop in which requests are parsed and begun; a piece more may take 1 ms."""
-FLUSH: Final = 5.0
-"""Seconds that callers have to take their last answers when the listener closes."""
+TURN: Final = 0.002  # seconds of each turn of the loop in which requests are parsed and begun, and 1 ms more
+FLUSH: Final = 5.0  # seconds that callers have to take their last answers when the listener closes
 LINGER: Final = 1.0
-"""Seconds for which input is still read after a refusal: closing sooner would reset the connection, and a caller in
-the middle of sending would never see the response. Also those for the end of TLS, and those that a new caller has to
-send its first request where there is no room for more callers, or when the listener closes."""
+"""Seconds for which input is read after a refusal: closing sooner would reset the connection, and who is still sending
+would never see the response. Also for the end of TLS, and a new caller's first request where others need its room."""
 
 
 class Connections:
-    """All connections of a listener, and what they need. Each has its turn, whatever others send."""
+    """All connections of a listener, `most` at a time. Each has its turn, whatever others send."""
 
     def __init__(
         self,
@@ -52,9 +51,7 @@ class Connections:
         self.refusals = refusals
         self.patience = float(settings.body_timeout)
         self.keep_alive = float(settings.keep_alive)
-        self.encrypted = settings.tls.certificate is not None
         self.most = most
-        """How many there may be."""
         self.loop = asyncio.get_running_loop()
         self.open: set[HttpConnection] = set()
         self.newcomers: dict[HttpConnection, float] = {}
@@ -101,27 +98,24 @@ class Connections:
 
     def make_room(self) -> bool:
         """Have the newcomer leave that has been here longest, if it has had the time for a request."""
-        for newcomer, since in self.newcomers.items():
-            if self.loop.time() - since < LINGER:
-                return False
-            del self.newcomers[newcomer]
-            newcomer.make_room()
-            return True
-        return False
+        newcomer = next(iter(self.newcomers), None)
+        if newcomer is None or self.loop.time() - self.newcomers[newcomer] < LINGER:
+            return False
+        del self.newcomers[newcomer]
+        newcomer.make_room()
+        return True
 
     async def close(self) -> None:
         """Close all, new ones once they have had an answer; wait for a while until callers have taken theirs."""
-        for connection in tuple(self.open):
-            connection.part()
-        await self._gone(FLUSH)
+        await self._end(HttpConnection.part, FLUSH)
 
     async def cut(self) -> None:
         """Close those that are left, whatever is unsent."""
-        for connection in tuple(self.open):
-            connection.cut()
-        await self._gone(LINGER)
+        await self._end(HttpConnection.cut, LINGER)
 
-    async def _gone(self, seconds: float) -> None:
+    async def _end(self, how: Callable[["HttpConnection"], None], seconds: float) -> None:
+        for connection in tuple(self.open):
+            how(connection)
         if self.open:
             await asyncio.wait([connection.lost for connection in self.open], timeout=seconds)
 
@@ -130,10 +124,8 @@ class HttpConnection(asyncio.Protocol):
     """One caller's connection. A caller that leaves loses its answer and nothing else."""
 
     _transport: asyncio.Transport
-    _timer: asyncio.TimerHandle
-    """May ring before the deadline, so that it need not be set anew for each request."""
-    _deadline: float
-    """When a request must have come, or be whole; or what is written, taken."""
+    _timer: asyncio.TimerHandle  # may ring before the deadline, so that it need not be set anew for each request
+    _deadline: float  # when a request must have come, or be whole; or what is written, taken
 
     def __init__(self, owner: Connections, *, surplus: bool = False) -> None:
         """One that is `surplus` is told so."""
@@ -144,18 +136,15 @@ class HttpConnection(asyncio.Protocol):
             self._reader.refuse(responses.CROWDED)
         self._kept = 0  # bytes that the core counts for what was sent here and is not taken yet
         self._running = False  # the core has a message of this caller's; its answer comes before anything else
-        self._full = False  # more is written than the caller has taken; nothing more is begun
-        self._taken: asyncio.Future[None] | None = None  # what an answer waits for that the caller has not taken
+        self._taken = asyncio.Event()  # not set: more is written than the caller has taken; nothing more is begun
+        self._taken.set()
         self._fresh = True  # nothing was answered yet
         self._arriving = False  # the deadline is that of a request that has begun to arrive
         self._paused = False  # nothing is read
         self._ending = False  # no further request is wanted, or none can come
         self._closing = False  # closed, or about to be: nothing more is answered
-        self.waits = False
-        """In the queue for its turn: its owner's."""
+        self.waits = False  # in the queue for its turn; its owner's
         self.lost = self._loop.create_future()
-
-    # --- requests ----------------------------------------------------------------------------------------------
 
     def go_on(self) -> bool:
         """Parse a piece, and begin to answer a request; without one wait for it, or close. Return whether to go on."""
@@ -176,7 +165,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _held(self) -> bool:
         """Whether something has to end first, which leads back here."""
-        return self._running or self._full or self._closing
+        return self._running or self._closing or not self._taken.is_set()
 
     def settle(self) -> None:
         """Count what waits here, which must have room; and read no more before it is gone."""
@@ -204,7 +193,7 @@ class HttpConnection(asyncio.Protocol):
 
     def make_room(self) -> None:
         """Leave, for others to come in."""
-        if self._full:
+        if not self._taken.is_set():
             self.cut()
         elif self._reader.partial:
             self.refuse(responses.CROWDED)
@@ -240,8 +229,6 @@ class HttpConnection(asyncio.Protocol):
             self._arriving = True
             self._allow(owner.patience)
 
-    # --- answers -----------------------------------------------------------------------------------------------
-
     def write(self, data: bytes) -> None:
         """Send something; what nobody is there for is dropped."""
         if self._closing or self._transport.is_closing():
@@ -251,25 +238,22 @@ class HttpConnection(asyncio.Protocol):
 
     async def finish(self, acknowledgement: bytes, request: HttpRequest) -> None:
         """Send the last part of a response, and return when the caller has taken most of it."""
-        self.write(last_part(acknowledgement, chunked=request.chunked))
-        if self._full:
-            self._taken = self._loop.create_future()
-            try:
-                await self._taken
-            except asyncio.CancelledError:
-                self.cut()
-                raise
+        size = len(acknowledgement)  # HTTP/1.0 has no chunks: there the body ends unmarked
+        self.write(b"%x\r\n%b\r\n0\r\n\r\n" % (size, acknowledgement) if request.chunked else acknowledgement)
+        try:
+            await self._taken.wait()
+        except asyncio.CancelledError:
+            self.cut()
+            raise
         self._running = False
         if self._closing:
             return
         if not request.keep_alive:
             self._hang_up()
-        elif self._ending or self._full or self._reader.more:
+        elif self._ending or self._reader.more:
             self._owner.serve(self)
         else:
             self._wait()
-
-    # --- the end -----------------------------------------------------------------------------------------------
 
     def part(self) -> None:
         """Close when what has come is answered; a caller's first request, and one that arrives, may still come in."""
@@ -295,18 +279,16 @@ class HttpConnection(asyncio.Protocol):
         """Close, but let the caller read what it was sent."""
         self._closing = True
         self._timer.cancel()
-        if not self._reader.unread or self._transport.is_closing():
+        if self._reader.unread and not self._transport.is_closing():
+            if self._transport.can_write_eof():  # TLS can't
+                self._transport.write_eof()
+            self._timer = self._loop.call_later(LINGER, self._close)
+        else:
             self._close()
-            return
-        if self._transport.can_write_eof():  # TLS can't
-            self._transport.write_eof()
-        self._timer = self._loop.call_later(LINGER, self._close)
 
     def _close(self) -> None:
         self._transport.close()
         self._timer = self._loop.call_later(self._owner.patience, self._transport.abort)
-
-    # --- time --------------------------------------------------------------------------------------------------
 
     def _allow(self, seconds: float) -> None:
         """Set the deadline."""
@@ -319,7 +301,7 @@ class HttpConnection(asyncio.Protocol):
         """Look whether something has taken too long."""
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._expire)
-        elif self._full:
+        elif not self._taken.is_set():
             self.cut()  # nobody reads the answer
         elif self._running:
             self._timer = self._loop.call_later(self._owner.patience, self._expire)
@@ -328,20 +310,17 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._end()
 
-    # --- what the event loop calls, see `asyncio.Protocol` -----------------------------------------------------
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request."""
         owner = self._owner
         owner.open.add(self)
         self._transport = cast("asyncio.Transport", transport)
-        now = self._loop.time()
-        self._deadline = now + min(owner.keep_alive, owner.patience)
+        self._deadline = self._loop.time() + min(owner.keep_alive, owner.patience)
         self._timer = self._loop.call_at(self._deadline, self._expire)
         if self._reader.more:
             owner.serve(self)
         else:
-            owner.newcomers[self] = now
+            owner.newcomers[self] = self._loop.time()
 
     def data_received(self, data: bytes) -> None:
         """Go on; what can't be answered at once has to wait, and so has what comes after it."""
@@ -351,55 +330,45 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Keep the connection for the answer of a caller that only stops sending (TLS can't do that)."""
         self._ending = True
-        return (self._running or self._reader.more) and not self._closing and not self._owner.encrypted
+        return (self._running or self._reader.more) and not self._closing and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """Have the caller take what is written, for a while."""
-        self._full = True
+        self._taken.clear()
         self._allow(self._owner.patience)
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._full = False
-        self._tell_taken()
+        self._taken.set()
         self._owner.serve(self)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 (whatever the reason)
         """Let go of everything: what refers to itself is not collected for long (`app` has the collector wait)."""
         self._closing = True
-        self._full = False
         self._timer.cancel()
         self._reader.close()
         self.settle()
-        self._tell_taken()
+        self._taken.set()
         self._owner.newcomers.pop(self, None)
         self._owner.open.discard(self)
         self.lost.set_result(None)
 
-    def _tell_taken(self) -> None:
-        if self._taken is not None and not self._taken.done():
-            self._taken.set_result(None)
 
-
+@dataclass(slots=True, eq=False)
 class BodyAnswers(Answers):
     """How a caller over HTTP is told: one acknowledgement, in the body of the response. See `contracts.Answers`."""
 
-    __slots__ = ("_acknowledger", "_connection", "_http", "_request")
-
-    def __init__(
-        self, connection: HttpConnection, acknowledger: Acknowledger, request: Request, http: HttpRequest
-    ) -> None:
-        self._connection = connection
-        self._acknowledger = acknowledger
-        self._request = request
-        self._http = http
+    connection: HttpConnection
+    acknowledger: Acknowledger
+    request: Request
+    http: HttpRequest
 
     async def accepted(self) -> None:
         """Send the header: the caller knows that the message will run, before it does (spec 12.5)."""
-        self._connection.write(RECEIPTS[self._http.chunked, self._http.keep_alive])
+        self.connection.write(RECEIPTS[self.http.chunked, self.http.keep_alive])
 
     async def completed(self, activation: Activation, ack: Ack) -> None:
         """Send the body. It must free the slot and be a result, so a bare completion becomes a shrunk one."""
         if ack is Ack.COMPLETION:
             ack = Ack.SHRUNK
-        await self._connection.finish(self._acknowledger.encode(ack, self._request, activation), self._http)
+        await self.connection.finish(self.acknowledger.encode(ack, self.request, activation), self.http)

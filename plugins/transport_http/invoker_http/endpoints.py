@@ -58,7 +58,8 @@ class Endpoint:
         self._knows = lru_cache(maxsize=64)(lambda host: names is None or _is_local(host, names))
         self.limit = limit
         """Bytes of the largest body that is wanted."""
-        self.too_large = responses.too_large(limit)
+        text = f"the message is too large: {limit} bytes are allowed"
+        self.too_large = refusal(413, "large", text, closes=True)
 
     def judge(self, request: HttpRequest) -> HttpResponse | None:
         """Return what is said to a head; `None`: the body is wanted, and `admit` decides."""
@@ -119,7 +120,7 @@ class Messages(Endpoint):
             body, request.body = bytes(request.body), b""
             return self._intake.admit(body, via="http", context=request.context or NO_CONTEXT)
         except MalformedRequest as malformed:
-            return responses.malformed(str(malformed))
+            return refusal(400, "malformed", str(malformed))
         except Busy as busy:
             return responses.busy(busy)
         except Draining:
@@ -136,12 +137,11 @@ class OperatorPages(Endpoint):
 
     def __init__(self, operations: Operations, hosts: Collection[str] | None) -> None:
         super().__init__(hosts)
-        self._operations = operations
         self._pages: dict[bytes, Callable[[], HttpResponse]] = {
             b"/ping": lambda: responses.PONG,
-            b"/livez": lambda: HttpResponse(HTTPStatus.OK, b"alive", TEXT),
-            b"/readyz": self._ready,
-            b"/metrics": lambda: HttpResponse(HTTPStatus.OK, operations.metrics(), _METRICS),
+            b"/livez": lambda: _page(b"alive"),
+            b"/readyz": lambda: _json(faults, 503) if (faults := operations.faults()) else _page(b"ready"),
+            b"/metrics": lambda: _page(operations.metrics(), _METRICS),
             b"/info": lambda: _json(operations.info()),
             b"/pool": lambda: _json(operations.pool()),
         }
@@ -156,13 +156,13 @@ class OperatorPages(Endpoint):
             return self._nothing
         return page() if request.method in (b"GET", b"HEAD") else self._by_get
 
-    def _ready(self) -> HttpResponse:
-        faults = self._operations.faults()
-        return _json(faults, HTTPStatus.SERVICE_UNAVAILABLE) if faults else HttpResponse(HTTPStatus.OK, b"ready", TEXT)
+
+def _page(body: bytes, content_type: str = TEXT, status: int = 200) -> HttpResponse:
+    return HttpResponse(HTTPStatus(status), body, content_type)
 
 
-def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> HttpResponse:
-    return HttpResponse(status, msgspec.json.encode(value), JSON)
+def _json(value: object, status: int = 200) -> HttpResponse:
+    return _page(msgspec.json.encode(value), JSON, status)
 
 
 def path_of(target: bytes) -> bytes:

@@ -13,16 +13,11 @@ from invoker_http.tls import ServerTls
 
 logger = logging.getLogger("invoker.http")
 
-BACKLOG: Final = 1024
-"""Connections that may wait to be accepted: a controller opens many at once."""
-ACCEPTED_AT_ONCE: Final = 64
-"""Of these, before others have their turn: 5 ms."""
-SURPLUS: Final = 64
-"""Connections beyond those that there may be, which are told so; all others wait outside."""
-RELIEF: Final = 1.0
-"""Seconds until the next try where the machine has no room for a connection."""
-TURNS: Final = 5
-"""Turns of the event loop in which what the kernel has is read and answered; asyncio needs 3 of them."""
+BACKLOG: Final = 1024  # connections that may wait to be accepted: a controller opens many at once
+ACCEPTED_AT_ONCE: Final = 64  # of these, before others have their turn: 5 ms
+SURPLUS: Final = 64  # connections beyond those that there may be, which are told so; all others wait outside
+RELIEF: Final = 1.0  # seconds until the next try where there is no room for a connection
+TURNS: Final = 5  # of the event loop, in which what the kernel has is read and answered; asyncio needs 3
 
 
 @asynccontextmanager
@@ -32,7 +27,7 @@ async def listening(
     """Serve bound sockets; leaving answers whoever has connected, and closes every connection."""
     async with asyncio.TaskGroup() as handshakes:
         acceptor = Acceptor(connections, sockets, tls, handshakes)
-        acceptor.open()
+        acceptor.attend()
         try:
             yield acceptor
         finally:
@@ -46,10 +41,9 @@ async def listening(
 class Acceptor:
     """Lets connections in; a task takes each through its handshake, and no further.
 
-    Servers of the event loops drop those that wait outside when they are closed, and that of Python 3.11 also what it
-    has just accepted. Here whoever has connected is still answered: that no work is taken here any more. A connection
-    that is closed with something unread in it, or that is sent something afterwards, is reset, and its caller would
-    not know whether its message was taken (64 callers and a SIGTERM: up to 38 of them).
+    Servers of the event loops drop those that wait outside when they are closed. Here whoever has connected is still
+    told that no work is taken any more. A connection that is closed with something unread in it is reset, and its
+    caller would not know whether its message was taken (64 callers and a SIGTERM: up to 38 of them).
     """
 
     def __init__(
@@ -69,12 +63,6 @@ class Acceptor:
         """Those that are not in yet, such as in the middle of the handshake of TLS, and since when; in order."""
         self.fault = ""
         """Why nobody can come in, if that is so."""
-
-    def open(self) -> None:
-        """Let in whoever comes from now on."""
-        for listener in self._listeners:
-            listener.listen(BACKLOG)
-        self._attend()
 
     async def close(self) -> None:
         """Let in those who wait outside, and nobody after them; return when what they have sent has come in."""
@@ -96,9 +84,11 @@ class Acceptor:
         for _ in range(TURNS):
             await asyncio.sleep(0)
 
-    def _attend(self) -> None:
+    def attend(self) -> None:
+        """Let in whoever comes from now on."""
         self.fault = ""
         for listener in self._listeners:
+            listener.listen(BACKLOG)
             self._loop.add_reader(listener, self._accept, listener)
 
     def _ignore(self) -> None:
@@ -139,7 +129,7 @@ class Acceptor:
         self.fault = f"no connection can be accepted: {reason}"
         logger.error("no connection can be accepted, next try in %g s: %s", RELIEF, reason)
         self._ignore()
-        self._relief = self._loop.call_later(RELIEF, self._attend)
+        self._relief = self._loop.call_later(RELIEF, self.attend)
 
     def _make_room(self) -> bool:
         """Have somebody leave who has had the time to send something and has not: in a handshake, or after it."""
@@ -151,16 +141,16 @@ class Acceptor:
         return self._connections.make_room()
 
     async def _welcome(self, connection: socket.socket, *, surplus: bool) -> None:
-        owner, encrypted = self._connections, self._tls is not None
+        owner, tls = self._connections, self._tls
         connection.setblocking(False)  # noqa: FBT003 (the standard library's)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)  # noqa: FBT003 (likewise)
         try:
             await self._loop.connect_accepted_socket(
                 lambda: HttpConnection(owner, surplus=surplus),
                 connection,
-                ssl=self._tls.context() if self._tls is not None else None,
-                ssl_handshake_timeout=owner.patience if encrypted else None,
-                ssl_shutdown_timeout=LINGER if encrypted else None,
+                ssl=tls.context() if tls else None,
+                ssl_handshake_timeout=owner.patience if tls else None,
+                ssl_shutdown_timeout=LINGER if tls else None,
             )
         except (OSError, MemoryError) as error:  # of TLS, too
             reason = "timeout" if isinstance(error, ConnectionAbortedError) else "failed"

@@ -6,8 +6,6 @@ byte, and so is the time for which the event loop is held.
 
 import logging
 from collections import deque
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Final
 
 import httptools
@@ -18,10 +16,8 @@ from invoker_http.responses import HttpResponse
 
 logger = logging.getLogger("invoker.http")
 
-HEAD_LIMIT: Final = 16 << 10
-"""Bytes of a request's line and headers."""
-SLICE: Final = 4 << 10
-"""Bytes that are parsed at once: up to 225 requests, in 1 ms. The parser can't be stopped within."""
+HEAD_LIMIT: Final = 16 << 10  # bytes of a request's line and headers
+SLICE: Final = 4 << 10  # bytes that are parsed at once: up to 225 requests, in 1 ms; the parser can't be stopped within
 
 _NOTED: Final = frozenset(
     b"host origin sec-fetch-site authorization expect content-length content-encoding transfer-encoding".split()
@@ -29,8 +25,7 @@ _NOTED: Final = frozenset(
 """Headers that mean something here."""
 _CONTEXT: Final = b"functions-"
 """How headers begin that say something about a message (spec 12.5), for the log only."""
-_CONTEXT_LENGTH: Final = 256
-"""Characters that are kept of such a header's value."""
+_CONTEXT_LENGTH: Final = 256  # characters that are kept of such a header's value
 
 
 class RequestReader:
@@ -46,6 +41,7 @@ class RequestReader:
         self._bodies = 0  # bytes of all bodies that are here
         self._ready: deque[HttpRequest] = deque()  # requests that nobody has taken yet
         self._rest: bytes | memoryview = b""  # what has come and isn't parsed yet
+        self._brought = 0  # bytes of which that is the rest
         self.partial = False
         """A request has begun and is not whole."""
         self.held_back = False
@@ -57,8 +53,8 @@ class RequestReader:
 
     @property
     def kept(self) -> int:
-        """Bytes of what was sent and nobody has taken."""
-        return len(self._rest) + self._bodies
+        """Bytes of what was sent and nobody has taken: all that the last read brought, and heads and bodies."""
+        return self._bodies + (self._brought if self._rest else 0) + (self._quiet if self.partial else 0)
 
     @property
     def more(self) -> bool:
@@ -69,6 +65,7 @@ class RequestReader:
         """Keep what came."""
         if not self.done:
             self._rest = bytes(self._rest) + data if self._rest else data
+            self._brought = len(self._rest)
 
     def read(self) -> bool:
         """Parse a piece, unless a request is whole already; return whether there is another piece to parse."""
@@ -90,18 +87,18 @@ class RequestReader:
         """End with a response to the request that is being read, wherever it was."""
         if self.done:
             return
+        if self.partial:
+            self._bodies -= len(self._request.body)
         self.done = self.unread = True
         self.partial = self.held_back = False
         self._rest = b""
-        self._bodies -= len(self._request.body)
         self._request = HttpRequest(method=self._request.method, response=response)
         self._ready.append(self._request)
 
     def close(self) -> None:
         """Read nothing more, and keep nothing. Parser and reader know each other: that would keep both."""
-        self.done = True
-        self._rest = b""
-        self._bodies = 0
+        self.done, self.partial = True, False
+        self._rest, self._bodies = b"", 0
         self._ready.clear()
         self._request = HttpRequest()
         del self._parser
@@ -118,8 +115,6 @@ class RequestReader:
             self.refuse(responses.NO_MEMORY)
         if self.partial and self._quiet > HEAD_LIMIT:  # the parser keeps a header until it is whole, however long
             self.refuse(responses.HEAD_TOO_LARGE)
-
-    # --- what the parser calls ---------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """Another request."""
@@ -198,41 +193,27 @@ class RequestReader:
             if not request.keep_alive:
                 self.done, self._rest = True, b""
 
-    # --- the exceptions ----------------------------------------------------------------------------------------
-
     def _read_on(self, rest: bytes | memoryview) -> None:
-        """Decline an upgrade, which some clients offer unasked (h2c): what follows is HTTP/1.1, which the parser ends.
-
-        Another one reads on. If a body is to come it is shown the head again that says so, and tells nobody of that.
-        """
+        """Decline an upgrade, which some clients offer unasked (h2c): another parser reads what follows as HTTP/1.1."""
         if self.done:
             return
-        request, seen = self._request, True
-
-        def unseen(tell: Callable[..., None]) -> Callable[..., None]:
-            return lambda *told: None if seen else tell(*told)
-
-        methods = (self.on_message_begin, self.on_url, self.on_header, self.on_headers_complete)
-        listener = SimpleNamespace(**{method.__name__: unseen(method) for method in methods})
-        listener.on_body, listener.on_message_complete = self.on_body, self.on_message_complete
-        self._parser = httptools.HttpRequestParser(listener)
-        if self.partial:
-            length = request.length
+        self._parser = httptools.HttpRequestParser(self)
+        if self.partial:  # it is shown again what body is to come, which nobody heeds
+            request, length = self._request, self._request.length
             framing = b"Content-Length: %d" % length if length else b"Transfer-Encoding: chunked"
+            self.done = True
             self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
-        seen = False
+            self.done, self._request = False, request
         self._parse(rest)
 
 
 def _reason(error: httptools.HttpParserError) -> HttpResponse:
     """Return what is said when the parser gives up. It doesn't tell what `on_body` and its like have raised."""
     cause = error.__context__
-    if isinstance(cause, MemoryError) or (cause is None and "callback error" in str(error)):
-        return responses.NO_MEMORY
-    if cause is None:
-        return responses.BAD_REQUEST
-    logger.error("a request broke the invoker", exc_info=cause)
-    return responses.BROKEN
+    if cause is not None and not isinstance(cause, MemoryError):
+        logger.error("a request broke the invoker", exc_info=cause)
+        return responses.BROKEN
+    return responses.NO_MEMORY if cause or "callback error" in str(error) else responses.BAD_REQUEST
 
 
 def _clean(value: bytes) -> str:

@@ -27,13 +27,6 @@ INVITATION: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 """Asks a caller for the body that it holds back."""
 
 
-def last_part(acknowledgement: bytes, *, chunked: bool) -> bytes:
-    """Return the body of a response that has begun with its receipt. HTTP/1.0 has no chunks: there it ends unmarked."""
-    if chunked:
-        return b"%x\r\n%b\r\n0\r\n\r\n" % (len(acknowledgement), acknowledgement)
-    return acknowledgement
-
-
 class HttpResponse(msgspec.Struct, frozen=True):
     """A status and a short body: what is said in place of running a message."""
 
@@ -90,26 +83,15 @@ NO_MEMORY: Final = refusal(503, "memory", "the invoker has no memory for the req
 CROWDED: Final = refusal(503, "connections", "the invoker has all the connections it may have", _AGAIN, closes=True)
 
 
-def malformed(text: str) -> HttpResponse:
-    """Return what is said of a body that is no message."""
-    return refusal(400, "malformed", text)
-
-
 def busy(error: Busy, *, closes: bool = False) -> HttpResponse:
     """Return what is said where there is no room, and when to ask again."""
     return refusal(503, "busy", str(error), f"Retry-After: {error.retry_after}", closes=closes)
 
 
-def too_large(limit: int) -> HttpResponse:
-    """Return what is said of a message of more than `limit` bytes."""
-    return refusal(413, "large", f"the message is too large: {limit} bytes are allowed", closes=True)
-
-
 class Refusals:
     """Counts what is turned away; warns of what somebody should look into, of each reason once in a while."""
 
-    QUIET: Final = 10.0
-    """Seconds until the same is logged again."""
+    QUIET: Final = 10.0  # seconds until the same is logged again
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -29,10 +29,8 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     """Messages over HTTP, and what operators ask."""
 
     bind: str = "127.0.0.1:8080"
-    """Address of the data listener, `POST /invoke`: host:port or [IPv6]:port; without a host all addresses.
-
-    Whoever reaches it can run code: beyond loopback it needs client certificates or a password.
-    """
+    """Address of the data listener, `POST /invoke`: host:port or [IPv6]:port; without a host all addresses. Whoever
+    reaches it can run code: beyond loopback it needs client certificates or a password."""
     admin: str = "127.0.0.1:8081"
     """Address of the listener for operators, `/readyz` and `/metrics`; empty for none."""
     tls: TlsSettings = TlsSettings()
@@ -65,10 +63,9 @@ class HttpSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what one field can't know."""
-        for name, address in (("bind", self.bind), ("admin", self.admin)):
+        for name, address in (("bind", self.bind), ("admin", self.admin or self.bind)):
             try:
-                if address or name == "bind":
-                    BindAddress.parse(address)
+                BindAddress.parse(address)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         if (self.username is None) != (self.password is None):

@@ -6,6 +6,7 @@ import resource
 import socket
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -13,7 +14,7 @@ from invoker.config import LimitsSettings, NodeSettings, PoolSettings, RolesSett
 from invoker.contracts import Intake, MetricFamily, Operations, Part
 from invoker.errors import SettingsError
 from invoker.wire.acknowledgement import Acknowledger
-from invoker_http.address import BindAddress, SocketAddress, bound, resolved
+from invoker_http.address import BindAddress, SocketAddress, bound, reachable, resolved
 from invoker_http.connection import Connections
 from invoker_http.endpoints import Messages, OperatorPages
 from invoker_http.listener import Acceptor, listening
@@ -23,35 +24,28 @@ from invoker_http.tls import Credentials, ServerTls
 
 logger = logging.getLogger("invoker.http")
 
-_MOST: Final = 10_000
-"""Connections: 100 MB."""
-_OPERATORS: Final = 64
-"""Connections of operators: scrapers, probes, and a few people."""
+_MOST: Final = 10_000  # connections: 100 MB
+_OPERATORS: Final = 64  # connections: of scrapers, probes, and a few people
 
 
+@dataclass
 class HttpTransport(Part):
     """Where the listeners really are, and how they do."""
 
-    def __init__(
-        self, data_url: str, operators_url: str | None, connections: Connections, acceptors: Sequence[Acceptor]
-    ) -> None:
-        self.url = data_url
-        self.operators_url = operators_url
-        self._connections = connections
-        self._acceptors = acceptors
+    url: str
+    operators_url: str | None
+    connections: Connections
+    acceptors: Sequence[Acceptor]
 
     def faults(self) -> Sequence[str]:
         """See `Part`."""
-        return tuple(f"http: {one.fault}" for one in self._acceptors if one.fault)
+        return tuple(f"http: {one.fault}" for one in self.acceptors if one.fault)
 
     def metrics(self) -> Sequence[MetricFamily]:
         """See `Part`."""
-        connections, refusals = len(self._connections.open), self._connections.refusals
-        requests = [
-            ({"status": str(status), "reason": reason}, float(count))
-            for (status, reason), count in refusals.requests.items()
-        ]
-        handshakes = [({"reason": reason}, float(count)) for reason, count in refusals.handshakes.items()]
+        connections, refusals = len(self.connections.open), self.connections.refusals
+        requests = [({"status": str(key[0]), "reason": key[1]}, count) for key, count in refusals.requests.items()]
+        handshakes = [({"reason": reason}, count) for reason, count in refusals.handshakes.items()]
         return (
             MetricFamily("gauge_http_connections", "gauge", "Connections to callers", [({}, connections)]),
             MetricFamily("counter_http_requests_refused", "counter", "Requests that were turned away", requests),
@@ -72,8 +66,13 @@ async def opened(settings: Settings, intake: Intake, operations: Operations) -> 
     operators = await resolved("http.admin", http.admin) if http.admin else ()
     if faults := exposure(http, data, operators):
         raise SettingsError(faults)
-    limit, credentials, hosts = settings[LimitsSettings].message, Credentials.of(http), names_of(http, http.bind, data)
-    messages = Messages(intake, operations.draining, limit=limit, credentials=credentials, hosts=hosts)
+    messages = Messages(
+        intake,
+        operations.draining,
+        limit=settings[LimitsSettings].message,
+        credentials=None if http.password is None else Credentials(http.username or "", http.password.reveal()),
+        hosts=names_of(http, http.bind, data),
+    )
     node = node_of(settings[NodeSettings], settings[PoolSettings])
     acknowledger = Acknowledger(node, spelling=http.ack_identity, compat=settings[RolesSettings].compat)
     refusals = Refusals(asyncio.get_running_loop().time)
@@ -91,7 +90,7 @@ async def opened(settings: Settings, intake: Intake, operations: Operations) -> 
         acceptors.append(await stack.enter_async_context(listening(connections, sockets, tls)))
         data_url = _announced("messages", "http" if tls is None else "https", http.bind, sockets)
         logger.info("try: invoker message hello --param name=Ada | curl --data-binary @- %s/invoke", data_url)
-        if http.password is not None and tls is None and _reachable(data):
+        if http.password is not None and tls is None and reachable(data):
             logger.warning("callers send their password in the clear: set http.tls.certificate and http.tls.key")
         yield HttpTransport(data_url, operators_url, connections, acceptors)
 
@@ -107,33 +106,25 @@ def names_of(settings: HttpSettings, address: str, addresses: Sequence[SocketAdd
 
     A page in a browser reaches loopback by a name of its own that its server has pointed there.
     """
-    return None if _reachable(addresses) else (BindAddress.parse(address).host, *settings.hosts)
+    return None if reachable(addresses) else (BindAddress.parse(address).host, *settings.hosts)
 
 
 def exposure(settings: HttpSettings, data: Sequence[SocketAddress], admin: Sequence[SocketAddress]) -> list[str]:
-    """Return what makes the listeners unsafe; one that only this machine can reach is safe as it is.
-
-    Whoever reaches the data listener can run code.
-    """
+    """Return what makes the listeners unsafe: who reaches the first can run code, and the other asks nobody."""
     found: list[str] = []
     protected = settings.tls.client_ca is not None or settings.password is not None or settings.allow_anonymous
-    if _reachable(data) and not protected:
+    if reachable(data) and not protected:
         found.append(
             f"http.bind: {settings.bind} can be reached from other machines, and whoever reaches it can run code. "
             "Set http.tls.client_ca, so that callers need a certificate, or http.username and http.password; or bind "
             "to 127.0.0.1. If the network itself is guarded, set http.allow_anonymous = true"
         )
-    if _reachable(admin) and not settings.allow_anonymous_admin:
+    if reachable(admin) and not settings.allow_anonymous_admin:
         found.append(
             f"http.admin: {settings.admin} can be reached from other machines, and it asks nobody who they are. "
             "Bind it to 127.0.0.1. If the network itself is guarded, set http.allow_anonymous_admin = true"
         )
     return found
-
-
-def _reachable(addresses: Sequence[SocketAddress]) -> bool:
-    """Whether other machines can reach one of them."""
-    return any(not address.is_loopback for address in addresses)
 
 
 def _announced(whom: str, scheme: str, text: str, sockets: Sequence[socket.socket]) -> str:

@@ -224,7 +224,7 @@ async def test_an_unfinished_handshake_makes_room_for_others(
     settings = {"tls": certificates.settings(ask_callers=False), "max_connections": 1}
 
     async with serving(**settings) as transport, calling(transport.url.replace("https", "http")):
-        coming = await until(lambda: transport._acceptors[0]._coming)
+        coming = await until(lambda: transport.acceptors[0]._coming)
         await until(lambda: asyncio.get_running_loop().time() > max(coming.values()))
         async with calling(transport.url, certificates.client(certified=False)) as other:
             got = await other.ask(post(a_message()))
