@@ -45,7 +45,7 @@ from invoker.wire.acknowledgement import Acknowledger
 from invoker.wire.outcome import Outcomes
 from invoker_attached_logs.follower import AttachedLogs
 from invoker_http.connection import BodyAnswers, Connections, HttpConnection
-from invoker_http.endpoints import HttpRequest, Messages
+from invoker_http.endpoints import HttpRequest, MessageEndpoint
 from invoker_http.responses import Refusals
 from invoker_http.settings import HttpSettings
 from invoker_sqlite.activations import row_of
@@ -77,7 +77,7 @@ class _Bench:
 
     def connected(self, intake: Intake) -> tuple[Socket, HttpConnection]:
         """Return a caller's side of a connection, and ours."""
-        endpoint = Messages(intake, lambda: False, limit=LimitsSettings().message, hosts=())
+        endpoint = MessageEndpoint(intake, lambda: False, limit=LimitsSettings().message, hosts=())
         refusals = Refusals(asyncio.get_running_loop().time)
         owner = Connections(endpoint, intake, self.acknowledger, HttpSettings(), refusals, most=1)
         connection = HttpConnection(owner)

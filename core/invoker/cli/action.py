@@ -1,20 +1,26 @@
 """`invoker action`: the functions in the store."""
 
+import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
+from invoker.app import manifest_of
 from invoker.cli.names import namespace_option, reference
-from invoker.cli.program import CommandLine, run_loop
+from invoker.cli.program import CommandLine, fetched, run_loop
 from invoker.cli.sources import function_from, source_options
 from invoker.cli.terminal import json_option, pass_on, show_table, tell
-from invoker.config import RolesSettings
+from invoker.config import LimitsSettings, PoolSettings, RolesSettings
 from invoker.contracts import FunctionCatalog
-from invoker.entities.function import Function, FunctionRef, Limits
-from invoker.errors import NotSupported
+from invoker.entities.function import Function, Limits
+from invoker.entities.request import NARROWS_NOTHING
+from invoker.entities.runtimes import Runtimes
+from invoker.errors import InvokerError, NotSupported
+from invoker.functions import LimitsCheck
 
 T = TypeVar("T")
 
@@ -45,10 +51,14 @@ def put(
     namespace: str,
     as_json: bool,
 ) -> None:
-    """Create or replace an action from a source file, a zip archive or a folder."""
+    """Create or replace an action from a source file, a zip archive or a folder.
+
+    What can't run here is refused: of a kind that there isn't, or with limits outside those of the settings.
+    """
     ref = reference(name, namespace)
     limits = Limits(timeout=timeout, memory=memory, logs=logs)
     function = function_from(source, path=ref.path, name=ref.name, kind=kind, main=main, limits=limits)
+    _check(program, function)
     revision = _with_catalog(program, lambda catalog: catalog.put(function))
     facts = {"name": function.document_id, "revision": revision, "kind": function.kind}
     tell(facts, f"put {function.document_id} ({function.kind}), revision {revision}", as_json=as_json)
@@ -77,7 +87,7 @@ def list_actions(program: CommandLine, namespace: str, *, as_json: bool) -> None
 @click.pass_obj
 def get(program: CommandLine, name: str, namespace: str, *, code: bool, as_json: bool) -> None:
     """Show one action."""
-    function = run_loop(_get(program, reference(name, namespace)))
+    function = run_loop(fetched(program, reference(name, namespace)))
     if code:
         pass_on(function.code or "", end=False)
         return
@@ -97,6 +107,29 @@ def delete(program: CommandLine, name: str, namespace: str, *, as_json: bool) ->
     tell({"deleted": ref.document_id}, f"deleted {ref.document_id}", as_json=as_json)
 
 
+def _check(program: CommandLine, function: Function) -> None:
+    """Refuse what can't run here; any kind can where nobody can tell, since an invoker that runs has the runtime."""
+    settings = program.settings
+    limits = LimitsCheck(settings[LimitsSettings], settings[PoolSettings].memory, settings[RolesSettings].compat)
+    if (violation := limits.violation(function.limits, NARROWS_NOTHING)) is not None:
+        raise click.BadParameter(violation)
+    if function.kind == "blackbox":
+        raise click.BadParameter("an action of kind 'blackbox' needs an image, which can't be given here")
+    kinds = manifest_of(settings, str)
+    if kinds is None:
+        with suppress(InvokerError):
+            kinds = run_loop(_offered(program))
+    if kinds and kinds.resolve(function.kind) is None:
+        known = ", ".join(sorted(each.kind for each in kinds))
+        raise click.BadParameter(f"nothing here runs kind {function.kind!r}; kinds: {known}")
+
+
+async def _offered(program: CommandLine) -> Runtimes:
+    logging.getLogger("invoker").addHandler(logging.NullHandler())  # what it warns of is no news of the action
+    async with program.plugins.container_runtime(program.settings) as runtime:
+        return runtime.runtimes()
+
+
 def _with_catalog(program: CommandLine, use: Callable[[FunctionCatalog], Coroutine[Any, Any, T]]) -> T:
     """Return what `use` makes of the store's catalog."""
 
@@ -107,11 +140,6 @@ def _with_catalog(program: CommandLine, use: Callable[[FunctionCatalog], Corouti
             return await use(store.catalog)
 
     return run_loop(run())
-
-
-async def _get(program: CommandLine, ref: FunctionRef) -> Function:
-    async with program.plugins.function_store(program.settings) as store:
-        return await store.fetch(ref, exact=False)
 
 
 def _rows(function: Function) -> list[tuple[str, object]]:

@@ -15,9 +15,9 @@ from invoker.cli.operators import ask, operators_url
 from invoker.cli.program import CommandLine, run_loop
 from invoker.cli.terminal import json_option, show_table, tell
 from invoker.config import LogsSettings, NodeSettings, PoolSettings, RolesSettings, RuntimesSettings, Settings, node_of
-from invoker.contracts import NO_CONTEXT, Admitted, Answers, Opening, Part
+from invoker.contracts import NO_CONTEXT, Admitted, Opening, Part
 from invoker.entities.function import FunctionRef
-from invoker.errors import Busy, ContainerError, FunctionNotFound, InvokerError, Occupied
+from invoker.errors import ContainerError, Draining, FunctionNotFound, InvokerError, Occupied
 from invoker.plugins import Plugins
 
 _PATIENCE = 15.0
@@ -91,22 +91,17 @@ async def _look(part: str, plugin: str, looking: Awaitable[str], itself: int | N
     warnings, root = Warnings(), logging.getLogger()
     root.addHandler(warnings)
     try:
-        ok, text = await _outcome(looking, itself)
+        async with asyncio.timeout(_PATIENCE):
+            ok, text = True, await looking
+    except TimeoutError:
+        ok, text = False, f"no answer within {_PATIENCE:g} s"
+    except (InvokerError, OSError) as error:
+        ok, text = False, str(error)
+        if itself is not None and isinstance(error, Occupied) and error.holder in (None, itself):
+            ok, text = True, f"this invoker runs here (process {itself})"
     finally:
         root.removeHandler(warnings)
     return Finding(part, plugin, ok, text, tuple(warnings.texts))
-
-
-async def _outcome(looking: Awaitable[str], itself: int | None) -> tuple[bool, str]:
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            return True, await looking
-    except TimeoutError:
-        return False, f"no answer within {_PATIENCE:g} s"
-    except (InvokerError, OSError) as error:
-        if itself is not None and isinstance(error, Occupied) and error.holder in (None, itself):
-            return True, f"this invoker runs here (process {itself})"
-        return False, str(error)
 
 
 class Warnings(logging.Handler):
@@ -156,20 +151,16 @@ class Nobody:
 
     def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:  # noqa: ARG002 (whatever it is)
         """See `Intake.admit`: turns everything away."""
-        raise Busy("this is only a check", 1)
+        raise Draining
 
-    def invoke(self, admitted: Admitted, answers: Answers) -> None:
-        """See `Intake.invoke`: never called, since nothing is admitted."""
+    def invoke(self, *_: object, **__: object) -> None:
+        """See `Intake`: nothing is admitted, and nothing need be counted."""
 
-    def reserve(self, size: int) -> None:
-        """See `Intake.reserve`: nothing need be counted."""
-
-    def unreserve(self, size: int) -> None:
-        """See `Intake.unreserve`."""
+    reserve = release = invoke
 
     async def room(self, size: int) -> None:  # noqa: ARG002 (there is none for any)
-        """See `Intake.room`: there never is any."""
-        await asyncio.Event().wait()
+        """See `Intake.room`."""
+        raise Draining
 
     def draining(self) -> bool:
         """See `Operations.draining`."""
@@ -187,6 +178,4 @@ class Nobody:
         """See `Operations.info`."""
         return {}
 
-    def pool(self) -> Mapping[str, object]:
-        """See `Operations.pool`."""
-        return {}
+    pool = info

@@ -20,13 +20,9 @@ from invoker.entities.activation import Ack, Activation, Status
 from invoker.entities.function import Function, FunctionRef, Limits
 from invoker.errors import FunctionNotFound
 from invoker.wire import request as wire
+from invoker.wire.names import Misfit, entity_name
 
-EXIT_CODES = {
-    Status.SUCCESS: 0,
-    Status.APPLICATION_ERROR: 10,
-    Status.DEVELOPER_ERROR: 11,
-    Status.WHISK_ERROR: 12,
-}
+EXIT_CODES = {Status.SUCCESS: 0, Status.APPLICATION_ERROR: 10, Status.DEVELOPER_ERROR: 11, Status.WHISK_ERROR: 12}
 
 
 @click.command()
@@ -41,7 +37,6 @@ def invoke(
     *,
     what: str,
     arguments: dict[str, Any],
-    defaults: dict[str, Any],
     environment: dict[str, str],
     kind: str | None,
     main: str | None,
@@ -60,7 +55,7 @@ def invoke(
     """
     local = _local(what, kind, main, Limits(timeout=timeout, memory=memory))
     ref = local.ref if local else reference(what, NAMESPACE)
-    bodies = (wire.message(new_request(ref, {**defaults, **arguments}, environment)) for _ in range(repeat))
+    bodies = (wire.message(new_request(ref, arguments, environment)) for _ in range(repeat))
     sys.exit(EXIT_CODES[run_loop(_invoke(program, local, bodies, as_json=as_json))])
 
 
@@ -100,7 +95,10 @@ def _local(what: str, kind: str | None, main: str | None, limits: Limits) -> One
         if source.suffix or what.startswith("."):
             raise click.BadParameter(f"there is no file {what}", param_hint="NAME|FILE|DIR")
         return None
-    name = source.resolve().stem
+    try:
+        name = entity_name(source.resolve().stem, "it")
+    except Misfit:  # of a file that may be called anything
+        name = "function"
     return OneFunction(function_from(source, path=NAMESPACE, name=name, kind=kind, main=main, limits=limits))
 
 

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from invoker.cli.names import call_options, namespace_option, reference
-from invoker.cli.program import CommandLine, run_loop
+from invoker.cli.program import CommandLine, fetched, run_loop
 from invoker.entities.function import FunctionRef
 from invoker.entities.request import Caller, Request, Transaction
 from invoker.wire import request as wire
@@ -28,7 +28,6 @@ def message(
     *,
     name: str,
     arguments: dict[str, Any],
-    defaults: dict[str, Any],
     environment: dict[str, str],
     namespace: str,
     blocking: bool,
@@ -38,15 +37,11 @@ def message(
     \b
     invoker message hello --param name=Ada | curl --data-binary @- http://127.0.0.1:8080/invoke
     """
-    ref = run_loop(_newest(program, reference(name, namespace)))
-    click.echo(wire.message(new_request(ref, {**defaults, **arguments}, environment, blocking=blocking)))
-
-
-async def _newest(program: CommandLine, ref: FunctionRef) -> FunctionRef:
-    """Name the revision: with it the invoker may answer from its cache (spec 6.7.4)."""
-    async with program.plugins.function_store(program.settings) as store:
-        function = await store.fetch(ref, exact=False)
-    return msgspec.structs.replace(ref, version=function.version, revision=function.revision)
+    ref = reference(name, namespace)
+    function = run_loop(fetched(program, ref))
+    # With the revision the invoker may answer from its cache (spec 6.7.4).
+    ref = msgspec.structs.replace(ref, version=function.version, revision=function.revision)
+    click.echo(wire.message(new_request(ref, arguments, environment, blocking=blocking)))
 
 
 def new_request(

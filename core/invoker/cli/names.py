@@ -1,19 +1,20 @@
 """How people name actions, and what they call them with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
 
+from invoker.cli.terminal import F
 from invoker.entities.function import FunctionRef
 from invoker.wire.names import Misfit, entity_name, entity_path
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 NAMESPACE = "guest"
 """Whom actions belong to when nobody says otherwise, as on a stock OpenWhisk."""
+
+_FROM_FILE = "invoker.arguments"
 
 namespace_option = click.option("--namespace", default=NAMESPACE, show_default=True)
 
@@ -34,11 +35,12 @@ def reference(name: str, namespace: str) -> FunctionRef:
 
 
 def call_options(command: F) -> F:
-    """Add what an action is called with: `arguments`, `defaults`, which these override, and `environment`."""
+    """Add what an action is called with: `arguments`, those of a file and those that stand here, and `environment`."""
     form: dict[str, Any] = {"multiple": True, "metavar": "KEY=VALUE"}
+    file: dict[str, Any] = {"metavar": "FILE", "is_eager": True, "expose_value": False}
     for option in (
         click.option("--env", "environment", **form, callback=_pairs, help="A variable of its environment."),
-        click.option("--param-file", "defaults", metavar="FILE", callback=_object, help="A JSON object of arguments."),
+        click.option("--param-file", **file, callback=_read, help="A JSON object of arguments."),
         click.option("--param", "arguments", **form, callback=_values, help="An argument; JSON, or else text."),
     ):
         command = option(command)
@@ -51,18 +53,13 @@ def _pairs(_: click.Context, parameter: click.Parameter, texts: Sequence[str]) -
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint=parameter.opts[0])
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:  # what came as bytes that are no UTF-8
-            hint = parameter.opts[0]
-            raise click.BadParameter(f"{key!r} and its value must be UTF-8 text", param_hint=hint) from error
         found[key] = value
     return found
 
 
 def _values(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
     """Values are JSON where they can be read as such."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = context.meta[_FROM_FILE]
     for key, value in _pairs(context, parameter, texts).items():
         try:
             found[key] = msgspec.json.decode(value)
@@ -71,9 +68,10 @@ def _values(context: click.Context, parameter: click.Parameter, texts: Sequence[
     return found
 
 
-def _object(_: click.Context, __: click.Parameter, file: str | None) -> dict[str, Any]:
+def _read(context: click.Context, _: click.Parameter, file: str | None) -> None:
     try:
-        return {} if file is None else msgspec.json.decode(Path(file).read_bytes(), type=dict[str, Any])
+        text = b"{}" if file is None else Path(file).read_bytes()
+        context.meta[_FROM_FILE] = msgspec.json.decode(text, type=dict[str, Any])
     except OSError as error:
         raise click.BadParameter(f"can't read {file}: {error.strerror}") from error
     except msgspec.MsgspecError as error:

@@ -47,7 +47,7 @@ def ask(url: str, page: str) -> bytes:
         connection.request("GET", f"{parts.path.rstrip('/')}/{page}", headers=_authorization(parts))
         answer = connection.getresponse()
         body = answer.read(_LONGEST)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise click.ClickException(
             f"no invoker answers at {where}: {reason}. Start it with `invoker run`, "

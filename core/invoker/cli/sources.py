@@ -5,16 +5,15 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from invoker.cli.terminal import F
 from invoker.entities.function import Function, Limits
 from invoker.wire.function import binary_code, with_digest
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _KINDS = {".py": "python:default", ".js": "nodejs:default", ".mjs": "nodejs:default", ".cjs": "nodejs:default"}
 _MARKS = {"__main__.py": "python:default", "package.json": "nodejs:default", "index.js": "nodejs:default"}

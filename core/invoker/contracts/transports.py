@@ -78,17 +78,16 @@ class Intake(Protocol):
         ...
 
     def reserve(self, size: int) -> None:
-        """Count `size` more bytes of messages that are on their way, which a transport keeps until it has all of one.
+        """Count `size` bytes of a message that is on its way, and kept until it is whole.
 
-        Give them back with `unreserve` before you ask `admit`. They can't fill more than half of `intake.queue_bytes`,
-        so that those who send slowly, or never end, leave room for what comes whole.
+        They take room as messages do that wait; give them back with `release` before you ask `admit`.
 
         Raises:
             Busy: there is no room for them now.
         """
         ...
 
-    def unreserve(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Give back what was reserved."""
         ...
 

@@ -11,9 +11,12 @@ from invoker.errors import Busy, Draining, MalformedRequest
 from invoker.recording import Recorder
 from invoker.wire.request import parse
 
-_RETRY_QUEUE: Final = 1
-_RETRY_RECORDS: Final = 5
-"""Seconds: a queue moves with every function that ends, a store that is down takes longer."""
+_WANTS: Final = {
+    "queue": ("too many messages wait for a container", 1),
+    "records": ("too many activation records wait for the store", 5),
+}
+"""Of what there may be too much, and seconds: a queue moves with every function that ends, a store that is down takes
+longer."""
 
 
 class Life(enum.IntEnum):
@@ -41,12 +44,10 @@ class AdmissionControl:
         self.life = Life.STARTING
         self.waiting_bytes = 0
         """Of messages on their way or without a container yet, and of answers that transports have not taken yet."""
-        self.arriving_bytes = 0
-        """Of these on their way; they can't fill more than half of the room."""
         self.running = 0
         """Invocations that have not ended."""
-        self.refused_busy = dict.fromkeys(("queue", "records", "arriving"), 0)
-        """For want of what: of room in the queue, for records, or for what is on its way."""
+        self.refused_busy = dict.fromkeys(_WANTS, 0)
+        """For want of what."""
         self.refused_malformed = 0
         recorder.when_stored(self.look)
 
@@ -62,27 +63,17 @@ class AdmissionControl:
         except MalformedRequest:
             self.refused_malformed += 1
             raise
-        if not self._has_room(size):
-            if self._recorder.full:
-                raise self._busy("records", "too many activation records wait for the store", _RETRY_RECORDS)
-            raise self._busy("queue", "too many messages wait for a container", _RETRY_QUEUE)
-        self.waiting_bytes += size
+        self.reserve(size)
         self.running += 1
         return Admitted(request, size, via, context)
 
     def reserve(self, size: int) -> None:
         """See `Intake.reserve`."""
-        if self.waiting_bytes and self.waiting_bytes + size > self._queue_bytes:
-            raise self._busy("queue", "too many messages wait for a container", _RETRY_QUEUE)
-        if self.arriving_bytes and self.arriving_bytes + size > self._queue_bytes // 2:
-            raise self._busy("arriving", "too many messages are on their way", _RETRY_QUEUE)
+        if not self._has_room(size):
+            want = "records" if self._recorder.full else "queue"
+            self.refused_busy[want] += 1
+            raise Busy(*_WANTS[want])
         self.waiting_bytes += size
-        self.arriving_bytes += size
-
-    def unreserve(self, size: int) -> None:
-        """See `Intake.unreserve`."""
-        self.arriving_bytes -= size
-        self.release(size)
 
     async def room(self, size: int) -> None:
         """See `Intake.room`."""
@@ -98,7 +89,7 @@ class AdmissionControl:
             raise Draining
 
     def release(self, size: int) -> None:
-        """Give back what a message, or an answer, has occupied."""
+        """Give back what a message, or an answer, has occupied. See also `Intake.release`."""
         self.waiting_bytes -= size
         self.look()
 
@@ -106,10 +97,6 @@ class AdmissionControl:
         """Have whoever waits for room look again."""
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
-
-    def _busy(self, want: str, text: str, retry_after: int) -> Busy:
-        self.refused_busy[want] += 1
-        return Busy(text, retry_after)
 
     def _has_room(self, size: int) -> bool:
         if self._recorder.full:

@@ -62,8 +62,8 @@ class Invoker:
         self._breaking_off = False
         self.admit = self.admission.admit
         """See `Intake.admit`."""
-        self.reserve, self.unreserve = self.admission.reserve, self.admission.unreserve
-        """See `Intake.reserve` and `Intake.unreserve`."""
+        self.reserve, self.release = self.admission.reserve, self.admission.release
+        """See `Intake.reserve` and `Intake.release`."""
         self.room = self.admission.room
         """See `Intake.room`."""
 

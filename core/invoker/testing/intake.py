@@ -138,8 +138,8 @@ class FakeIntake:
             raise self._full
         self.reserved += size
 
-    def unreserve(self, size: int) -> None:
-        """See `Intake.unreserve`."""
+    def release(self, size: int) -> None:
+        """See `Intake.release`."""
         assert 0 <= size <= self.reserved
         self.reserved -= size
 

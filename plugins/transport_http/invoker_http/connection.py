@@ -183,7 +183,7 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self._kept = kept
         elif kept < self._kept:
-            self._owner.intake.unreserve(self._kept - kept)
+            self._owner.intake.release(self._kept - kept)
             self._kept = kept
 
     def refuse(self, response: HttpResponse) -> None:

@@ -81,7 +81,7 @@ class Endpoint:
         raise NotImplementedError
 
 
-class Messages(Endpoint):
+class MessageEndpoint(Endpoint):
     """`POST /invoke` and `GET /ping`. `limit` is that of a message (spec 1.1.3)."""
 
     def __init__(
@@ -132,7 +132,7 @@ class Messages(Endpoint):
             return responses.BROKEN
 
 
-class OperatorPages(Endpoint):
+class OperatorsEndpoint(Endpoint):
     """Is it alive, may it be given work, how does it do (spec 12.3). Nobody logs in."""
 
     def __init__(self, operations: Operations, hosts: Collection[str] | None) -> None:

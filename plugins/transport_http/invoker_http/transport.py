@@ -16,7 +16,7 @@ from invoker.errors import SettingsError
 from invoker.wire.acknowledgement import Acknowledger
 from invoker_http.address import BindAddress, SocketAddress, bound, reachable, resolved
 from invoker_http.connection import Connections
-from invoker_http.endpoints import Messages, OperatorPages
+from invoker_http.endpoints import MessageEndpoint, OperatorsEndpoint
 from invoker_http.listener import Acceptor, listening
 from invoker_http.responses import Refusals
 from invoker_http.settings import HttpSettings
@@ -66,7 +66,7 @@ async def opened(settings: Settings, intake: Intake, operations: Operations) -> 
     operators = await resolved("http.admin", http.admin) if http.admin else ()
     if faults := exposure(http, data, operators):
         raise SettingsError(faults)
-    messages = Messages(
+    messages = MessageEndpoint(
         intake,
         operations.draining,
         limit=settings[LimitsSettings].message,
@@ -79,13 +79,13 @@ async def opened(settings: Settings, intake: Intake, operations: Operations) -> 
     serving = partial(Connections, intake=intake, acknowledger=acknowledger, settings=http, refusals=refusals)
     async with AsyncExitStack() as stack:
         operators_url, acceptors = None, []
-        if operators:
-            pages = OperatorPages(operations, names_of(http, http.admin, operators))
-            sockets = bound(stack, "http.admin", http.admin, operators)
-            entering = listening(serving(pages, most=_OPERATORS), sockets, None)
+        admin_sockets = bound(stack, "http.admin", http.admin, operators) if operators else ()
+        sockets = bound(stack, "http.bind", http.bind, data)  # before a task group wraps what is raised
+        if admin_sockets:
+            pages = OperatorsEndpoint(operations, names_of(http, http.admin, operators))
+            entering = listening(serving(pages, most=_OPERATORS), admin_sockets, None)
             acceptors.append(await stack.enter_async_context(entering))
-            operators_url = _announced("operators", "http", http.admin, sockets)
-        sockets = bound(stack, "http.bind", http.bind, data)
+            operators_url = _announced("operators", "http", http.admin, admin_sockets)
         connections = serving(messages, most=http.max_connections or most_connections())
         acceptors.append(await stack.enter_async_context(listening(connections, sockets, tls)))
         data_url = _announced("messages", "http" if tls is None else "https", http.bind, sockets)

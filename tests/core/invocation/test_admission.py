@@ -30,7 +30,7 @@ async def test_nothing_is_admitted_while_records_fill_the_memory() -> None:
             line.invoker.admit(message(a_request(HELLO)), via="test")
         assert (refusal.value.retry_after, line.admission.refused_busy) == (
             5,
-            {"queue": 0, "records": 1, "arriving": 0},
+            {"queue": 0, "records": 1},
         )
 
 
@@ -59,6 +59,21 @@ async def test_what_fits_to_the_byte_is_admitted() -> None:
 
         assert line.admission.waiting_bytes == 2 * SIZE
         runtime.gate.set()
+
+
+async def test_what_is_on_its_way_takes_room_until_it_is_given_back() -> None:
+    async with a_line(FakeRuntime(), HELLO, intake=ONE) as line:
+        line.invoker.reserve(SIZE)
+        with pytest.raises(Busy, match="wait for a container"):
+            line.invoker.reserve(SIZE)
+        with pytest.raises(Busy):
+            line.invoker.admit(message(LARGE), via="test")
+        waiting = asyncio.create_task(line.invoker.room(SIZE))
+        line.invoker.release(SIZE)
+        await waiting
+        line.begin(LARGE)
+
+    assert line.admission.refused_busy == {"queue": 2, "records": 0}
 
 
 async def test_a_message_is_counted_until_it_has_its_container() -> None:

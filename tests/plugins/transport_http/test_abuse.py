@@ -18,7 +18,7 @@ from invoker.contracts import Admitted
 from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
 from invoker.testing.transport import a_message
-from invoker_http.endpoints import Messages
+from invoker_http.endpoints import MessageEndpoint
 from invoker_http.requests import RequestReader
 from invoker_http.tls import ServerTls
 from invoker_http.transport import HttpTransport, most_connections, opened
@@ -162,7 +162,7 @@ async def test_without_memory_for_a_message_it_may_be_tried_again() -> None:
 async def test_an_error_of_ours_in_a_head_is_no_bad_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(Messages, "answer", lambda *_: {}["nothing"])
+    monkeypatch.setattr(MessageEndpoint, "answer", lambda *_: {}["nothing"])
 
     async with one_caller() as caller:
         got = await caller.ask(get("/ping"))

@@ -27,7 +27,7 @@ from invoker.testing.operations import FakeOperations
 from invoker.testing.transport import a_message
 from invoker.wire.acknowledgement import Acknowledger
 from invoker_http.connection import Connections, HttpConnection
-from invoker_http.endpoints import Messages
+from invoker_http.endpoints import MessageEndpoint
 from invoker_http.requests import RequestReader
 from invoker_http.responses import Refusals
 from invoker_http.transport import HttpTransport, opened
@@ -295,7 +295,7 @@ class Written(asyncio.Transport):
 async def test_nothing_is_answered_while_a_caller_takes_nothing() -> None:
     written = Written()
     acknowledger = Acknowledger(node_of(NodeSettings(), PoolSettings()), spelling="both", compat="openwhisk")
-    endpoint = Messages(FakeIntake(), lambda: False, limit=LIMIT)
+    endpoint = MessageEndpoint(FakeIntake(), lambda: False, limit=LIMIT)
     refusals = Refusals(asyncio.get_running_loop().time)
     owner = Connections(endpoint, FakeIntake(), acknowledger, http(), refusals, most=1)
     connection = HttpConnection(owner)

@@ -7,19 +7,19 @@ import pytest
 
 from invoker.testing.intake import FakeIntake
 from invoker.testing.transport import a_message
-from invoker_http.endpoints import HttpRequest, Messages
+from invoker_http.endpoints import HttpRequest, MessageEndpoint
 from invoker_http.requests import HEAD_LIMIT, SLICE, RequestReader
 from invoker_http.responses import HEAD_TOO_LARGE, TOO_SLOW
 from tests.plugins.transport_http.caller import get, post
 
 
 @pytest.fixture
-def endpoint() -> Messages:
-    return Messages(FakeIntake(), lambda: False, limit=100)
+def endpoint() -> MessageEndpoint:
+    return MessageEndpoint(FakeIntake(), lambda: False, limit=100)
 
 
 @pytest.fixture
-def reader(endpoint: Messages) -> RequestReader:
+def reader(endpoint: MessageEndpoint) -> RequestReader:
     return RequestReader(endpoint)
 
 
@@ -63,7 +63,7 @@ EXPECTED = [
 ]
 
 
-def test_every_way_to_split_requests_gives_the_same(endpoint: Messages) -> None:
+def test_every_way_to_split_requests_gives_the_same(endpoint: MessageEndpoint) -> None:
     for size in (1, 2, 3, 7, 50, len(STREAM)):
         pieces = RequestReader(endpoint)
         for at in range(0, len(STREAM), size):
@@ -92,7 +92,7 @@ def test_what_comes_at_once_is_parsed_bit_by_bit(reader: RequestReader, requests
     assert len(read(reader)) == count - 1
 
 
-def test_a_body_in_tiny_chunks_is_parsed_bit_by_bit(reader: RequestReader, endpoint: Messages) -> None:
+def test_a_body_in_tiny_chunks_is_parsed_bit_by_bit(reader: RequestReader, endpoint: MessageEndpoint) -> None:
     endpoint.limit = 1 << 20
     chunks = 4 * SLICE // 3
     reader.feed(b"POST /invoke HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
@@ -105,7 +105,7 @@ def test_a_body_in_tiny_chunks_is_parsed_bit_by_bit(reader: RequestReader, endpo
     assert (request.body, reader.more) == (b"x" * chunks, False)
 
 
-def test_a_body_of_known_length_is_parsed_at_once(reader: RequestReader, endpoint: Messages) -> None:
+def test_a_body_of_known_length_is_parsed_at_once(reader: RequestReader, endpoint: MessageEndpoint) -> None:
     endpoint.limit = 1 << 20
     reader.feed(post(b"x" * (1 << 20)))
 
@@ -151,7 +151,7 @@ def test_context_is_that_of_its_own_request(reader: RequestReader) -> None:
 def test_a_body_is_the_intakes_once_it_is_admitted() -> None:
     request = HttpRequest(body=a_message())
 
-    Messages(FakeIntake(), lambda: False, limit=1000).admit(request)
+    MessageEndpoint(FakeIntake(), lambda: False, limit=1000).admit(request)
 
     assert request.body == b""
 
@@ -194,7 +194,7 @@ def test_a_head_that_comes_at_once_has_the_same_limit(reader: RequestReader, hea
     assert read(reader) == [(431, False)]
 
 
-def test_a_large_body_before_a_small_request_is_no_large_head(reader: RequestReader, endpoint: Messages) -> None:
+def test_a_large_body_before_a_small_request_is_no_large_head(reader: RequestReader, endpoint: MessageEndpoint) -> None:
     endpoint.limit = 1 << 20
     first = post(b"x" * 50_000)
 
@@ -224,7 +224,7 @@ def test_a_refused_request_that_has_come_whole_is_not_waited_for(reader: Request
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-def test_after_a_refusal_nothing_is_read(reader: RequestReader, endpoint: Messages) -> None:
+def test_after_a_refusal_nothing_is_read(reader: RequestReader, endpoint: MessageEndpoint) -> None:
     reader.feed(post(b"x" * 101) + get("/ping") * 1000 + b"nonsense")
     first = taken(reader)
     reader.feed(get("/ping"))
@@ -314,7 +314,7 @@ def test_no_body_is_not_invited(reader: RequestReader) -> None:
     assert not reader.held_back
 
 
-def test_any_bytes_at_all_are_survived(endpoint: Messages) -> None:
+def test_any_bytes_at_all_are_survived(endpoint: MessageEndpoint) -> None:
     for pair in itertools.product(range(0, 256, 5), repeat=2):
         fresh = RequestReader(endpoint)
         fresh.feed(b"POST /invoke HTTP/1.1\r\n" + bytes(pair) + b"\r\nContent-Length: 1\r\n\r\n")
