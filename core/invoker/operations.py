@@ -113,7 +113,9 @@ def _register(
         "counter_invoker_messages_malformed", "Messages that could not be read", lambda: admission.refused_malformed
     )
     metrics.labelled_reading(
-        *("counter_invoker_messages_busy", "Messages turned away, for want of what", "reason"),
+        "counter_invoker_messages_busy",
+        "Messages turned away, for want of what",
+        "reason",
         lambda: admission.refused_busy,
     )
     metrics.reading(
