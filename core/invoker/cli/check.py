@@ -20,8 +20,7 @@ from invoker.entities.function import FunctionRef
 from invoker.errors import ContainerError, Draining, FunctionNotFound, InvokerError, Occupied
 from invoker.plugins import Plugins
 
-_PATIENCE = 15.0
-"""Seconds for each part."""
+_PATIENCE = 15.0  # seconds for each part
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -39,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True):
 @json_option
 @click.pass_obj
 def check(program: CommandLine, *, as_json: bool) -> None:
-    """Open each configured part in turn, as `run` would, and say what is wrong with it.
+    """Open each configured part in turn, as `run` would, and say what is wrong with it. Nothing is changed.
 
     What a part warns of as it opens is shown below it, and is no failure. Neither is what can't be opened a second
     time because this very invoker runs here: how it is, its page `/readyz` knows.
@@ -60,7 +59,7 @@ def _rows(finding: Finding) -> Iterator[Sequence[str | Text]]:
 
 
 async def _findings(program: CommandLine) -> Sequence[Finding]:
-    plugins, settings = program.plugins, program.settings
+    plugins, settings = program.plugins, program.settings.for_a_look()
     roles = settings[RolesSettings]
     verify(settings)
     itself = await asyncio.to_thread(_itself, program)

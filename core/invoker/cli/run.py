@@ -17,8 +17,7 @@ from invoker.telemetry import LogWriter, log_writing
 
 logger = logging.getLogger("invoker")
 
-BROKEN_OFF = 3
-LOST_RECORDS = 4
+BROKEN_OFF, LOST_RECORDS = 3, 4  # exit codes
 
 
 @click.command()

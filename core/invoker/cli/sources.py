@@ -19,8 +19,7 @@ from invoker.wire.function import with_digest
 _KINDS = {".py": "python:default", ".js": "nodejs:default", ".mjs": "nodejs:default", ".cjs": "nodejs:default"}
 _MARKS = {"__main__.py": "python:default", "package.json": "nodejs:default", "index.js": "nodejs:default"}
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache"})
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""One date for all members: the same folder gives the same archive, and so the same warm containers."""
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # of all members: the same folder gives the same archive, and so warm containers
 
 
 def source_options(command: F) -> F:

@@ -25,7 +25,7 @@ from invoker_http.settings import HttpSettings
 
 logger = logging.getLogger("invoker.http")
 
-TURN: Final = 0.002  # seconds of each turn of the loop in which requests are parsed and begun, and 1 ms more
+TURN: Final = 0.001  # seconds of each turn of the loop for those that wait for theirs, and as much for new input
 FLUSH: Final = 5.0  # seconds that callers have to take their last answers when the listener closes
 LINGER: Final = 1.0
 """Seconds for which input is read after a refusal: closing sooner would reset the connection, and who is still sending
@@ -63,9 +63,9 @@ class Connections:
         """Until when, by `perf_counter`, what was done for connections has taken more than half of the time."""
 
     def serve(self, connection: "HttpConnection") -> None:
-        """Have a connection go on: at once, unless others were first or took too much time just now."""
+        """Have a connection go on: at once, unless it waits already, or too much was done at once just now."""
         begun = perf_counter()
-        if self._queue or self._owed - begun > TURN:
+        if connection.waits or self._owed - begun > TURN:
             self._line_up(connection)
         else:
             if connection.go_on():

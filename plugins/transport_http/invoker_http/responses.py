@@ -23,8 +23,7 @@ RECEIPTS: Final = {
     (False, False): _HEAD + b"Connection: close\r\n\r\n",
 }
 """The first part: the message will run (spec 12.5). By whether the body is chunked, and the connection kept."""
-INVITATION: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""Asks a caller for the body that it holds back."""
+INVITATION: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # asks a caller for the body that it holds back
 
 
 class HttpResponse(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ COMMANDS = re.findall(r"^curl .*$", README, re.MULTILINE)
 
 POOL, *_ = re.findall(r"^```\n(\{\"memory\".*?)```", README, re.DOTALL | re.MULTILINE)
 STARTS, WAITS = (
-    re.findall(r"^\| `(\w+)` \| \w", README.partition(f"reason{title} |")[2].partition("\n\n")[0], re.MULTILINE)
+    re.findall(r"^\| `([\w ]+)` \| \w", README.partition(f"reason{title} |")[2].partition("\n\n")[0], re.MULTILINE)
     for title in ("` of a start", " of a wait")
 )
 
