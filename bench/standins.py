@@ -122,6 +122,12 @@ class Socket(asyncio.Transport):
         """See `asyncio.BaseTransport`."""
         return False
 
+    def pause_reading(self) -> None:
+        """Nothing is read here: all is given."""
+
+    def resume_reading(self) -> None:
+        """Likewise."""
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """See `asyncio.WriteTransport`."""
         self.last = bytes(data)

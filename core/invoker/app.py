@@ -277,7 +277,7 @@ async def kinds_of(settings: Settings, runtime: ContainerRuntime) -> Runtimes:
         SettingsError: the manifest can't be used.
         StartFailed: the runtime can't be used.
     """
-    kinds = _manifest(settings, logger.warning)
+    kinds = manifest_of(settings, logger.warning)
     if kinds is None:
         return runtime.runtimes()
     for lack in await runtime.lacking(kinds):
@@ -293,7 +293,7 @@ def verify(settings: Settings) -> Sequence[str]:
     """
     warnings: list[str] = []
     _keys(settings)
-    _manifest(settings, warnings.append)
+    manifest_of(settings, warnings.append)
     return warnings
 
 
@@ -302,8 +302,12 @@ def _keys(settings: Settings) -> Keys:
     return Keys(settings[EncryptionSettings].keys, unknown="pass" if passed else "refuse")
 
 
-def _manifest(settings: Settings, warn: Callable[[str], object]) -> Runtimes | None:
-    """The operator's manifest, if there is one."""
+def manifest_of(settings: Settings, warn: Callable[[str], object]) -> Runtimes | None:
+    """Return the operator's manifest, if there is one.
+
+    Raises:
+        SettingsError: it can't be used.
+    """
     path = settings[RuntimesSettings].manifest
     if path is None:
         return None

@@ -47,6 +47,10 @@ class Overview:
         self._parts.append(part)
         self._metrics.include(part.metrics)
 
+    def draining(self) -> bool:
+        """See `Operations.draining`."""
+        return self._admission.life >= Life.DRAINING
+
     def faults(self) -> Sequence[str]:
         """See `Operations.faults`."""
         life, recorder = self._admission.life, self._recorder
@@ -108,8 +112,11 @@ def _register(
     metrics.reading(
         "counter_invoker_messages_malformed", "Messages that could not be read", lambda: admission.refused_malformed
     )
-    metrics.reading(
-        "counter_invoker_messages_busy", "Messages turned away for lack of room", lambda: admission.refused_busy
+    metrics.labelled_reading(
+        "counter_invoker_messages_busy",
+        "Messages turned away, for want of what",
+        "reason",
+        lambda: admission.refused_busy,
     )
     metrics.reading(
         "counter_invoker_answers_undelivered", "Answers that no transport delivered", lambda: delivery.undelivered
@@ -118,7 +125,7 @@ def _register(
     metrics.gauge("gauge_invoker_records_pending_bytes", "Their size", lambda: recorder.pending_bytes)
     metrics.gauge(
         "gauge_invoker_messages_waiting_bytes",
-        "Messages without a container yet, and answers on their way",
+        "Messages without a container yet or on their way, and answers on theirs",
         lambda: admission.waiting_bytes,
     )
     metrics.gauge("gauge_invoker_activations_running", "Activations that have not ended", lambda: admission.running)

@@ -102,6 +102,15 @@ async def test_the_faults_of_what_starts_containers_are_the_invokers_own() -> No
     assert draining == ["draining", "the daemon does not answer"]
 
 
+async def test_no_work_is_taken_from_the_moment_on_at_which_it_drains() -> None:
+    async with an_overview(FakeRuntime()) as (overview, _):
+        told = []
+        for overview._admission.life in Life:
+            told.append(overview.draining())
+
+    assert told == [False, False, True, True]
+
+
 async def test_the_faults_and_metrics_of_whatever_part_is_watched_are_told() -> None:
     late = DaemonRuntime()
     late.wrong = ["a transport without a broker"]

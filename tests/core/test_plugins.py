@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from invoker.cli.local import Nobody
+from invoker.cli.check import Nobody
 from invoker.config import LogsSettings, RolesSettings, Settings
 from invoker.contracts import ActivationStore
 from invoker.errors import (

@@ -57,7 +57,7 @@ class Connection:
 
     async def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> None:
         """Send a request."""
-        lines = [f"{method} {path} HTTP/1.1", "Host: invoker", f"Content-Length: {len(body)}"]
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         self._writer.write("\r\n".join([*lines, "\r\n"]).encode() + body)
         async with asyncio.timeout(PATIENCE):

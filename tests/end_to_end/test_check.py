@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.distributions import distribution, search_path
+from tests.end_to_end.functions import python
 from tests.end_to_end.program import Called, Home
 
 LOCKED = """
@@ -71,6 +72,30 @@ def test_what_a_part_warns_of_is_shown_below_it_and_is_no_failure(home: Home) ->
         "warning: actions run as child processes, and nothing keeps a hostile one from this user's files"
     )
     assert called.errors == ""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what is in a folder."""
+    return {str(path): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_nothing_is_changed_by_a_look(own_home: Home, *, used: bool) -> None:
+    if used:
+        own_home.put(python("hello", "def main(args): return {}"))
+        own_home.call("invoke", "hello")
+    before = contents(own_home.folder)
+
+    called = own_home.call("check")
+
+    assert called.code == 0, called
+    assert contents(own_home.folder) == before
+
+
+def test_a_place_for_which_there_is_none_is_named_without_being_made(own_home: Home) -> None:
+    called = own_home.call("--set", "sqlite.path=/dev/null/deep/file", "check", "--json")
+
+    assert "/dev/null/deep/file: it can't be opened: see who owns it" in found(called, "functions")["text"]
 
 
 def test_a_runtime_that_is_there_and_can_start_nothing_fails(own_home: Home, tmp_path: Path) -> None:

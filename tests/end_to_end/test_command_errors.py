@@ -1,5 +1,7 @@
 """Settings and plugins that are wrong: each fault is named, with what to do, and nobody sees a traceback."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -228,6 +230,92 @@ def test_a_store_that_cannot_be_read_says_what_to_use_instead(own_home: Home) ->
 )
 def test_wrong_use_is_named(home: Home, arguments: list[str], code: int, complaint: str) -> None:
     failed(home.call(*arguments), code, complaint)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--kind", "cobol:74"], "nothing here runs kind 'cobol:74'; kinds: "),
+        (["--kind", "blackbox"], "an action of kind 'blackbox' needs an image"),
+        (["--memory", "513"], "memory size 513 MB exceeds allowed threshold of 512 MB"),
+        (["--timeout", "99"], "duration 99 milliseconds below allowed threshold of 100 milliseconds"),
+        (["--logs", "11"], "log size 11 MB exceeds allowed threshold of 10 MB"),
+        (["--namespace", "../x"], "its path is no path of well-formed names"),
+    ],
+)
+def test_what_can_not_run_is_not_put(own_home: Home, arguments: list[str], complaint: str) -> None:
+    (own_home.folder / "hello.py").write_text("def main(args): return {}")
+
+    called = own_home.call("action", "put", "hello", "hello.py", *arguments)
+
+    failed(called, 2, complaint)
+    assert own_home.call("action", "list", "--json").json == []
+
+
+def test_a_name_that_leads_elsewhere_is_not_put(own_home: Home) -> None:
+    (own_home.folder / "hello.py").write_text("def main(args): return {}")
+
+    failed(own_home.call("action", "put", "../x", "hello.py"), 2, "'../x': its path is no path of well-formed names")
+
+
+def test_kinds_of_a_manifest_can_be_put_whatever_runs_here(own_home: Home) -> None:
+    (own_home.folder / "hello.py").write_text("def main(args): return {}")
+    kind = {"kind": "python:9", "image": {"name": "python"}, "default": True}
+    (own_home.folder / "kinds.json").write_text(json.dumps({"runtimes": {"python": [kind]}}))
+    manifest = [
+        "--set",
+        "runtimes.manifest=kinds.json",
+        "--set",
+        "runtime=docker",
+        "action",
+        "put",
+        "hello",
+        "hello.py",
+    ]
+
+    assert own_home.call(*manifest, "--kind", "python:9").code == 0
+    failed(own_home.call(*manifest, "--kind", "python:3"), 2, "nothing here runs kind 'python:3'; kinds: python:9")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (["pool.memory=lots"], "pool.memory: expected a size such as '256 MB', got 'lots' (from the command line)"),
+        (["telemetry.format=json", "http.bind=0.0.0.0:0"], "http.bind: 0.0.0.0:0 can be reached from other machines"),
+        (["runtime=sqlite"], "the role 'runtime' needs exactly one plugin"),
+    ],
+)
+def test_a_start_that_fails_is_told_like_all_else_in_the_log(home: Home, settings: list[str], complaint: str) -> None:
+    called = home.call(*(word for one in settings for word in ("--set", one)), "run")
+
+    *_, last = [json.loads(line) for line in called.errors.splitlines()]
+    assert called.code == 2
+    assert last.keys() == {"@timestamp", "level", "logger", "message"}
+    assert (last["level"], last["logger"]) == ("error", "invoker")
+    assert last["message"].startswith(complaint)
+
+
+def test_a_start_that_fails_is_told_in_text_where_the_log_is(home: Home) -> None:
+    called = home.call("--set", "telemetry.format=text", "--set", "http.bind=0.0.0.0:0", "run")
+
+    assert called.errors.splitlines()[-1].startswith("error: http.bind: 0.0.0.0:0 can be reached")
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["invoke", "hello.py", "--param", "i=?"],
+        ["action", "list", "--namespace", "?"],
+        ["activation", "get", "?"],
+        ["pool", "--url", "http://?"],
+        ["run", "--?"],
+    ],
+)
+def test_bytes_that_are_no_text_are_named(home: Home, arguments: list[str], locale: str) -> None:
+    words = [os.fsdecode(word.encode().replace(b"?", b"\xff")) for word in arguments]
+
+    failed(home.call(*words, LC_ALL=locale), 2, "is no text: arguments must be UTF-8")
 
 
 def test_a_settings_file_is_made_and_valid_and_never_overwritten(own_home: Home) -> None:

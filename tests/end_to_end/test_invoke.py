@@ -87,6 +87,12 @@ def test_a_file_is_run_and_its_result_printed(own_home: Home) -> None:
     assert list(own_home.work.iterdir()) == []
 
 
+def test_a_file_may_have_any_name(own_home: Home) -> None:
+    called = own_home.call("invoke", written(own_home, "a+b.py", HELLO))
+
+    assert called.json == {"greeting": "Hello stranger"}
+
+
 def test_a_node_file_is_run_too(own_home: Home, node: str) -> None:
     source = written(own_home, "hello.js", "const main = async ({ name }) => ({ greeting: `Hello ${name}` });")
 

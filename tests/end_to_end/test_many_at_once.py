@@ -134,5 +134,5 @@ async def test_what_waits_is_bounded_and_who_does_not_fit_is_told_to_come_again(
             assert refused.json == {"error": "too many messages wait for a container; try again in 1 s"}
             assert [(await each)["response"]["response"]["result"] for each in queued] == [{"n": 100_000}] * 2
             metrics = await program.metrics()
-            assert metrics["counter_invoker_messages_busy_total"] == 1
+            assert metrics['counter_invoker_messages_busy_total{reason="queue"}'] == 1
             assert metrics["gauge_invoker_messages_waiting_bytes"] == 0

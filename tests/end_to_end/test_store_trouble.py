@@ -98,7 +98,7 @@ async def test_when_no_more_records_fit_messages_are_turned_away_until_they_do(o
         await program.becomes_ready()
         again = await program.invoke(message("echo"))
         await own_home.record(again["response"]["activationId"])
-        busy = (await program.metrics())["counter_invoker_messages_busy_total"]
+        busy = (await program.metrics())['counter_invoker_messages_busy_total{reason="records"}']
 
     assert 4 <= accepted <= 20
     assert answer.status == 503

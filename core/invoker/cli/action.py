@@ -1,22 +1,28 @@
 """`invoker action`: the functions in the store."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 import msgspec
 
-from invoker.cli.names import NAMESPACE, reference
-from invoker.cli.program import CommandLine, run_loop
-from invoker.cli.sources import function_from
-from invoker.cli.terminal import json_option, pass_on, say, show_json, show_table
-from invoker.config import RolesSettings
+from invoker.app import manifest_of
+from invoker.cli.names import namespace_option, reference
+from invoker.cli.program import CommandLine, fetched, run_loop
+from invoker.cli.sources import function_from, source_options
+from invoker.cli.terminal import json_option, pass_on, show_table, tell
+from invoker.config import LimitsSettings, PoolSettings, RolesSettings
 from invoker.contracts import FunctionCatalog
-from invoker.entities.function import Function, FunctionRef, Limits
-from invoker.errors import NotSupported
+from invoker.entities.function import Function, Limits
+from invoker.entities.request import NARROWS_NOTHING
+from invoker.entities.runtimes import Runtimes
+from invoker.errors import InvokerError, NotSupported
+from invoker.functions import LimitsCheck
 
-namespace_option = click.option("--namespace", default=NAMESPACE, show_default=True)
+T = TypeVar("T")
 
 
 @click.group()
@@ -27,10 +33,7 @@ def action() -> None:
 @action.command()
 @click.argument("name")
 @click.argument("source", metavar="FILE|DIR", type=click.Path(exists=True, path_type=Path))
-@click.option("--kind", help="If it can't be told, such as python:default or nodejs:20.")
-@click.option("--main", help="Entry point.  [default: main]")
-@click.option("--timeout", type=int, default=60_000, show_default=True, metavar="MS")
-@click.option("--memory", type=int, default=256, show_default=True, metavar="MB")
+@source_options
 @click.option("--logs", type=int, default=10, show_default=True, metavar="MB", help="KB in 'functions' compatibility.")
 @namespace_option
 @json_option
@@ -48,15 +51,17 @@ def put(
     namespace: str,
     as_json: bool,
 ) -> None:
-    """Create or replace an action from a source file, a zip archive or a folder."""
+    """Create or replace an action from a source file, a zip archive or a folder.
+
+    What can't run here is refused: of a kind that there isn't, or with limits outside those of the settings.
+    """
     ref = reference(name, namespace)
     limits = Limits(timeout=timeout, memory=memory, logs=logs)
     function = function_from(source, path=ref.path, name=ref.name, kind=kind, main=main, limits=limits)
-    revision = run_loop(_put(program, function))
-    if as_json:
-        show_json({"name": function.document_id, "revision": revision, "kind": function.kind})
-    else:
-        say(f"put {function.document_id} ({function.kind}), revision {revision}")
+    _check(program, function)
+    revision = _with_catalog(program, lambda catalog: catalog.put(function))
+    facts = {"name": function.document_id, "revision": revision, "kind": function.kind}
+    tell(facts, f"put {function.document_id} ({function.kind}), revision {revision}", as_json=as_json)
 
 
 @action.command(name="list")
@@ -65,23 +70,13 @@ def put(
 @click.pass_obj
 def list_actions(program: CommandLine, namespace: str, *, as_json: bool) -> None:
     """List the actions of a namespace."""
-    functions = run_loop(_functions(program, namespace))
-    if as_json:
-        show_json([_facts(function) for function in functions])
-    else:
-        show_table(
-            ("ACTION", "KIND", "TIMEOUT", "MEMORY", "REVISION"),
-            [
-                (
-                    function.document_id,
-                    function.kind,
-                    f"{function.limits.timeout} ms",
-                    f"{function.limits.memory} MB",
-                    function.revision or "",
-                )
-                for function in functions
-            ],
-        )
+    found = _with_catalog(program, lambda catalog: catalog.functions(namespace))
+    columns = ("ACTION", "KIND", "TIMEOUT", "MEMORY", "REVISION")
+    rows = [
+        (one.document_id, one.kind, f"{one.limits.timeout} ms", f"{one.limits.memory} MB", one.revision)
+        for one in found
+    ]
+    tell([_facts(one) for one in found], lambda: show_table(columns, rows), as_json=as_json)
 
 
 @action.command()
@@ -92,13 +87,12 @@ def list_actions(program: CommandLine, namespace: str, *, as_json: bool) -> None
 @click.pass_obj
 def get(program: CommandLine, name: str, namespace: str, *, code: bool, as_json: bool) -> None:
     """Show one action."""
-    function = run_loop(_get(program, reference(name, namespace)))
+    function = run_loop(fetched(program, reference(name, namespace)))
     if code:
         pass_on(function.code or "", end=False)
-    elif as_json:
-        show_json({**_facts(function), "code": function.code})
-    else:
-        show_table(("FIELD", "VALUE"), _rows(function))
+        return
+    facts = {**_facts(function), "code": function.code}
+    tell(facts, lambda: show_table(("FIELD", "VALUE"), _rows(function)), as_json=as_json)
 
 
 @action.command()
@@ -109,42 +103,46 @@ def get(program: CommandLine, name: str, namespace: str, *, code: bool, as_json:
 def delete(program: CommandLine, name: str, namespace: str, *, as_json: bool) -> None:
     """Remove an action."""
     ref = reference(name, namespace)
-    run_loop(_delete(program, ref))
-    if as_json:
-        show_json({"deleted": ref.document_id})
-    else:
-        say(f"deleted {ref.document_id}")
+    _with_catalog(program, lambda catalog: catalog.delete(ref))
+    tell({"deleted": ref.document_id}, f"deleted {ref.document_id}", as_json=as_json)
 
 
-@asynccontextmanager
-async def _catalog(program: CommandLine) -> AsyncIterator[FunctionCatalog]:
-    async with program.plugins.function_store(program.settings) as store:
-        if store.catalog is None:
-            raise NotSupported("functions", program.settings[RolesSettings].functions, "catalog")
-        yield store.catalog
+def _check(program: CommandLine, function: Function) -> None:
+    """Refuse what can't run here; any kind can where nobody can tell, since an invoker that runs has the runtime."""
+    settings = program.settings
+    limits = LimitsCheck(settings[LimitsSettings], settings[PoolSettings].memory, settings[RolesSettings].compat)
+    if (violation := limits.violation(function.limits, NARROWS_NOTHING)) is not None:
+        raise click.BadParameter(violation)
+    if function.kind == "blackbox":
+        raise click.BadParameter("an action of kind 'blackbox' needs an image, which can't be given here")
+    kinds = manifest_of(settings, str)
+    if kinds is None:
+        with suppress(InvokerError):
+            kinds = run_loop(_offered(program))
+    if kinds and kinds.resolve(function.kind) is None:
+        known = ", ".join(sorted(each.kind for each in kinds))
+        raise click.BadParameter(f"nothing here runs kind {function.kind!r}; kinds: {known}")
 
 
-async def _put(program: CommandLine, function: Function) -> str:
-    async with _catalog(program) as catalog:
-        return await catalog.put(function)
+async def _offered(program: CommandLine) -> Runtimes:
+    logging.getLogger("invoker").addHandler(logging.NullHandler())  # what it warns of is no news of the action
+    async with program.plugins.container_runtime(program.settings) as runtime:
+        return runtime.runtimes()
 
 
-async def _functions(program: CommandLine, namespace: str) -> list[Function]:
-    async with _catalog(program) as catalog:
-        return list(await catalog.functions(namespace))
+def _with_catalog(program: CommandLine, use: Callable[[FunctionCatalog], Coroutine[Any, Any, T]]) -> T:
+    """Return what `use` makes of the store's catalog."""
+
+    async def run() -> T:
+        async with program.plugins.function_store(program.settings) as store:
+            if store.catalog is None:
+                raise NotSupported("functions", program.settings[RolesSettings].functions, "catalog")
+            return await use(store.catalog)
+
+    return run_loop(run())
 
 
-async def _get(program: CommandLine, ref: FunctionRef) -> Function:
-    async with program.plugins.function_store(program.settings) as store:
-        return await store.fetch(ref, exact=False)
-
-
-async def _delete(program: CommandLine, ref: FunctionRef) -> None:
-    async with _catalog(program) as catalog:
-        await catalog.delete(ref)
-
-
-def _rows(function: Function) -> list[tuple[str, str]]:
+def _rows(function: Function) -> list[tuple[str, object]]:
     """The facts in words."""
     limits = function.limits
     return [
@@ -156,8 +154,8 @@ def _rows(function: Function) -> list[tuple[str, str]]:
         ("entry point", function.main or "main"),
         ("timeout", f"{limits.timeout} ms"),
         ("memory", f"{limits.memory} MB"),
-        ("logs", str(limits.logs)),
-        ("concurrency", str(limits.concurrency)),
+        ("logs", limits.logs),
+        ("concurrency", limits.concurrency),
     ]
 
 

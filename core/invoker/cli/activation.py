@@ -1,16 +1,15 @@
 """`invoker activation`: the records in the store."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import click
 import msgspec
 
-from invoker.cli.action import namespace_option
-from invoker.cli.names import reference
+from invoker.cli.names import namespace_option, reference
 from invoker.cli.program import CommandLine, run_loop
-from invoker.cli.terminal import json_option, note, pass_on, show_json, show_table, start_type, status_text
+from invoker.cli.terminal import json_option, note, pass_on, show_json, show_table, start_type, status_text, tell
 from invoker.config import RolesSettings
 from invoker.contracts import ActivationReader
 from invoker.entities.activation import Activation
@@ -33,23 +32,8 @@ def list_activations(program: CommandLine, limit: int, name: str | None, namespa
     """List the newest activations, newest first."""
     action = reference(name, namespace).document_id if name else None
     found = run_loop(_recent(program, namespace, limit, action))
-    if as_json:
-        show_json([_document(one) for one in found])
-        return
-    show_table(
-        ("START", "ACTIVATION", "STATUS", "START TYPE", "DURATION", "ACTION"),
-        [
-            (
-                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.start / 1000)),
-                one.activation_id,
-                status_text(one.outcome.status),
-                start_type(one),
-                f"{one.duration} ms",
-                one.path,
-            )
-            for one in found
-        ],
-    )
+    columns = ("START", "ACTIVATION", "STATUS", "START TYPE", "DURATION", "ACTION")
+    tell([_document(one) for one in found], lambda: show_table(columns, map(_row, found)), as_json=as_json)
 
 
 @activation.command()
@@ -59,11 +43,8 @@ def list_activations(program: CommandLine, limit: int, name: str | None, namespa
 @click.pass_obj
 def get(program: CommandLine, activation_id: str, namespace: str, *, as_json: bool) -> None:
     """Show one record: JSON either way, for people with line breaks."""
-    found = run_loop(_get(program, namespace, activation_id))
-    if as_json:
-        show_json(_document(found))
-        return
-    pass_on(msgspec.json.format(bytes(_document(found)), indent=2).decode())
+    document = _document(run_loop(_get(program, namespace, activation_id)))
+    tell(document, lambda: pass_on(msgspec.json.format(bytes(document), indent=2).decode()), as_json=as_json)
 
 
 @activation.command()
@@ -80,11 +61,7 @@ def logs(program: CommandLine, activation_id: str | None, namespace: str, *, fol
         run_loop(_follow(program, namespace, as_json=as_json))
         return
     found = run_loop(_get(program, namespace, activation_id))
-    if as_json:
-        show_json(found.logs)
-    else:
-        for line in found.logs:
-            pass_on(line)
+    tell(found.logs, lambda: _show_logs(found), as_json=as_json)
 
 
 @asynccontextmanager
@@ -115,8 +92,17 @@ async def _follow(program: CommandLine, namespace: str, *, as_json: bool) -> Non
                 show_json({"activationId": one.activation_id, "action": one.path, "logs": one.logs})
                 continue
             note(f"{one.activation_id} {one.path} {one.outcome.status.word}", "dim")
-            for line in one.logs:
-                pass_on(line)
+            _show_logs(one)
+
+
+def _show_logs(one: Activation) -> None:
+    for line in one.logs:
+        pass_on(line)
+
+
+def _row(one: Activation) -> Sequence[object]:
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.start / 1000))
+    return clock, one.activation_id, status_text(one.outcome.status), start_type(one), f"{one.duration} ms", one.path
 
 
 def _document(one: Activation) -> msgspec.Raw:

@@ -3,33 +3,24 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import click
 import msgspec
 from rich.text import Text
 
 from invoker.app import kinds_of, verify
-from invoker.cli.local import Nobody
 from invoker.cli.operators import ask, operators_url
 from invoker.cli.program import CommandLine, run_loop
-from invoker.cli.terminal import json_option, show_json, show_table
-from invoker.config import (
-    LogsSettings,
-    NodeSettings,
-    PoolSettings,
-    RolesSettings,
-    RuntimesSettings,
-    Settings,
-    node_of,
-)
+from invoker.cli.terminal import json_option, show_table, tell
+from invoker.config import LogsSettings, NodeSettings, PoolSettings, RolesSettings, RuntimesSettings, Settings, node_of
+from invoker.contracts import NO_CONTEXT, Admitted, Opening, Part
 from invoker.entities.function import FunctionRef
-from invoker.errors import ContainerError, FunctionNotFound, InvokerError, Occupied
+from invoker.errors import ContainerError, Draining, FunctionNotFound, InvokerError, Occupied
 from invoker.plugins import Plugins
 
-_PATIENCE = 15.0
-"""Seconds for each part."""
+_PATIENCE = 15.0  # seconds for each part
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -43,33 +34,11 @@ class Finding(msgspec.Struct, frozen=True):
     """What was logged as a warning, or worse, while it was open."""
 
 
-class RuntimeFails(ContainerError):
-    """What starts containers is there, and can't start any now: `faults` says why."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("; ".join(self.faults))
-
-
-class Warnings(logging.Handler):
-    """Keeps the text of each warning, once."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.texts: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one."""
-        text = record.getMessage()
-        if text not in self.texts:
-            self.texts.append(text)
-
-
 @click.command()
 @json_option
 @click.pass_obj
 def check(program: CommandLine, *, as_json: bool) -> None:
-    """Open each configured part in turn, as `run` would, and say what is wrong with it.
+    """Open each configured part in turn, as `run` would, and say what is wrong with it. Nothing is changed.
 
     What a part warns of as it opens is shown below it, and is no failure. Neither is what can't be opened a second
     time because this very invoker runs here: how it is, its page `/readyz` knows.
@@ -77,13 +46,8 @@ def check(program: CommandLine, *, as_json: bool) -> None:
     Exit codes: 0 all parts work, 1 one or more do not.
     """
     findings = run_loop(_findings(program))
-    if as_json:
-        show_json(findings)
-    else:
-        show_table(
-            ("", "PART", "PLUGIN", "FINDING"),
-            [row for one in findings for row in _rows(one)],
-        )
+    rows = [row for one in findings for row in _rows(one)]
+    tell(findings, lambda: show_table(("", "PART", "PLUGIN", "FINDING"), rows), as_json=as_json)
     if not all(one.ok for one in findings):
         sys.exit(1)
 
@@ -95,19 +59,18 @@ def _rows(finding: Finding) -> Iterator[Sequence[str | Text]]:
 
 
 async def _findings(program: CommandLine) -> Sequence[Finding]:
-    plugins, settings = program.plugins, program.settings
+    plugins, settings = program.plugins, program.settings.for_a_look()
     roles = settings[RolesSettings]
     verify(settings)
     itself = await asyncio.to_thread(_itself, program)
-    parts: list[tuple[str, str, Callable[[], AbstractAsyncContextManager[str]]]] = [
-        ("activations", roles.activations, lambda: _records(plugins, settings)),
-        ("functions", roles.functions, lambda: _functions(plugins, settings)),
-        ("runtime", roles.runtime, lambda: _runtime(plugins, settings)),
-        ("logs", settings[LogsSettings].plugin, lambda: _logs(plugins, settings)),
+    findings = [
+        await _look("activations", roles.activations, _records(plugins, settings), itself),
+        await _look("functions", roles.functions, _functions(plugins, settings), itself),
+        await _look("runtime", roles.runtime, _runtime(plugins, settings), itself),
+        await _look("logs", settings[LogsSettings].plugin, _opens(plugins.log_extractor(settings), "ready"), itself),
     ]
-    findings = [await _look(part, plugin, entering(), itself) for part, plugin, entering in parts]
     for name, opening in plugins.transports(settings, Nobody(), Nobody()):
-        findings.append(await _look("transports", name, _listening(opening), itself))
+        findings.append(await _look("transports", name, _opens(opening, "can listen"), itself))
     return findings
 
 
@@ -123,75 +86,95 @@ def _itself(program: CommandLine) -> int | None:
     return process if info.get("name") == name and isinstance(process, int) else None
 
 
-async def _look(part: str, plugin: str, entering: AbstractAsyncContextManager[str], itself: int | None) -> Finding:
-    with _warnings() as warnings:
-        ok, text = await _outcome(entering, itself)
+async def _look(part: str, plugin: str, looking: Awaitable[str], itself: int | None) -> Finding:
+    warnings, root = Warnings(), logging.getLogger()
+    root.addHandler(warnings)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            ok, text = True, await looking
+    except TimeoutError:
+        ok, text = False, f"no answer within {_PATIENCE:g} s"
+    except (InvokerError, OSError) as error:
+        ok, text = False, str(error)
+        if itself is not None and isinstance(error, Occupied) and error.holder in (None, itself):
+            ok, text = True, f"this invoker runs here (process {itself})"
+    finally:
+        root.removeHandler(warnings)
     return Finding(part, plugin, ok, text, tuple(warnings.texts))
 
 
-async def _outcome(entering: AbstractAsyncContextManager[str], itself: int | None) -> tuple[bool, str]:
-    try:
-        async with asyncio.timeout(_PATIENCE), entering as text:
-            return True, text
-    except TimeoutError:
-        return False, f"no answer within {_PATIENCE:g} s"
-    except (InvokerError, OSError) as error:
-        if itself is not None and isinstance(error, Occupied) and error.holder in (None, itself):
-            return True, f"this invoker runs here (process {itself})"
-        return False, str(error)
+class Warnings(logging.Handler):
+    """Keeps what is logged as a warning, by whomever: a part may consist of several plugins, one around the other."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of one, once."""
+        self.texts[record.getMessage()] = None
 
 
-@contextmanager
-def _warnings() -> Iterator[Warnings]:
-    """Keep what is logged by whomever: a part may consist of several plugins, one around the other."""
-    kept = Warnings()
-    root = logging.getLogger()
-    root.addHandler(kept)
-    try:
-        yield kept
-    finally:
-        root.removeHandler(kept)
-
-
-@asynccontextmanager
-async def _records(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
+async def _records(plugins: Plugins, settings: Settings) -> str:
     async with plugins.activation_store(settings) as store:
         await store.put_many([])
-        yield "takes records"
+        return "takes records"
 
 
-@asynccontextmanager
-async def _functions(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
+async def _functions(plugins: Plugins, settings: Settings) -> str:
     async with plugins.function_store(settings) as store:
-        try:
+        with suppress(FunctionNotFound):
             await store.fetch(FunctionRef("invoker", "check"), exact=False)
-        except FunctionNotFound:
-            yield "answers"
-        else:
-            yield "answers"
+        return "answers"
 
 
-@asynccontextmanager
-async def _runtime(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
+async def _runtime(plugins: Plugins, settings: Settings) -> str:
     async with plugins.container_runtime(settings) as runtime:
         if faults := runtime.faults():
-            raise RuntimeFails(faults)
+            raise ContainerError("; ".join(faults))
         kinds = ", ".join(sorted(each.kind for each in await kinds_of(settings, runtime)))
         if kinds:
-            yield f"runs {kinds}"
-        elif settings[RuntimesSettings].manifest is None:
-            yield "ready; its kinds come from runtimes.manifest"
-        else:
-            yield "runs the images of runtimes.manifest, and no kind"
+            return f"runs {kinds}"
+        if settings[RuntimesSettings].manifest is None:
+            return "ready; its kinds come from runtimes.manifest"
+        return "runs the images of runtimes.manifest, and no kind"
 
 
-@asynccontextmanager
-async def _logs(plugins: Plugins, settings: Settings) -> AsyncIterator[str]:
-    async with plugins.log_extractor(settings):
-        yield "ready"
-
-
-@asynccontextmanager
-async def _listening(opening: AbstractAsyncContextManager[object]) -> AsyncIterator[str]:
+async def _opens(opening: Opening[Part], text: str) -> str:
     async with opening:
-        yield "can listen"
+        return text
+
+
+class Nobody:
+    """An intake that is not at home and operations that know nothing: for opening a door just to see that it opens."""
+
+    def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:  # noqa: ARG002 (whatever it is)
+        """See `Intake.admit`: turns everything away."""
+        raise Draining
+
+    def invoke(self, *_: object, **__: object) -> None:
+        """See `Intake`: nothing is admitted, and nothing need be counted."""
+
+    reserve = release = invoke
+
+    async def room(self, size: int) -> None:  # noqa: ARG002 (there is none for any)
+        """See `Intake.room`."""
+        raise Draining
+
+    def draining(self) -> bool:
+        """See `Operations.draining`."""
+        return True
+
+    def faults(self) -> Sequence[str]:
+        """See `Operations.faults`."""
+        return ["this is only a check"]
+
+    def metrics(self) -> bytes:
+        """See `Operations.metrics`."""
+        return b""
+
+    def info(self) -> Mapping[str, object]:
+        """See `Operations.info`."""
+        return {}
+
+    pool = info

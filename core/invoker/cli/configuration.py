@@ -14,7 +14,7 @@ import msgspec
 
 from invoker.app import verify
 from invoker.cli.program import CommandLine
-from invoker.cli.terminal import MISUSED, json_option, note, say, show_json, show_table
+from invoker.cli.terminal import MISUSED, json_option, note, say, show_json, show_table, tell
 from invoker.config import CORE, ByteSize, Seconds, SecondsOrZero, Settings, SettingsSection
 from invoker.config.kinds import bare, convert, dotted, expected, fields, given, holds_secret, is_a, plain, toml
 from invoker.errors import SettingsError
@@ -48,10 +48,8 @@ def init(program: CommandLine, file: Path, *, as_json: bool) -> None:
         raise click.ClickException(f"{file} is there already; move it away, or name another file") from error
     except OSError as error:
         raise click.ClickException(f"can't write {file}: {error.strerror}") from error
-    if as_json:
-        show_json({"written": str(file)})
-        return
-    say(f"wrote {file}; uncomment what you want to change, then: invoker --config {file} config validate")
+    advice = f"wrote {file}; uncomment what you want to change, then: invoker --config {file} config validate"
+    tell({"written": str(file)}, advice, as_json=as_json)
 
 
 @config.command()
@@ -59,11 +57,8 @@ def init(program: CommandLine, file: Path, *, as_json: bool) -> None:
 @click.pass_obj
 def show(program: CommandLine, *, as_json: bool) -> None:
     """Show the settings in effect. Secrets are not shown."""
-    settings = program.settings
-    if as_json:
-        show_json(to_jsonable(settings, program.sections))
-    else:
-        click.echo(as_toml(settings, program.sections), nl=False)
+    shown = (program.settings, program.sections)
+    tell(to_jsonable(*shown), lambda: click.echo(as_toml(*shown), nl=False), as_json=as_json)
 
 
 @config.command()
@@ -78,12 +73,11 @@ def validate(program: CommandLine, *, as_json: bool) -> None:
             raise
         show_json({"valid": False, "faults": error.faults})
         sys.exit(MISUSED)
-    if as_json:
-        show_json({"valid": True, "warnings": warnings})
-        return
-    for warning in warnings:
-        note(f"warning: {warning}", "yellow")
-    say("the settings are valid", "green")
+    if not as_json:
+        for warning in warnings:
+            note(f"warning: {warning}", "yellow")
+    valid = {"valid": True, "warnings": warnings}
+    tell(valid, lambda: say("the settings are valid", "green"), as_json=as_json)
 
 
 @config.command()
@@ -92,19 +86,13 @@ def validate(program: CommandLine, *, as_json: bool) -> None:
 def explain(program: CommandLine, *, as_json: bool) -> None:
     """Show where each value comes from, and what it overrode."""
     explained = program.layers.explain(program.sections)
-    if as_json:
-        show_json(
-            {
-                "files": [str(file) for file in program.layers.files],
-                "values": explained,
-            }
-        )
-        return
     overrode = ["; ".join(f"{each.value} ({each.origin})" for each in reversed(one.overrode)) for one in explained]
     rows = [(one.key, one.value, one.origin, below) for one, below in zip(explained, overrode, strict=True)]
-    show_table(("SETTING", "VALUE", "FROM", "OVERRODE"), rows)
-    files = ", ".join(str(file) for file in program.layers.files) or "none"
-    note(f"files read: {files}", "dim")
+    files = [str(file) for file in program.layers.files]
+    columns = ("SETTING", "VALUE", "FROM", "OVERRODE")
+    tell({"files": files, "values": explained}, lambda: show_table(columns, rows), as_json=as_json)
+    if not as_json:
+        note(f"files read: {', '.join(files) or 'none'}", "dim")
 
 
 def as_toml(settings: Settings, sections: Iterable[SettingsSection] = ()) -> str:

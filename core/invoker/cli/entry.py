@@ -2,8 +2,8 @@
 
 import io
 import os
+import re
 import sys
-from collections.abc import Iterator
 
 import click
 
@@ -18,19 +18,10 @@ from invoker.cli.pool import pool
 from invoker.cli.program import CommandLine
 from invoker.cli.reap import reap
 from invoker.cli.run import run
-from invoker.cli.terminal import MISUSED, complain
-from invoker.errors import (
-    InvokerError,
-    ModuleMissing,
-    NotSupported,
-    PluginNotInstalled,
-    ProviderCount,
-    SettingsError,
-)
+from invoker.cli.terminal import FAILED, complain
 
-FAILED = 1
-"""Exit code: it did not work."""
 INTERRUPTED = 130
+_NO_TEXT = re.compile("[\udc80-\udcff]")  # what Python makes of bytes that are none
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -46,6 +37,8 @@ def cli(context: click.Context, files: tuple[str, ...], secrets: str | None, ove
 
     Exit codes: 0 all is well, 1 it did not work, 2 wrong use or settings; `invoke` and `run` have further ones.
     """
+    if strange := [word for word in sys.argv if _NO_TEXT.search(word)]:
+        raise click.UsageError(f"{strange[0]!r} is no text: arguments must be UTF-8")
     context.obj = CommandLine(files, secrets, overrides)
 
 
@@ -60,21 +53,15 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `invoker … | head`
         sys.exit(FAILED)
-    except Exception as error:
-        expected = [one for one in leaves(error) if isinstance(one, InvokerError | OSError)]
-        if len(expected) < sum(1 for _ in leaves(error)):  # ours: whoever reports it needs the traceback
-            raise
-        complain(expected)
-        sys.exit(MISUSED if all(isinstance(one, _MISUSES) for one in expected) else FAILED)
+    except Exception as error:  # noqa: BLE001 (what is ours is raised again)
+        sys.exit(complain(error))
     finally:
         _forget_readers_that_left()
 
@@ -88,15 +75,3 @@ def _forget_readers_that_left() -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, descriptor)
             os.close(nowhere)
-
-
-_MISUSES = (SettingsError, PluginNotInstalled, ModuleMissing, ProviderCount, NotSupported)
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield what is inside exception groups, however deep."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error

@@ -1,39 +1,34 @@
 """`invoker invoke`: one function, here and now, without a door."""
 
+import asyncio
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
 from invoker.app import opened
-from invoker.cli.local import OneFunction, Shown
-from invoker.cli.names import NAMESPACE, pairs, parameters, reference
+from invoker.cli.message import new_request
+from invoker.cli.names import NAMESPACE, call_options, reference
 from invoker.cli.program import CommandLine, run_loop
-from invoker.cli.requests import new_request
-from invoker.cli.sources import function_from
+from invoker.cli.sources import function_from, source_options
 from invoker.cli.terminal import err, json_option, pass_on, show_json, start_type, status_text
-from invoker.entities.activation import Activation, Status
-from invoker.entities.function import FunctionRef, Limits
+from invoker.contracts import Answers, FunctionStore
+from invoker.entities.activation import Ack, Activation, Status
+from invoker.entities.function import Function, FunctionRef, Limits
+from invoker.errors import FunctionNotFound
 from invoker.wire import request as wire
+from invoker.wire.names import Misfit, entity_name
 
-EXIT_CODES = {
-    Status.SUCCESS: 0,
-    Status.APPLICATION_ERROR: 10,
-    Status.DEVELOPER_ERROR: 11,
-    Status.WHISK_ERROR: 12,
-}
+EXIT_CODES = {Status.SUCCESS: 0, Status.APPLICATION_ERROR: 10, Status.DEVELOPER_ERROR: 11, Status.WHISK_ERROR: 12}
 
 
 @click.command()
 @click.argument("what", metavar="NAME|FILE|DIR")
-@click.option("--param", "texts", multiple=True, metavar="KEY=VALUE", help="An argument; JSON, or else text.")
-@click.option("--param-file", metavar="FILE", help="A JSON object of arguments.")
-@click.option("--env", "environment", multiple=True, metavar="KEY=VALUE", help="A variable of its environment.")
-@click.option("--kind", help="Of a file or folder, if it can't be told, such as python:default.")
-@click.option("--main", help="Entry point of a file or folder.  [default: main]")
-@click.option("--timeout", type=int, default=60_000, show_default=True, metavar="MS", help="Of a file or folder.")
-@click.option("--memory", type=int, default=256, show_default=True, metavar="MB", help="Of a file or folder.")
+@call_options
+@source_options
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Invoke it this many times.")
 @json_option
 @click.pass_obj
@@ -41,9 +36,8 @@ def invoke(
     program: CommandLine,
     *,
     what: str,
-    texts: tuple[str, ...],
-    param_file: str | None,
-    environment: tuple[str, ...],
+    arguments: dict[str, Any],
+    environment: dict[str, str],
     kind: str | None,
     main: str | None,
     timeout: int,
@@ -60,22 +54,38 @@ def invoke(
     long or answered nonsense), 12 system error.
     """
     local = _local(what, kind, main, Limits(timeout=timeout, memory=memory))
-    arguments = parameters(texts, param_file)
-    variables = pairs(environment, "--env")
-    call = _Call(local, local.ref if local else reference(what, NAMESPACE), arguments, variables, repeat, as_json)
-    status = run_loop(_invoke(program, call))
-    sys.exit(EXIT_CODES[status])
+    ref = local.ref if local else reference(what, NAMESPACE)
+    bodies = (wire.message(new_request(ref, arguments, environment)) for _ in range(repeat))
+    sys.exit(EXIT_CODES[run_loop(_invoke(program, local, bodies, as_json=as_json))])
 
 
-class _Call(msgspec.Struct, frozen=True):
-    """What was asked for."""
+class OneFunction(FunctionStore):
+    """A function store that holds one function, which was never stored anywhere."""
 
-    local: OneFunction | None
-    ref: FunctionRef
-    arguments: dict[str, object]
-    environment: dict[str, str]
-    repeat: int
-    as_json: bool
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self.ref = FunctionRef(function.path, function.name, function.version, revision=function.digest.hex())
+        """Its digest serves as revision: the same code is the same function."""
+
+    async def fetch(self, ref: FunctionRef, *, exact: bool) -> Function:  # noqa: ARG002 (there is only one)
+        """See `FunctionStore.fetch`."""
+        if ref.document_id != self._function.document_id:
+            raise FunctionNotFound(ref.document_id)
+        return self._function
+
+
+class Shown(Answers):
+    """Answers that somebody in this program looks at: `activation` is what became of the invocation."""
+
+    def __init__(self) -> None:
+        self.activation: asyncio.Future[Activation] = asyncio.get_running_loop().create_future()
+
+    async def accepted(self) -> None:
+        """See `Answers.accepted`: nobody waits for a receipt."""
+
+    async def completed(self, activation: Activation, ack: Ack) -> None:  # noqa: ARG002 (all is shown, whatever a controller would get)
+        """See `Answers.completed`."""
+        self.activation.set_result(activation)
 
 
 def _local(what: str, kind: str | None, main: str | None, limits: Limits) -> OneFunction | None:
@@ -85,43 +95,42 @@ def _local(what: str, kind: str | None, main: str | None, limits: Limits) -> One
         if source.suffix or what.startswith("."):
             raise click.BadParameter(f"there is no file {what}", param_hint="NAME|FILE|DIR")
         return None
-    name = source.resolve().stem
+    try:
+        name = entity_name(source.resolve().stem, "it")
+    except Misfit:  # of a file that may be called anything
+        name = "function"
     return OneFunction(function_from(source, path=NAMESPACE, name=name, kind=kind, main=main, limits=limits))
 
 
-async def _invoke(program: CommandLine, call: _Call) -> Status:
-    """Invoke as often as asked; return how the worst of them ended."""
+async def _invoke(program: CommandLine, local: OneFunction | None, bodies: Iterable[bytes], *, as_json: bool) -> Status:
+    """Invoke once for each message; return how the worst of them ended."""
     worst = Status.SUCCESS
-    async with opened(program.plugins, program.settings, functions=call.local, lasting=False) as core:
-        ref = call.ref
-        for _ in range(call.repeat):
+    async with opened(program.plugins, program.settings, functions=local, lasting=False) as core:
+        for body in bodies:
             shown = Shown()
-            body = wire.message(new_request(ref, call.arguments, call.environment))
             core.invoker.invoke(core.invoker.admit(body, via="cli"), shown)
             activation = await shown.activation
-            _show(activation, await core.pool.peak_memory(), as_json=call.as_json)
+            peak = await core.pool.peak_memory()
+            if as_json:
+                show_json(_facts(activation, peak))
+            else:
+                _show(activation, peak)
             worst = max(worst, activation.outcome.status)
     return worst
 
 
-def _show(activation: Activation, peak: int | None, *, as_json: bool) -> None:
-    if as_json:
-        show_json(_facts(activation, peak))
-        return
+def _show(activation: Activation, peak: int | None) -> None:
     for line in activation.logs:
         pass_on(line, to_errors=True)
     pass_on(msgspec.json.format(bytes(activation.outcome.response)).decode())
+    words = {"none": "never started", "cold": f"cold, init {activation.init_time} ms"}
     start = start_type(activation)
-    if start == "none":
-        start = "never started"
-    elif start == "cold":
-        start = f"cold, init {activation.init_time} ms"
     waited = "" if activation.wait_time is None else f"  waited {activation.wait_time} ms"
     limit = "" if activation.limits is None else f", limit {activation.limits.memory} MB"
     memory = "" if peak is None else f"  memory {peak / (1 << 20):.0f} MB{limit}"
     err.print(
         status_text(activation.outcome.status),
-        f" {activation.duration} ms ({start}){waited}{memory}  {activation.activation_id}",
+        f" {activation.duration} ms ({words.get(start, start)}){waited}{memory}  {activation.activation_id}",
         sep="",
     )
 

@@ -3,24 +3,14 @@
 import importlib.metadata
 import platform
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import click
-import msgspec
 
 from invoker.cli.program import CommandLine
-from invoker.cli.terminal import json_option, note, say, show_json, show_table
+from invoker.cli.terminal import json_option, note, show_table, tell
 from invoker.errors import PluginError
 from invoker.plugins import hooks_in, installed
-
-
-class Row(msgspec.Struct, frozen=True):
-    """What there is to say about a plugin."""
-
-    name: str
-    active: bool
-    distribution: str
-    hooks: tuple[str, ...] = ()
-    failure: str = ""
 
 
 @click.command()
@@ -30,37 +20,27 @@ class Row(msgspec.Struct, frozen=True):
 def plugins(program: CommandLine, *, everything: bool, as_json: bool) -> None:
     """List the plugins that are installed, and the hooks of those in use."""
     rows = [_row(program, name, point, everything=everything) for name, point in sorted(installed().items())]
-    if as_json:
-        show_json(rows)
-        return
-    show_table(
-        ("PLUGIN", "ACTIVE", "FROM", "HOOKS"),
-        [
-            (row.name, "yes" if row.active else "", row.distribution, row.failure or ", ".join(row.hooks))
-            for row in rows
-        ],
-    )
-    if not everything:
+    cells = [(it["name"], it["active"], it["distribution"], it["failure"] or ", ".join(it["hooks"])) for it in rows]
+    tell(rows, lambda: show_table(("PLUGIN", "ACTIVE", "FROM", "HOOKS"), cells), as_json=as_json)
+    if not everything and not as_json:
         note("the hooks of inactive plugins are shown with --all, which imports them", "dim")
 
 
-def _row(program: CommandLine, name: str, point: EntryPoint, *, everything: bool) -> Row:
-    active = name in program.plugins.active
-    distribution = point.dist.name if point.dist is not None else ""
-    if active:
-        return Row(name, active, distribution, program.plugins.hooks_of(name))
+def _row(program: CommandLine, name: str, point: EntryPoint, *, everything: bool) -> dict[str, Any]:
+    hooks: tuple[str, ...] = ()
+    active, failure = name in program.plugins.active, ""
     try:
-        return Row(name, active, distribution, hooks_in(point) if everything else ())
+        hooks = program.plugins.hooks_of(name) if active else hooks_in(point) if everything else ()
     except PluginError as error:
-        return Row(name, active, distribution, failure=str(error))
+        failure = str(error)
+    distribution = point.dist.name if point.dist is not None else ""
+    return {"name": name, "active": active, "distribution": distribution, "hooks": hooks, "failure": failure}
 
 
 @click.command()
 @json_option
 def version(*, as_json: bool) -> None:
     """Show the version."""
-    found = importlib.metadata.version("functions-invoker")
-    if as_json:
-        show_json({"version": found, "python": platform.python_version(), "platform": platform.platform()})
-    else:
-        say(f"functions-invoker {found} (Python {platform.python_version()})")
+    found, python = importlib.metadata.version("functions-invoker"), platform.python_version()
+    facts = {"version": found, "python": python, "platform": platform.platform()}
+    tell(facts, f"functions-invoker {found} (Python {python})", as_json=as_json)

@@ -1,30 +1,34 @@
-"""`invoker message`: an activation message, for curl."""
+"""`invoker message`: an activation message as a controller would send it, for curl."""
+
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
 
 import click
 import msgspec
 
-from invoker.cli.names import NAMESPACE, pairs, parameters, reference
-from invoker.cli.program import CommandLine, run_loop
-from invoker.cli.requests import new_request
+from invoker.cli.names import call_options, namespace_option, reference
+from invoker.cli.program import CommandLine, fetched, run_loop
 from invoker.entities.function import FunctionRef
+from invoker.entities.request import Caller, Request, Transaction
 from invoker.wire import request as wire
 
 
 @click.command()
 @click.argument("name")
-@click.option("--param", "texts", multiple=True, metavar="KEY=VALUE", help="An argument; JSON, or else text.")
-@click.option("--param-file", metavar="FILE", help="A JSON object of arguments.")
-@click.option("--env", "environment", multiple=True, metavar="KEY=VALUE", help="A variable of its environment.")
-@click.option("--namespace", default=NAMESPACE, show_default=True)
+@call_options
+@namespace_option
 @click.option("--blocking/--non-blocking", default=True, help="Whether the answer carries the result.")
 @click.pass_obj
 def message(
     program: CommandLine,
     *,
     name: str,
-    texts: tuple[str, ...],
-    param_file: str | None,
-    environment: tuple[str, ...],
+    arguments: dict[str, Any],
+    environment: dict[str, str],
     namespace: str,
     blocking: bool,
 ) -> None:
@@ -33,13 +37,31 @@ def message(
     \b
     invoker message hello --param name=Ada | curl --data-binary @- http://127.0.0.1:8080/invoke
     """
-    ref = run_loop(_newest(program, reference(name, namespace)))
-    request = new_request(ref, parameters(texts, param_file), pairs(environment, "--env"), blocking=blocking)
-    click.echo(wire.message(request))
+    ref = reference(name, namespace)
+    function = run_loop(fetched(program, ref))
+    # With the revision the invoker may answer from its cache (spec 6.7.4).
+    ref = msgspec.structs.replace(ref, version=function.version, revision=function.revision)
+    click.echo(wire.message(new_request(ref, arguments, environment, blocking=blocking)))
 
 
-async def _newest(program: CommandLine, ref: FunctionRef) -> FunctionRef:
-    """Name the revision: with it the invoker may answer from its cache (spec 6.7.4)."""
-    async with program.plugins.function_store(program.settings) as store:
-        function = await store.fetch(ref, exact=False)
-    return msgspec.structs.replace(ref, version=function.version, revision=function.revision)
+def new_request(
+    ref: FunctionRef, arguments: Mapping[str, Any], environment: Mapping[str, str], *, blocking: bool = True
+) -> Request:
+    """Return a request in the name of the action's own namespace. `environment` becomes init parameters."""
+    start = time.time_ns() // 1_000_000
+    transaction_id = secrets.token_hex(16)
+    raw = msgspec.Raw(msgspec.json.encode([transaction_id, start]))
+    return Request(
+        activation_id=uuid.uuid4().hex,
+        transaction=Transaction(transaction_id, start, extra_logging=False, raw=raw),
+        function=ref,
+        caller=Caller(
+            subject=f"{os.environ.get('USER') or 'local'}-cli",
+            namespace=ref.path.split("/")[0],
+            namespace_uuid=str(uuid.uuid4()),
+        ),
+        controller="0",
+        blocking=blocking,
+        content=msgspec.Raw(msgspec.json.encode({**arguments, **environment})),
+        init_names=tuple(environment),
+    )

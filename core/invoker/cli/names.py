@@ -1,4 +1,4 @@
-"""How people name actions and parameters."""
+"""How people name actions, and what they call them with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,16 @@ from typing import Any
 import click
 import msgspec
 
+from invoker.cli.terminal import F
 from invoker.entities.function import FunctionRef
 from invoker.wire.names import Misfit, entity_name, entity_path
 
 NAMESPACE = "guest"
 """Whom actions belong to when nobody says otherwise, as on a stock OpenWhisk."""
+
+_FROM_FILE = "invoker.arguments"
+
+namespace_option = click.option("--namespace", default=NAMESPACE, show_default=True)
 
 
 def reference(name: str, namespace: str) -> FunctionRef:
@@ -29,27 +34,33 @@ def reference(name: str, namespace: str) -> FunctionRef:
         ) from error
 
 
-def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    """Read `k=v` texts."""
+def call_options(command: F) -> F:
+    """Add what an action is called with: `arguments`, those of a file and those that stand here, and `environment`."""
+    form: dict[str, Any] = {"multiple": True, "metavar": "KEY=VALUE"}
+    file: dict[str, Any] = {"metavar": "FILE", "is_eager": True, "expose_value": False}
+    for option in (
+        click.option("--env", "environment", **form, callback=_pairs, help="A variable of its environment."),
+        click.option("--param-file", **file, callback=_read, help="A JSON object of arguments."),
+        click.option("--param", "arguments", **form, callback=_values, help="An argument; JSON, or else text."),
+    ):
+        command = option(command)
+    return command
+
+
+def _pairs(_: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint=option)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:  # what came as bytes that are no UTF-8
-            raise click.BadParameter(f"{key!r} and its value must be UTF-8 text", param_hint=option) from error
+            raise click.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint=parameter.opts[0])
         found[key] = value
     return found
 
 
-def parameters(texts: Sequence[str], file: str | None) -> dict[str, Any]:
-    """Read arguments: a JSON file first, then `k=v` texts, whose values are JSON where they can be read as such."""
-    found: dict[str, Any] = {}
-    if file is not None:
-        found.update(_from_file(Path(file)))
-    for key, value in pairs(texts, "--param").items():
+def _values(context: click.Context, parameter: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """Values are JSON where they can be read as such."""
+    found: dict[str, Any] = context.meta[_FROM_FILE]
+    for key, value in _pairs(context, parameter, texts).items():
         try:
             found[key] = msgspec.json.decode(value)
         except msgspec.DecodeError:
@@ -57,10 +68,11 @@ def parameters(texts: Sequence[str], file: str | None) -> dict[str, Any]:
     return found
 
 
-def _from_file(file: Path) -> dict[str, Any]:
+def _read(context: click.Context, _: click.Parameter, file: str | None) -> None:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        text = b"{}" if file is None else Path(file).read_bytes()
+        context.meta[_FROM_FILE] = msgspec.json.decode(text, type=dict[str, Any])
     except OSError as error:
-        raise click.BadParameter(f"can't read {file}: {error.strerror}", param_hint="--param-file") from error
+        raise click.BadParameter(f"can't read {file}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
-        raise click.BadParameter(f"{file} must hold a JSON object: {error}", param_hint="--param-file") from error
+        raise click.BadParameter(f"{file} must hold a JSON object: {error}") from error

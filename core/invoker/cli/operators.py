@@ -9,10 +9,8 @@ import click
 
 from invoker.cli.program import CommandLine
 
-_PATIENCE: Final = 10.0
-"""Seconds for an answer, which takes a running invoker a few milliseconds."""
-_LONGEST: Final = 64 << 20
-"""Bytes of an answer that are read."""
+_PATIENCE: Final = 10.0  # seconds for an answer, which takes a running invoker a few milliseconds
+_LONGEST: Final = 64 << 20  # bytes of an answer that are read
 _OK: Final = 200
 _FORM: Final = "http://127.0.0.1:8081"
 
@@ -47,7 +45,7 @@ def ask(url: str, page: str) -> bytes:
         connection.request("GET", f"{parts.path.rstrip('/')}/{page}", headers=_authorization(parts))
         answer = connection.getresponse()
         body = answer.read(_LONGEST)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise click.ClickException(
             f"no invoker answers at {where}: {reason}. Start it with `invoker run`, "

@@ -1,16 +1,17 @@
 """`invoker pool`: the containers of the invoker that runs here, and why they were started."""
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 import msgspec
 
 from invoker.cli.operators import ask, operators_url
 from invoker.cli.program import CommandLine
-from invoker.cli.terminal import json_option, out, say, show_json, show_table, span
+from invoker.cli.terminal import json_option, out, say, show_table, tell
 from invoker.pool import PoolSnapshot, StartReason, WaitReason
-from invoker.pool.snapshot import ActionSnapshot, ColdStart, ContainerSnapshot, PrewarmSnapshot
+from invoker.pool.snapshot import ColdStart, ContainerSnapshot, PrewarmSnapshot
 from invoker.units import ByteSize
 
 START_REASONS: Mapping[str, str] = {
@@ -47,12 +48,9 @@ def pool(program: CommandLine, *, url: str | None, watch: float | None, as_json:
     where = operators_url(program) if url is None else url
     while True:
         view = _view(ask(where, "pool"))
-        if as_json:
-            show_json(view)
-        else:
-            if watch is not None and out.is_terminal:
-                out.clear()
-            _show(view)
+        if watch is not None and not as_json and out.is_terminal:
+            out.clear()
+        tell(view, functools.partial(_show, view), as_json=as_json)
         if watch is None:
             return
         time.sleep(watch)
@@ -68,106 +66,46 @@ def _view(body: bytes) -> PoolSnapshot:
 
 
 def _show(view: PoolSnapshot) -> None:
-    say(f"memory: {_size(view.used)} of {_size(view.memory)} used; activations without a container: {view.waiting}")
-    _section("containers", _containers(view.containers), empty="none")
-    _section("actions", _actions(view.actions))
-    _section("prewarmed", _prewarmed(view.prewarmed))
-    _section("last cold starts", _cold_starts(view.recent))
-    _section("cold starts so far", _counts(view.starts, START_REASONS))
-    _section("waits so far", _counts(view.waits, WAIT_REASONS))
+    used, memory = ByteSize(view.used), ByteSize(view.memory)
+    say(f"memory: {used} of {memory} used; activations without a container: {view.waiting}")
+    _section(
+        "containers",
+        ("CONTAINER", "STATE", "FOR", "KIND", "MEMORY", "NAMESPACE", "ACTION", "RUNS", "SERVED", "AGE", "WHY"),
+        map(_container, view.containers),
+        empty="none",
+    )
+    columns = ("NAMESPACE", "ACTION", "CONTAINERS", "WAITING", "SERVICE TIME", "START TIME")
+    _section("actions", columns, map(msgspec.structs.astuple, view.actions))
+    columns = ("KIND", "MEMORY", "WANTED", "READY", "STARTING", "LAST FAILURE")
+    _section("prewarmed", columns, map(_prewarmed, view.prewarmed))
+    columns = ("TIME", "NAMESPACE", "ACTION", "CONTAINER", "FROM", "WHY")
+    _section("last cold starts", columns, map(_cold_start, view.recent))
+    for title, counts, words in (("cold starts", view.starts, START_REASONS), ("waits", view.waits, WAIT_REASONS)):
+        rows = [(number, reason, words.get(reason, _NEWER)) for reason, number in counts.items() if number]
+        _section(f"{title} so far", ("NUMBER", "WHY", ""), rows)
 
 
-def _section(title: str, rows: Sequence[Sequence[str]], *, empty: str | None = None) -> None:
-    """Show a table; its first row has the columns' names. Without others it is left out, or said to be `empty`."""
-    columns, *others = rows
-    if others:
+def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str | None = None) -> None:
+    """Show a table; without rows it is left out, or said to be `empty`."""
+    if found := list(rows):
         say(f"\n{title}", "bold underline")
-        show_table(columns, others)
+        show_table(columns, found)
     elif empty is not None:
         say(f"\n{title}: {empty}")
 
 
-def _containers(containers: Sequence[ContainerSnapshot]) -> list[Sequence[str]]:
-    return [
-        ("CONTAINER", "STATE", "FOR", "KIND", "MEMORY", "NAMESPACE", "ACTION", "RUNS", "SERVED", "AGE", "WHY"),
-        *(
-            (
-                one.name,
-                one.state,
-                span(one.since),
-                one.kind,
-                _size(one.memory),
-                one.namespace,
-                one.action,
-                str(one.activations),
-                str(one.served),
-                span(one.age),
-                one.reason or "prewarmed",
-            )
-            for one in containers
-        ),
-    ]
+def _container(one: ContainerSnapshot) -> Sequence[object]:
+    what = (one.name, one.state, one.since, one.kind, ByteSize(one.memory), one.namespace, one.action)
+    return (*what, one.activations, one.served, one.age, one.reason or "prewarmed")
 
 
-def _actions(actions: Sequence[ActionSnapshot]) -> list[Sequence[str]]:
-    return [
-        ("NAMESPACE", "ACTION", "CONTAINERS", "WAITING", "SERVICE TIME", "START TIME"),
-        *(
-            (
-                one.namespace,
-                one.action,
-                str(one.containers),
-                str(one.waiting),
-                _average(one.service_time),
-                _average(one.start_time),
-            )
-            for one in actions
-        ),
-    ]
+def _prewarmed(one: PrewarmSnapshot) -> Sequence[object]:
+    failure = " ".join((one.failure or "").split())
+    return one.kind, ByteSize(one.memory), one.wanted, one.ready, one.starting, failure
 
 
-def _prewarmed(kinds: Sequence[PrewarmSnapshot]) -> list[Sequence[str]]:
-    return [
-        ("KIND", "MEMORY", "WANTED", "READY", "STARTING", "LAST FAILURE"),
-        *(
-            (
-                one.kind,
-                _size(one.memory),
-                str(one.wanted),
-                str(one.ready),
-                str(one.starting),
-                " ".join((one.failure or "").split()),
-            )
-            for one in kinds
-        ),
-    ]
-
-
-def _cold_starts(starts: Sequence[ColdStart]) -> list[Sequence[str]]:
-    return [
-        ("TIME", "NAMESPACE", "ACTION", "CONTAINER", "FROM", "WHY"),
-        *(
-            (
-                time.strftime("%H:%M:%S", time.localtime(one.at / 1000)),
-                one.namespace,
-                one.action,
-                one.container,
-                "prewarmed" if one.prewarmed else "new container",
-                f"{one.reason}: {START_REASONS.get(one.reason, _NEWER)}",
-            )
-            for one in starts
-        ),
-    ]
-
-
-def _counts(counts: Mapping[str, int], words: Mapping[str, str]) -> list[Sequence[str]]:
-    seen = [(str(number), reason, words.get(reason, _NEWER)) for reason, number in counts.items() if number]
-    return [("NUMBER", "WHY", ""), *seen]
-
-
-def _size(size: int) -> str:
-    return str(ByteSize(size))
-
-
-def _average(seconds: float | None) -> str:
-    return "" if seconds is None else span(seconds)
+def _cold_start(one: ColdStart) -> Sequence[object]:
+    clock = time.strftime("%H:%M:%S", time.localtime(one.at / 1000))
+    origin = "prewarmed" if one.prewarmed else "new container"
+    why = f"{one.reason}: {START_REASONS.get(one.reason, _NEWER)}"
+    return clock, one.namespace, one.action, one.container, origin, why

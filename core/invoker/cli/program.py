@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from invoker.config import Settings, SettingsSection
 from invoker.config.layers import FILES_VARIABLE, SECRETS_VARIABLE, Layers
+from invoker.entities.function import Function, FunctionRef
 from invoker.plugins import Plugins, installed
 
 T = TypeVar("T")
@@ -45,6 +46,12 @@ class CommandLine:
     def settings(self) -> Settings:
         """The settings, checked."""
         return self.layers.settings(self.sections)
+
+
+async def fetched(program: CommandLine, ref: FunctionRef) -> Function:
+    """Return an action, the newest there is."""
+    async with program.plugins.function_store(program.settings) as store:
+        return await store.fetch(ref, exact=False)
 
 
 def default_files(environ: Mapping[str, str], cwd: Path) -> list[Path]:

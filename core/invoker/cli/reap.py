@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from invoker.cli.program import CommandLine, run_loop
-from invoker.cli.terminal import json_option, say, show_json
+from invoker.cli.terminal import json_option, tell
 from invoker.config import RolesSettings
 
 
@@ -22,15 +22,11 @@ def reap(program: CommandLine, *, as_json: bool) -> None:
     """
     runtime = program.settings[RolesSettings].runtime
     swept = run_loop(_swept(program))
-    if as_json:
-        show_json({"runtime": runtime, "sweeps": swept is not None, "removed": swept or []})
-    elif swept is None:
-        say(f"nothing can be left: containers of the runtime {runtime!r} end with their invoker")
-    elif not swept:
-        say("nothing was left")
+    if swept is None:
+        words = f"nothing can be left: containers of the runtime {runtime!r} end with their invoker"
     else:
-        for name in swept:
-            say(f"removed {name}")
+        words = "\n".join(f"removed {name}" for name in swept) or "nothing was left"
+    tell({"runtime": runtime, "sweeps": swept is not None, "removed": swept or []}, words, as_json=as_json)
 
 
 async def _swept(program: CommandLine) -> Sequence[str] | None:

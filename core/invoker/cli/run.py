@@ -10,13 +10,14 @@ import click
 
 from invoker.app import Signals, Stopped, serve
 from invoker.cli.program import CommandLine, run_loop
+from invoker.cli.terminal import FAILED, complain
 from invoker.config import TelemetrySettings
+from invoker.errors import InvokerError
 from invoker.telemetry import LogWriter, log_writing
 
 logger = logging.getLogger("invoker")
 
-BROKEN_OFF = 3
-LOST_RECORDS = 4
+BROKEN_OFF, LOST_RECORDS = 3, 4  # exit codes
 
 
 @click.command()
@@ -28,14 +29,32 @@ def run(program: CommandLine) -> None:
 
     Exit codes: 0 everything ended well, 3 activations had to be broken off, 4 activation records were lost.
     """
-    settings = program.settings
-    with log_writing(settings[TelemetrySettings]) as writer:
-        _open_many_files()
-        stopped = run_loop(_run(program, writer))
+    with log_writing(_telemetry(program)) as writer:
+        try:
+            program.settings  # noqa: B018 (read here, so that their faults are in the log)
+            _open_many_files()
+            stopped = run_loop(_run(program, writer))
+        except Exception as error:
+            if writer.text:
+                raise
+            try:
+                code = complain(error, logger.error)
+            except Exception:
+                logger.exception("the invoker broke")
+                code = FAILED
+            sys.exit(code)
     if stopped.lost_records:
         sys.exit(LOST_RECORDS)
     if stopped.broken_off:
         sys.exit(BROKEN_OFF)
+
+
+def _telemetry(program: CommandLine) -> TelemetrySettings:
+    """Return how to log; as by default, where the settings are of no use."""
+    try:
+        return program.settings[TelemetrySettings]
+    except InvokerError:
+        return TelemetrySettings()
 
 
 def _open_many_files() -> None:

@@ -7,9 +7,11 @@ import stat
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from invoker.cli.terminal import F
 from invoker.entities.function import Function, Limits
 from invoker.wire.attachment import binary_code
 from invoker.wire.function import with_digest
@@ -17,8 +19,20 @@ from invoker.wire.function import with_digest
 _KINDS = {".py": "python:default", ".js": "nodejs:default", ".mjs": "nodejs:default", ".cjs": "nodejs:default"}
 _MARKS = {"__main__.py": "python:default", "package.json": "nodejs:default", "index.js": "nodejs:default"}
 _SKIPPED = frozenset({".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache"})
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""One date for all members: the same folder gives the same archive, and so the same warm containers."""
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # of all members: the same folder gives the same archive, and so warm containers
+
+
+def source_options(command: F) -> F:
+    """Add what else there is to say of a function in a file or folder: `kind`, `main`, `timeout` and `memory`."""
+    shown: dict[str, Any] = {"type": int, "show_default": True}
+    for option in (
+        click.option("--memory", default=256, metavar="MB", **shown, help="Limit of what comes from a file or folder."),
+        click.option("--timeout", default=60_000, metavar="MS", **shown, help="Likewise."),
+        click.option("--main", help="Its entry point.  [default: main]"),
+        click.option("--kind", help="If a file or folder doesn't show it, such as python:default or nodejs:20."),
+    ):
+        command = option(command)
+    return command
 
 
 def function_from(

@@ -11,19 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from invoker.entities.activation import Activation, Status
-from invoker.errors import SettingsError
+from invoker.errors import InvokerError, ModuleMissing, NotSupported, PluginNotInstalled, ProviderCount, SettingsError
 from invoker.telemetry.log import shielded
 
-_PIPE_WIDTH = 10_000
-"""Columns where there is no terminal: whoever reads a pipe wants one line for each row."""
+_PIPE_WIDTH = 10_000  # columns where there is no terminal: whoever reads a pipe wants one line for each row
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MISUSED = 2
-"""Exit code: the command or the settings are wrong."""
+FAILED = 1  # exit code: it did not work
+MISUSED = 2  # exit code: the command or the settings are wrong
+_MISUSES = (SettingsError, PluginNotInstalled, ModuleMissing, ProviderCount, NotSupported)
 
 COLOURS = {
     Status.SUCCESS: "green",
@@ -62,13 +62,23 @@ def show_json(value: Any) -> None:
     pass_on(msgspec.json.encode(value, enc_hook=str).decode())
 
 
+def tell(value: Any, words: str | Callable[[], object], *, as_json: bool) -> None:
+    """Print a result: as JSON for programs, or else a sentence, or what a function prints."""
+    if as_json:
+        show_json(value)
+    elif isinstance(words, str):
+        say(words)
+    else:
+        words()
+
+
 def _shielded(text: str, stream: TextIO) -> str:
     """Return text for a stream: for a terminal without what would control it."""
     return shielded(text) if stream.isatty() else text
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print a table; cells are never read as markup."""
+def show_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table. Floats are seconds, what is true a yes, `None` and false empty; cells are never read as markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -77,10 +87,12 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> 
     out.print(table)
 
 
-def _cell(cell: str | Text) -> Text:
-    if isinstance(cell, str):
-        return Text(_shielded(cell, sys.stdout))
-    return Text(_shielded(cell.plain, sys.stdout), style=cell.style)
+def _cell(value: object) -> Text:
+    style = value.style if isinstance(value, Text) else ""
+    if isinstance(value, bool | None):
+        value = "yes" if value else ""
+    text = span(value) if isinstance(value, float) else str(value)
+    return Text(_shielded(text, sys.stdout), style=style)
 
 
 def span(seconds: float) -> str:
@@ -105,10 +117,26 @@ def start_type(activation: Activation) -> str:
     return "warm" if activation.duration or activation.outcome.size is not None else "none"
 
 
-def complain(errors: Sequence[BaseException]) -> None:
-    """Say what went wrong, each thing once."""
-    for text in dict.fromkeys(line for error in errors for line in _lines(error)):
-        note(f"error: {text}", "bold red")
+def complain(error: Exception, tell: Callable[[str], object] | None = None) -> int:
+    """Say what went wrong, each thing once, in red or by `tell`; return the exit code.
+
+    Raises:
+        Exception: `error` itself, if it is a fault of ours: whoever reports it needs the traceback.
+    """
+    found = _leaves(error)
+    if not all(isinstance(one, InvokerError | OSError) for one in found):
+        raise error
+    tell = tell or (lambda text: note(f"error: {text}", "bold red"))
+    for text in dict.fromkeys(line for one in found for line in _lines(one)):
+        tell(text)
+    return MISUSED if all(isinstance(one, _MISUSES) for one in found) else FAILED
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """Return what is inside exception groups, however deep."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
 
 
 def _lines(error: BaseException) -> Sequence[str]:

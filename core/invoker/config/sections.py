@@ -309,8 +309,14 @@ S = TypeVar("S", bound=Section)
 class Settings:
     """The sections, by type: `settings[PoolSettings].memory`."""
 
-    def __init__(self, sections: Iterable[Section]) -> None:
+    def __init__(self, sections: Iterable[Section], *, looking: bool = False) -> None:
         self._sections: dict[type[Section], Section] = {type(section): section for section in sections}
+        self.looking = looking
+        """What is opened is only looked at (`invoker check`), and leaves nothing behind that was not there before."""
+
+    def for_a_look(self) -> Self:
+        """Return the same settings, for opening what must not change anything."""
+        return type(self)(self._sections.values(), looking=True)
 
     @classmethod
     def of(cls, *sections: Section) -> Self:

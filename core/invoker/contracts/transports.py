@@ -77,6 +77,20 @@ class Intake(Protocol):
         """
         ...
 
+    def reserve(self, size: int) -> None:
+        """Count `size` bytes of a message that is on its way, and kept until it is whole.
+
+        They take room as messages do that wait; give them back with `release` before you ask `admit`.
+
+        Raises:
+            Busy: there is no room for them now.
+        """
+        ...
+
+    def release(self, size: int) -> None:
+        """Give back what was reserved."""
+        ...
+
     async def room(self, size: int) -> None:
         """Wait until a message of `size` bytes would be admitted, those who wait in the order they came.
 
@@ -90,6 +104,10 @@ class Intake(Protocol):
 
 class Operations(Protocol):
     """What an operator may ask the invoker; given to transports that serve operators too."""
+
+    def draining(self) -> bool:
+        """Return whether no new work is taken any more, since the invoker is about to stop."""
+        ...
 
     def faults(self) -> Sequence[str]:
         """Return why no work should be sent here now, one short text each; empty when all is well."""

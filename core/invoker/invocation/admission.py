@@ -3,7 +3,7 @@
 import asyncio
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from invoker.config import IntakeSettings, LimitsSettings
 from invoker.contracts import NO_CONTEXT, Admitted
@@ -29,9 +29,9 @@ class AdmissionControl:
     intake: IntakeSettings
     limits: LimitsSettings
     life: Life = Life.STARTING
-    waiting_bytes: int = 0  # of messages without a container yet, and of answers that their transports have not taken
+    waiting_bytes: int = 0  # of messages on their way or without a container yet, and of answers not taken
     running: int = 0  # invocations that have not ended
-    refused_busy: int = 0
+    refused_busy: dict[str, int] = field(default_factory=lambda: {"queue": 0, "records": 0})  # for want of what
     refused_malformed: int = 0
 
     def __post_init__(self) -> None:
@@ -53,16 +53,19 @@ class AdmissionControl:
         except MalformedRequest:
             self.refused_malformed += 1
             raise
-        if not self._has_room(size):
-            self.refused_busy += 1
-            if self.recorder.full:
-                raise Busy("too many activation records wait for the store", retry_after=5)
-            raise Busy(
-                "too many messages wait for a container", retry_after=1
-            )  # it moves with every function that ends
-        self.waiting_bytes += size
+        self.reserve(size)
         self.running += 1
         return Admitted(request, size, via, context)
+
+    def reserve(self, size: int) -> None:
+        """See `Intake.reserve`."""
+        if not self._has_room(size):
+            if self.recorder.full:
+                self.refused_busy["records"] += 1
+                raise Busy("too many activation records wait for the store", retry_after=5)
+            self.refused_busy["queue"] += 1
+            raise Busy("too many messages wait for a container", retry_after=1)  # it moves with each end of a function
+        self.waiting_bytes += size
 
     async def room(self, size: int) -> None:
         """See `Intake.room`."""
@@ -78,7 +81,7 @@ class AdmissionControl:
             raise Draining
 
     def release(self, size: int) -> None:
-        """Give back what a message, or an answer, has occupied."""
+        """Give back what a message, or an answer, has occupied; see also `Intake.release`."""
         self.waiting_bytes -= size
         if self._woken is not None:
             self.look()

@@ -59,6 +59,7 @@ class Invoker:
         self._ended = asyncio.Event()  # set whenever one comes to its end while the invoker drains
         self._breaking_off = False
         self.admit, self.room = self.admission.admit, self.admission.room  # see `Intake`
+        self.reserve, self.release = self.admission.reserve, self.admission.release  # likewise
 
     def invoke(self, admitted: Admitted, answers: Answers) -> None:
         """See `Intake.invoke`."""

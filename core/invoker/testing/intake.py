@@ -35,6 +35,8 @@ class FakeIntake:
         self.admitted: list[Admitted] = []
         self.outcomes: deque[Outcome] = deque()
         """What the next invocations come to, one each; then success with `{"ok":true}`."""
+        self.reserved = 0
+        """Bytes of what is on its way."""
         self.late_logs = False
         """Results are told ahead of completions, where the transport can."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -130,6 +132,17 @@ class FakeIntake:
         task = asyncio.get_running_loop().create_task(self._carry(admitted, answers))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def reserve(self, size: int) -> None:
+        """See `Intake.reserve`."""
+        if self._full is not None:
+            raise self._full
+        self.reserved += size
+
+    def release(self, size: int) -> None:
+        """See `Intake.release`."""
+        assert 0 <= size <= self.reserved
+        self.reserved -= size
 
     async def room(self, size: int) -> None:
         """See `Intake.room`."""

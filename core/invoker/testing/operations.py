@@ -22,6 +22,10 @@ class FakeOperations:
         """The faults."""
         self.containers: list[Mapping[str, object]] = [{"name": "one", "state": "idle", "age": 0.5, "reason": None}]
 
+    def draining(self) -> bool:
+        """See `Operations.draining`: as the faults say."""
+        return "draining" in self.told
+
     def faults(self) -> Sequence[str]:
         """See `Operations.faults`."""
         return self.told

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from invoker import Settings, SettingsSection, hookimpl
 from invoker.contracts import ActivationStore, FunctionStore
-from invoker_sqlite.settings import SECTION, SqliteSettings, path_of
+from invoker_sqlite.settings import SECTION, SqliteSettings
 
 
 @hookimpl
@@ -22,11 +22,12 @@ def settings_section() -> SettingsSection:
 @asynccontextmanager
 async def open_function_store(settings: Settings) -> AsyncIterator[FunctionStore]:
     """Provide the functions."""
-    from invoker_sqlite.database import opened  # noqa: PLC0415 (SQLite loads only when used)
+    from invoker_sqlite.database import file_of, opened  # noqa: PLC0415 (SQLite loads only when used)
     from invoker_sqlite.functions import SqliteFunctions  # noqa: PLC0415 (same)
 
-    async with opened(path_of(settings), settings[SqliteSettings].busy_timeout, "actions") as database:
-        yield SqliteFunctions(database)
+    with file_of(settings) as path:
+        async with opened(path, settings[SqliteSettings].busy_timeout, "actions") as database:
+            yield SqliteFunctions(database)
 
 
 @hookimpl
@@ -34,8 +35,9 @@ async def open_function_store(settings: Settings) -> AsyncIterator[FunctionStore
 async def open_activation_store(settings: Settings) -> AsyncIterator[ActivationStore]:
     """Provide the activation records."""
     from invoker_sqlite.activations import SqliteActivations, kept_in  # noqa: PLC0415 (SQLite loads only when used)
-    from invoker_sqlite.database import opened  # noqa: PLC0415 (same)
+    from invoker_sqlite.database import file_of, opened  # noqa: PLC0415 (same)
 
     section = settings[SqliteSettings]
-    async with opened(path_of(settings), section.busy_timeout, "activation records") as database:
-        yield SqliteActivations(database, section.keep, await database.run(kept_in))
+    with file_of(settings) as path:
+        async with opened(path, section.busy_timeout, "activation records") as database:
+            yield SqliteActivations(database, section.keep, await database.run(kept_in))

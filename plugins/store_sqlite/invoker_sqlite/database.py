@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
+from invoker.config import Settings
 from invoker.errors import StoreUnavailable
+from invoker_sqlite.settings import path_of
 
 T = TypeVar("T")
 
@@ -185,6 +188,24 @@ def check_whole(connection: sqlite3.Connection) -> None:
         connection.set_progress_handler(None, 0)
     if told != "ok":
         raise sqlite3.DatabaseError(f"{DAMAGED} ({told})")
+
+
+@contextmanager
+def file_of(settings: Settings) -> Iterator[Path]:
+    """Yield the file; for a look where there is none, one that goes again, if the real one could be made.
+
+    Raises:
+        StoreUnavailable: it could not.
+    """
+    path = path_of(settings)
+    if path.exists() or not settings.looking:
+        yield path
+        return
+    place = next(parent for parent in path.parents if parent.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise StoreUnavailable(f"{path}: {_REMEDIES[sqlite3.SQLITE_CANTOPEN]}")
+    with tempfile.TemporaryDirectory(prefix="invoker-") as folder:
+        yield Path(folder, path.name)
 
 
 @asynccontextmanager

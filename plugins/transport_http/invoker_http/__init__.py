@@ -18,7 +18,7 @@ def settings_section() -> SettingsSection:
 @asynccontextmanager
 async def open_transport(settings: Settings, intake: Intake, operations: Operations) -> AsyncIterator[Part]:
     """Listen for activation messages, and for operators."""
-    from invoker_http.transport import opened  # noqa: PLC0415 (aiohttp loads only when used)
+    from invoker_http.transport import opened  # noqa: PLC0415 (the server loads only when used)
 
     async with opened(settings, intake, operations) as transport:
         yield transport

@@ -1,4 +1,4 @@
-"""Addresses to listen on: written as `host:port`, resolved and bound."""
+"""Addresses to listen on: written as `host:port`, resolved and bound; and who can reach them."""
 
 import asyncio
 import errno
@@ -15,6 +15,11 @@ from invoker.errors import Occupied, SettingsError
 
 _FORM: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\[\]:/\s]*)):(?P<port>\d{1,5})", re.ASCII)
 _LAST_PORT: Final = 65535
+_REMEDIES: Final[dict[int | None, str]] = {
+    errno.EADDRINUSE: "address already in use: stop the other program, or set {} to another port",
+    errno.EACCES: "permission denied: ports below 1024 need a privilege; set {} to another port",
+    errno.EADDRNOTAVAIL: "it is no address of this machine: set {} to one that is",
+}
 
 
 class BindAddress(msgspec.Struct, frozen=True):
@@ -46,13 +51,11 @@ class SocketAddress(msgspec.Struct, frozen=True):
     family: int
     name: tuple[Any, ...]
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        address = ipaddress.ip_address(self.name[0].partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return address.is_loopback
+
+def reachable(addresses: Iterable[SocketAddress]) -> bool:
+    """Whether other machines can reach one of them."""
+    found = [ipaddress.ip_address(address.name[0].partition("%")[0]) for address in addresses]
+    return not all((getattr(one, "ipv4_mapped", None) or one).is_loopback for one in found)
 
 
 async def resolved(setting: str, text: str) -> Sequence[SocketAddress]:
@@ -91,20 +94,8 @@ def bound(stack: AsyncExitStack, setting: str, text: str, addresses: Iterable[So
             port = one.getsockname()[1]
             sockets.append(one)
     except OSError as error:
-        fault = f"{setting}: can't listen on {text}: {_remedy(setting, error)}"
+        fault = f"{setting}: can't listen on {text}: {_REMEDIES.get(error.errno, str(error)).format(setting)}"
         if error.errno == errno.EADDRINUSE:
             raise Occupied(fault) from error
         raise SettingsError([fault]) from error
     return sockets
-
-
-def _remedy(setting: str, error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"address already in use: stop the other program, or set {setting} to another port"
-        case errno.EACCES:
-            return f"permission denied: ports below 1024 need a privilege; set {setting} to another port"
-        case errno.EADDRNOTAVAIL:
-            return f"it is no address of this machine: set {setting} to one that is"
-        case _:
-            return error.strerror or str(error)

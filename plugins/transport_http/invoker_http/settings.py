@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from invoker.config import Seconds, Secret, Section, SettingsSection
+from invoker.config import Count, Seconds, Secret, Section, SettingsSection
 from invoker_http.address import BindAddress
 
 
@@ -29,10 +29,8 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     """Messages over HTTP, and what operators ask."""
 
     bind: str = "127.0.0.1:8080"
-    """Address of the data listener, `POST /invoke`: host:port or [IPv6]:port; without a host all addresses.
-
-    Whoever reaches it can run code: beyond loopback it needs client certificates or a password.
-    """
+    """Address of the data listener, `POST /invoke`: host:port or [IPv6]:port; without a host all addresses. Whoever
+    reaches it can run code: beyond loopback it needs client certificates or a password."""
     admin: str = "127.0.0.1:8081"
     """Address of the listener for operators, `/readyz` and `/metrics`; empty for none."""
     tls: TlsSettings = TlsSettings()
@@ -40,13 +38,19 @@ class HttpSettings(Section, frozen=True, kw_only=True):
     """Who may send messages, with `password`: basic authentication of the data listener."""
     password: Secret | None = None
     allow_anonymous: bool = False
-    """Let listeners beyond loopback go unprotected, because the network itself is guarded."""
+    """Let the data listener go unprotected beyond loopback, because the network itself is guarded."""
+    allow_anonymous_admin: bool = False
+    """Let the listener for operators be beyond loopback, for the same reason: it asks nobody who they are."""
+    hosts: tuple[str, ...] = ()
+    """Names, besides localhost and the address's own, by which callers may ask for what listens on loopback."""
     ack_identity: Literal["both", "instance", "invoker"] = "both"
     """How acknowledgements spell who sends them: today's controllers read "instance", the Go variant's "invoker"."""
     body_timeout: Seconds = Seconds(30)
-    """How long a request may take to arrive, and an answer to be taken."""
+    """How long a handshake may take, a new caller's first request to come, any to arrive, and an answer to be taken."""
     keep_alive: Seconds = Seconds(120)
     """How long a connection without requests is kept; longer than callers keep theirs (90 s in Go's client)."""
+    max_connections: Count | None = None
+    """Of callers at the same time; by default half of the files that the process may open, and at most 10,000."""
 
     @property
     def operators_url(self) -> str | None:
@@ -59,10 +63,9 @@ class HttpSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what one field can't know."""
-        for name, address in (("bind", self.bind), ("admin", self.admin)):
+        for name, address in (("bind", self.bind), ("admin", self.admin or self.bind)):
             try:
-                if address or name == "bind":
-                    BindAddress.parse(address)
+                BindAddress.parse(address)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         if (self.username is None) != (self.password is None):

@@ -29,7 +29,10 @@ async def test_nothing_is_admitted_while_records_fill_the_memory() -> None:
 
         with pytest.raises(Busy, match="records") as refusal:
             line.invoker.admit(message(a_request(HELLO)), via="test")
-        assert (refusal.value.retry_after, line.admission.refused_busy) == (5, 1)
+        assert (refusal.value.retry_after, line.admission.refused_busy) == (
+            5,
+            {"queue": 0, "records": 1},
+        )
 
 
 async def test_nothing_is_admitted_while_too_much_waits() -> None:
@@ -57,6 +60,21 @@ async def test_what_fits_to_the_byte_is_admitted() -> None:
 
         assert line.admission.waiting_bytes == 2 * SIZE
         runtime.gate.set()
+
+
+async def test_what_is_on_its_way_takes_room_until_it_is_given_back() -> None:
+    async with a_line(FakeRuntime(), HELLO, intake=ONE) as line:
+        line.invoker.reserve(SIZE)
+        with pytest.raises(Busy, match="wait for a container"):
+            line.invoker.reserve(SIZE)
+        with pytest.raises(Busy):
+            line.invoker.admit(message(LARGE), via="test")
+        waiting = asyncio.create_task(line.invoker.room(SIZE))
+        line.invoker.release(SIZE)
+        await waiting
+        line.begin(LARGE)
+
+    assert line.admission.refused_busy == {"queue": 2, "records": 0}
 
 
 async def test_a_message_is_counted_until_it_has_its_container() -> None:
@@ -130,7 +148,7 @@ async def test_those_who_wait_for_room_get_it_one_after_the_other_in_their_order
 
         assert before == []
         assert order == [0, 1, 2, 3, 4]
-        assert line.admission.refused_busy == 0
+        assert not any(line.admission.refused_busy.values())
 
 
 async def test_who_gives_up_waiting_for_room_holds_nobody_up() -> None:

@@ -112,13 +112,13 @@ async def calling(url: str, tls: ssl.SSLContext | None = None, *, reluctant: boo
 
 def post(body: bytes, *headers: str, target: str = "/invoke", method: str = "POST", version: str = "1.1") -> bytes:
     """Return a request."""
-    lines = [f"{method} {target} HTTP/{version}", "Host: invoker", f"Content-Length: {len(body)}", *headers]
+    lines = [f"{method} {target} HTTP/{version}", "Host: localhost", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join((*lines, "\r\n")).encode() + body
 
 
 def get(target: str, *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
     """Return a request without a body."""
-    return "\r\n".join((f"{method} {target} HTTP/{version}", "Host: invoker", *headers, "\r\n")).encode()
+    return "\r\n".join((f"{method} {target} HTTP/{version}", "Host: localhost", *headers, "\r\n")).encode()
 
 
 def http(**changes: Any) -> HttpSettings:

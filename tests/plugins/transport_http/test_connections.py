@@ -27,7 +27,9 @@ from invoker.testing.operations import FakeOperations
 from invoker.testing.transport import a_message
 from invoker.wire.acknowledgement import Acknowledger
 from invoker_http.connection import Connections, HttpConnection
-from invoker_http.requests import Endpoint, RequestReader
+from invoker_http.endpoints import MessageEndpoint
+from invoker_http.requests import RequestReader
+from invoker_http.responses import Refusals
 from invoker_http.transport import HttpTransport, opened
 from tests.plugins.transport_http.caller import Caller, Got, calling, connected, get, http, listening, one_caller, post
 from tests.plugins.transport_http.certificates import Certificates
@@ -101,10 +103,12 @@ async def test_what_is_sent_ahead_waits_with_the_caller() -> None:
             sending = tasks.create_task(caller.send(*[post(a_message(size=LIMIT)) for _ in range(count)]))
             await intake.seen("accepted")
             await settled(caller.writer.transport.get_write_buffer_size)
-            sent_at_once = sending.done()
+            sent_at_once, kept = sending.done(), intake.reserved
         got = [await caller.response() for _ in range(count)]
 
     assert not sent_at_once
+    assert 0 < kept <= 1 << 19  # what is read at once
+    assert intake.reserved == 0
     assert [each.status for each in got] == [HTTPStatus.OK] * count
 
 
@@ -291,8 +295,10 @@ class Written(asyncio.Transport):
 async def test_nothing_is_answered_while_a_caller_takes_nothing() -> None:
     written = Written()
     acknowledger = Acknowledger(node_of(NodeSettings(), PoolSettings()), spelling="both", compat="openwhisk")
-    endpoint = Endpoint(FakeIntake(), lambda: False, limit=LIMIT)
-    connection = HttpConnection(Connections(endpoint, FakeIntake(), acknowledger, http()))
+    endpoint = MessageEndpoint(FakeIntake(), lambda: False, limit=LIMIT)
+    refusals = Refusals(asyncio.get_running_loop().time)
+    owner = Connections(endpoint, FakeIntake(), acknowledger, http(), refusals, most=1)
+    connection = HttpConnection(owner)
     connection.connection_made(written)
 
     connection.pause_writing()
@@ -328,9 +334,9 @@ def remains(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[object
     for kind in (HttpConnection, RequestReader):
         real = kind.__init__
 
-        def note(self: Any, *arguments: Any, real: Any = real) -> None:
+        def note(self: Any, *arguments: Any, real: Any = real, **options: Any) -> None:
             made.append(weakref.ref(self))
-            real(self, *arguments)
+            real(self, *arguments, **options)
 
         monkeypatch.setattr(kind, "__init__", note)
     gc.disable()
@@ -359,7 +365,9 @@ async def test_nothing_is_left_of_a_connection_that_is_gone(
     tls = certificates.client(certified=False) if encrypted else None
     settings = http(tls=certificates.settings(ask_callers=False)) if encrypted else http()
 
-    async with opened(Settings.of(settings), FakeIntake(), FakeOperations()) as transport:
+    intake = FakeIntake()
+
+    async with opened(Settings.of(settings), intake, FakeOperations()) as transport:
         for cut in (400, 600_000, None):  # a half head, a half body, a whole request
             caller = await connected(transport.url, tls)
             await caller.send(post(a_message(size=LIMIT))[:cut])
@@ -371,6 +379,7 @@ async def test_nothing_is_left_of_a_connection_that_is_gone(
         left = [one() for one in remains]
 
     assert left == [None] * 6
+    assert intake.reserved == 0
 
 
 @pytest.mark.parametrize("headers", [(), ("Connection: close",)])
@@ -408,13 +417,13 @@ async def test_an_upload_that_is_broken_off_is_let_go_though_an_earlier_request_
                 await caller.send(post(a_message()))
                 await caller.head()
                 await caller.send(post(a_message(size=LIMIT))[:10_000])
-                while not readers[0]._request.body:
+                while not intake.reserved:
                     await asyncio.sleep(0)
                 reset(caller)
             await gone(transport)
-            kept = readers[0]._request.body
+            kept = readers[0].kept, intake.reserved
 
-    assert kept == b""
+    assert kept == (0, 0)
 
 
 # --- coming in -------------------------------------------------------------------------------------------------------
@@ -475,11 +484,12 @@ async def test_connections_and_refusals_are_counted() -> None:
     ):
         for request in asked:
             await caller.ask(request)
-        connections, refused = transport.metrics()
+        connections, refused, _ = transport.metrics()
 
+    found = {(labels["status"], labels["reason"]): count for labels, count in refused.samples if count}
     assert (connections.name, connections.samples) == ("gauge_http_connections", [({}, 1)])
     assert refused.name == "counter_http_requests_refused"
-    assert {labels["status"]: count for labels, count in refused.samples if count} == {"400": 1, "404": 2}
+    assert found == {("400", "malformed"): 1, ("404", "path"): 2}
 
 
 async def test_the_end_is_left_alone_where_tls_can_not_be_closed_again(

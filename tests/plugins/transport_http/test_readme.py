@@ -27,7 +27,7 @@ COMMANDS = re.findall(r"^curl .*$", README, re.MULTILINE)
 
 POOL, *_ = re.findall(r"^```\n(\{\"memory\".*?)```", README, re.DOTALL | re.MULTILINE)
 STARTS, WAITS = (
-    re.findall(r"^\| `(\w+)` \| \w", README.partition(f"reason{title} |")[2].partition("\n\n")[0], re.MULTILINE)
+    re.findall(r"^\| `([\w ]+)` \| \w", README.partition(f"reason{title} |")[2].partition("\n\n")[0], re.MULTILINE)
     for title in ("` of a start", " of a wait")
 )
 
@@ -43,7 +43,7 @@ def test_the_settings_are_settings(tmp_path: Path) -> None:
 
     shown = tomllib.loads(SETTINGS)["http"]
     assert shown.keys() == {field.name for field in msgspec.structs.fields(HttpSettings)}
-    defaults = msgspec.structs.replace(settings, tls=TlsSettings(), username=None, password=None)
+    defaults = msgspec.structs.replace(settings, tls=TlsSettings(), username=None, password=None, max_connections=None)
     assert defaults == HttpSettings()
 
 

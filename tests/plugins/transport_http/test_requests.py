@@ -28,7 +28,7 @@ def why(got: Got) -> str:
 
 def chunked(body: bytes, size: int) -> bytes:
     pieces = [body[at : at + size] for at in range(0, len(body), size)]
-    head = b"POST /invoke HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /invoke HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"".join(b"%x;note=1\r\n%b\r\n" % (len(each), each) for each in pieces) + b"0\r\n\r\n"
 
 
@@ -69,14 +69,13 @@ async def test_messages_are_taken_at_invoke(method: str, target: str) -> None:
     assert got.status == HTTPStatus.OK
 
 
-async def test_the_type_and_coding_of_a_body_mean_nothing() -> None:
+async def test_the_type_of_a_body_means_nothing() -> None:
     types = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "\u00ff")
 
     async with one_caller() as caller:
         got = [await caller.ask(post(a_message(size=LIMIT), f"Content-Type: {each}")) for each in types]
-        coded = await caller.ask(post(a_message(), "Content-Encoding: gzip"))
 
-    assert [each.status for each in (*got, coded)] == [HTTPStatus.OK] * 5
+    assert [each.status for each in got] == [HTTPStatus.OK] * 4
 
 
 async def test_a_chunked_body_is_a_body() -> None:
@@ -175,7 +174,7 @@ async def test_ping_answers_on_the_data_listener() -> None:
     assert (got.body, head.head, after.body) == (b"pong", got.head, b"pong")
 
 
-@pytest.mark.parametrize(("life", "status"), [("starting", 200), ("draining", 503), ("closed", 503)])
+@pytest.mark.parametrize(("life", "status"), [("starting", 200), ("draining", 503)])
 async def test_ping_says_when_no_work_is_taken_any_more(life: str, status: int) -> None:
     operations = FakeOperations()
     operations.told = [life, "something else"]
@@ -212,7 +211,9 @@ async def test_a_declared_length_above_the_limit_is_refused_unread(monkeypatch: 
     intake = FakeIntake()
 
     async with one_caller(intake) as caller:
-        got = await caller.ask(f"POST /invoke HTTP/1.1\r\nHost: x\r\nContent-Length: {LIMIT + 1}\r\n\r\n".encode())
+        got = await caller.ask(
+            f"POST /invoke HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LIMIT + 1}\r\n\r\n".encode()
+        )
         rest = await caller.rest()
 
     assert got.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -227,7 +228,7 @@ async def test_a_declared_length_above_the_limit_is_refused_unread(monkeypatch: 
         post(a_message(size=4 * LIMIT)),
         chunked(a_message(size=LIMIT + 1), 50_000),
         chunked(b"x" * 2 * LIMIT, 50_000).removesuffix(b"0\r\n\r\n"),
-        f"POST /invoke HTTP/1.1\r\nHost: x\r\nContent-Length: {LIMIT + 1}\r\nExpect: 100-continue\r\n\r\n".encode(),
+        f"POST /invoke HTTP/1.1\r\nContent-Length: {LIMIT + 1}\r\nExpect: 100-continue\r\n\r\n".encode(),
     ],
     ids=["sent all the same", "chunked", "endless", "asked first"],
 )
@@ -319,7 +320,7 @@ async def test_a_body_of_two_lengths_is_a_bad_request(framing: str) -> None:
     intake = FakeIntake()
 
     async with one_caller(intake) as caller:
-        got = await caller.ask(f"POST /invoke HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n".encode())
+        got = await caller.ask(f"POST /invoke HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n".encode())
 
     assert got.status == HTTPStatus.BAD_REQUEST
     assert not intake.events

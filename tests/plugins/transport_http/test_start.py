@@ -147,6 +147,16 @@ async def test_encryption_alone_keeps_nobody_out(certificates: Certificates) -> 
     assert len(faults) == 1
 
 
+async def test_what_is_allowed_of_one_listener_is_not_of_the_other() -> None:
+    both = {"bind": "0.0.0.0:0", "admin": "0.0.0.0:0"}
+
+    (data,) = await refusal(http(**both, allow_anonymous_admin=True))
+    (admin,) = await refusal(http(**both, allow_anonymous=True))
+
+    assert [data.split(":")[0], admin.split(":")[0]] == ["http.bind", "http.admin"]
+    assert "allow_anonymous_admin = true" in admin
+
+
 @pytest.mark.parametrize("protection", ["certificates", "password", "allow_anonymous"])
 async def test_with_protection_others_may_reach_it(
     protection: str, certificates: Certificates, caplog: pytest.LogCaptureFixture

@@ -108,7 +108,7 @@ async def test_whoever_has_connected_is_answered(
     settings = http(tls=certificates.settings(ask_callers=False)) if encrypted else http()
     program = Program(FakeIntake(), settings)
     where = urlsplit(await program.url())
-    asked = b"POST /invoke HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+    asked = b"POST /invoke HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 
     with ExitStack() as stack:
         callers = [
