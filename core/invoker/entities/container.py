@@ -1,11 +1,15 @@
 """Containers as the core sees them: what to start, what came back, how it ended."""
 
 import enum
+import signal
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from invoker.entities.runtimes import Runtime
+
+_SIGNALS: Final = frozenset(signal.Signals)
 
 
 class Stream(enum.Enum):
@@ -18,8 +22,9 @@ class Stream(enum.Enum):
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to start. A runtime plugin needs to know nothing else about the function."""
 
-    name: str
-    """Unique on this node while the container lives; letters, digits, `_`, `.` and `-` (spec 10.9.1)."""
+    name: str = ""
+    """Unique on this node; letters, digits, `_`, `.` and `-`. It doesn't tell whom the container is for: others on its
+    network may learn it."""
     runtime: Runtime
     memory: int
     """Limit in bytes, for all of the container's processes together."""
@@ -45,6 +50,16 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes, where the runtime can tell."""
     remark: str = ""
     """What else its developer should know of its end: a sentence for the activation's log, empty as a rule."""
+
+    @property
+    def ending(self) -> str:
+        """What its first process did: `exited with status 1`, `was killed by signal SIGKILL`; empty if nobody knows."""
+        if self.exit_code is None:
+            return ""
+        if self.exit_code >= 0:
+            return f"exited with status {self.exit_code}"
+        number = -self.exit_code
+        return f"was killed by signal {signal.Signals(number).name if number in _SIGNALS else number}"
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -63,6 +63,7 @@ _FULL: Final = re.compile(
     r"|resource temporarily unavailable|cannot allocate memory|no space left on device",
     re.IGNORECASE,
 )
+_NO_QUOTA: Final = re.compile(r"storage-opt", re.IGNORECASE)
 _NAME_TAKEN: Final = re.compile(r"name .*is already in use", re.IGNORECASE | re.DOTALL)
 
 
@@ -87,7 +88,7 @@ class EngineDown(EngineError):
 
 @asynccontextmanager
 async def answered(
-    what: str, seconds: float, *, late: EngineError | None = None, on_down: Callable[[], None] | None = None
+    what: str, seconds: float | None, *, late: EngineError | None = None, on_down: Callable[[], None] | None = None
 ) -> AsyncIterator[None]:
     """Limit a call, and raise its errors as ours; `late` in place of `EngineDown` when the time is over.
 
@@ -97,8 +98,9 @@ async def answered(
         async with asyncio.timeout(seconds):
             yield
     except (EngineError, aiodocker.DockerError, *_RUBBISH) as error:  # a time-out is an OSError
-        failure = late or EngineDown(f"{what}: no answer within {seconds:g} s")
-        if not isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) and seconds is not None:
+            failure = late or EngineDown(f"{what}: no answer within {seconds:g} s")
+        else:
             failure = _failure(what, error)
         if on_down is not None and isinstance(failure, EngineDown):
             on_down()
@@ -138,6 +140,11 @@ def name_is_taken(error: EngineError) -> bool:
     return not isinstance(error, EngineDown) and (
         error.status == CONFLICT or _NAME_TAKEN.search(error.message) is not None
     )
+
+
+def has_no_quota(error: EngineError) -> bool:
+    """Whether a container was not created because the engine's storage can't bound what it writes."""
+    return _NO_QUOTA.search(error.message) is not None
 
 
 def something_is_missing(error: EngineError) -> bool:

@@ -6,15 +6,17 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
 
 from invoker.entities.runtimes import Runtime, Runtimes
-from invoker.errors import StartFailed
+from invoker.errors import SettingsError, StartFailed
 from invoker.wire import names
 from invoker_docker.engine import EngineClient
 from invoker_docker.failures import EngineDown, EngineError
+from invoker_docker.registries import HUB, RegistryConfig
 from invoker_docker.settings import LABEL_PREFIX, DockerSettings
 
 LATEST: Final = "latest"
@@ -62,6 +64,12 @@ class ImageReference(msgspec.Struct, frozen=True):
     def tagged(self) -> str:
         """Name and tag, which can't be taken for the id of an image that somebody else brought."""
         return f"{self.name}:{self.tag}"
+
+    @property
+    def registry(self) -> str:
+        """Where it comes from: host and port."""
+        found = None if _HUB.match(self.name) else _REGISTRY.match(self.name)
+        return HUB if found is None else found[0].removesuffix("/")
 
     def fits(self, pattern: str) -> bool:
         """Return whether a pattern is for this image; one without a tag is for every tag.
@@ -117,7 +125,10 @@ class EngineImages:
             return
         if policy == "never":
             raise self._failed(runtime, "it isn't there")
-        refusal = await self._pulled(reference.tagged)
+        config = self._settings.registry_config
+        if runtime.pull and self._settings.images_allowed is None:  # anybody could have the operator's images run
+            config = None
+        refusal = await self._pulled(reference, config)
         if refusal is None:
             return
         # One that may be old is as good as none, but for a tag that never means another image (spec 10.8.2).
@@ -177,15 +188,16 @@ class EngineImages:
             f"and {_REMEDY[self._settings.pull]}"
         )
 
-    async def _pulled(self, image: str) -> str | None:
+    async def _pulled(self, reference: ImageReference, config: Path | None) -> str | None:
         """Pull an image, or wait for whoever does; return why there is none.
 
         Raises:
             EngineDown: the engine doesn't answer.
         """
+        image = reference.tagged
         pull = self.pulls.get(image)
         if pull is None:
-            pull = self.pulls[image] = self._tasks.create_task(self._pull(image), name=f"pull {image}")
+            pull = self.pulls[image] = self._tasks.create_task(self._pull(reference, config), name=f"pull {image}")
         self._waiting[image] += 1
         try:
             await asyncio.wait({pull})
@@ -201,12 +213,14 @@ class EngineImages:
             raise EngineDown(error.message)
         return None if error is None else error.message
 
-    async def _pull(self, image: str) -> EngineError | None:
+    async def _pull(self, reference: ImageReference, config: Path | None) -> EngineError | None:
+        """Pull an image with the credentials that a file has for its registry."""
         try:
-            await self._engine.pull(image)
-        except EngineError as error:
+            authority = None if config is None else await RegistryConfig.read(config).header(reference.registry)
+            await self._engine.pull(reference.tagged, authority)
+        except (EngineError, SettingsError) as error:
             self.failed += 1
-            return error
+            return error if isinstance(error, EngineError) else EngineError(None, str(error))
         return None
 
 

@@ -50,7 +50,7 @@ class ContainerNetwork:
                 await self._note(await self._engine.network(self._settings.network) or await self._created())
 
     async def _note(self, found: Mapping[str, Any] | None) -> None:
-        isolated = not self._engine.podman
+        isolated = not self._engine.able.podman
         if found is None:
             self.bridge = self._settings.bridge
         else:
@@ -58,7 +58,7 @@ class ContainerNetwork:
             isolated = options.get(_ICC) == "false"
             if found.get("Driver") != "bridge":
                 self.bridge = None
-            elif self._engine.podman:  # by its id, for the default network has another name there
+            elif self._engine.able.podman:  # by its id, for the default network has another name there
                 self.bridge = await self._engine.podman_interface(found["Id"])
             else:  # where nobody chose one it is docker's own choice
                 self.bridge = options.get(_BRIDGE) or f"br-{found['Id'][:12]}"

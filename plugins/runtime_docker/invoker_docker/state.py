@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+import msgspec
+
 from invoker.entities.container import ContainerState
 
 UNKNOWN: Final = ContainerState(running=False, known=False)
@@ -82,16 +84,13 @@ def read_state(inspected: Mapping[str, Any], memory: CgroupMemory, limit: int) -
     code = _exit_code(state.get("ExitCode"))
     exhausted = code == -SIGKILL and (bool(state.get("OOMKilled")) or memory.kills > 0)
     peak = limit if exhausted and memory.peak is None else memory.peak  # it was reached, whoever could not look
-    return ContainerState(running=False, exit_code=code, memory_exhausted=exhausted, peak_memory=peak)
+    ended = ContainerState(running=False, exit_code=code, memory_exhausted=exhausted, peak_memory=peak)
+    return msgspec.structs.replace(ended, remark=f"The container {ended.ending}." if ended.ending else "")
 
 
 def told(state: ContainerState) -> str:
     """Say how a container ended."""
-    if state.memory_exhausted:
-        return "its memory was exhausted"
-    if state.exit_code is None:
-        return "it has been removed"
-    return f"signal {-state.exit_code}" if state.exit_code < 0 else f"exit code {state.exit_code}"
+    return "exhausted its memory" if state.memory_exhausted else state.ending or "has been removed"
 
 
 def may_be_flagged(state: ContainerState) -> bool:

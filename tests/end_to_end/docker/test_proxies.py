@@ -122,8 +122,8 @@ async def test_proxies_that_are_never_well_are_tried_four_times_and_are_our_fail
 
     assert (end.status, end.result) == (3, {"error": ABNORMAL_RUN})
     assert counts == ([1] * 4 if way == "is-unwell" else [])
-    names = [one["Actor"]["Attributes"]["name"] for one in events.lines if one["Action"] == "create"]
-    assert len([name for name in names if name.endswith(f"_{way.replace('-', '')}")]) == 4
+    created = [one["Actor"]["Attributes"] for one in events.lines if one["Action"] == "create"]
+    assert [labels["functions-invoker.action"] for labels in created].count(f"guest/{way}") == 4
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_a_proxy_that_leaves_at_once_did_not_initialise(program: Running, 
     end = await invoke(program, "leaver")
 
     assert (end.status, end.result) == (2, {"error": ABNORMAL_INIT})
-    assert end.logs == ["stdout: going", WARNING]
+    assert end.logs == ["stdout: going", WARNING, "stderr: The container exited with status 7."]
     await unharmed(program, home.engine)
 
 

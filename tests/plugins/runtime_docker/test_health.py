@@ -24,7 +24,7 @@ async def test_an_engine_that_has_ended_is_a_fault_until_it_is_back(docker_place
 
         assert metric(runtime, "gauge_docker_engine_up") == 0
         (fault,) = runtime.faults()
-        assert fault.startswith("the container engine does not answer: ping: ")
+        assert fault.startswith("the container engine does not answer: ")
         assert fault.endswith(", since 0 s")
         with pytest.raises(StartFailed, match="the container engine does not answer"):
             await runtime.create(docker_place.spec(), RecordedOutput())

@@ -155,7 +155,7 @@ async def test_a_pull_that_nobody_waits_for_any_more_is_given_up() -> None:
         await images.ensure(theirs("a:1"))
 
     assert [each.cancelled() for each in waiting] == [True, True]
-    assert engine_there.asked[1:] == ["POST /v1.41/images/create?fromImage=a:1"] * 2
+    assert engine_there.asked[2:] == ["POST /v1.41/images/create?fromImage=a:1"] * 2
 
 
 async def test_pulls_of_different_images_do_not_wait_for_each_other(docker_url: str, tiny_layer: bytes) -> None:

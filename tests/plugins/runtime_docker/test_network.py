@@ -76,7 +76,7 @@ async def test_a_network_that_is_there_is_taken_as_it_is(engine_url: str, caplog
                 network = ContainerNetwork(engine, settings)
                 await network.look()
                 await network.ensure()
-            podman = engine.podman
+            podman = engine.able.podman
         after = shown(settings)
 
     assert after == before
@@ -141,7 +141,7 @@ async def running(engine: EngineClient, settings: DockerSettings, image: str, *c
     """Run a command in a container as actions have it; yield the container's name."""
     name = a_name()
     spec = ContainerSpec(name=name, runtime=Runtime(kind="a:1", family="a", image=image), memory=128 << 20)
-    request = create_request(spec, settings, pool_memory=1 << 30, labels={}, podman=False)
+    request = create_request(spec, settings, pool_memory=1 << 30, labels={}, able=engine.able)
     try:
         await engine.create(name, request | {"Cmd": command})
         await engine.start(name)
