@@ -15,29 +15,22 @@ from invoker_docker.attach import AttachedOutput
 from invoker_docker.engine import Answer, EngineClient
 from invoker_docker.failures import NOT_FOUND, EngineDown, EngineError, start_failure
 from invoker_docker.health import EngineHealth
-from invoker_docker.state import REMOVED, UNKNOWN, CgroupMemory, address_on, may_be_flagged, read_state, told
+from invoker_docker.state import REMOVED, UNKNOWN, CgroupMemory, address_on, may_be_flagged, read_state
 
 PORT: Final = 8080
-NO_COMMAND: Final = (126, 127)
-"""What an init, or a shell, ends with if the command isn't there or is none (spec 10.7.8)."""
-EVENTS: Final = ("pause", "unpause", "disconnect", "oom")
-"""What a container wants to know of, in the words of the engine; podman has no `oom`."""
-LAST_WORDS: Final = 2.0
-"""Seconds for which a cut connection waits to be explained by the end of the container."""
+NO_COMMAND: Final = (126, 127)  # what an init, or a shell, ends with if the command is none (spec 10.7.8)
+EVENTS: Final = ("pause", "unpause", "disconnect", "oom")  # the engine's that concern a container; podman has no `oom`
+LAST_WORDS: Final = 2.0  # seconds for which a cut connection waits to be explained by the end of the container
 LATE_FLAG: Final = 0.25
 """Seconds for which a container that was killed is asked about again: engines may learn late why (spec 9.5.5)."""
 YOUNG: Final = 10.0
 """Seconds from its start in which a container that dies without having taken a request is to blame for it itself."""
-OUTPUT_TAIL: Final = 1.0
-"""Seconds for which the end of the output is waited for once the container is gone."""
-FIRST_LOOK: Final = 0.005
-LAST_LOOK: Final = 0.1
-SELDOM: Final = 1.0
+OUTPUT_TAIL: Final = 1.0  # seconds for which the end of the output is waited for once the container is gone
+FIRST_LOOK, LAST_LOOK, SELDOM = 0.005, 0.1, 1.0
 """Seconds between questions about a container's end: doubled from the first; the last is for an engine that is down."""
 REMOVALS: Final = 8
 """Removals at the same time. 50 containers on two cores: 2.4 s so, 2.6 s with 16 at once, 3.1 s with all."""
-FIRST_PAUSE: Final = 0.05
-LAST_PAUSE: Final = 5.0
+FIRST_PAUSE, LAST_PAUSE = 0.05, 5.0
 """Seconds between tries to remove one: doubled from the first, until the last; an engine that comes back ends them."""
 
 logger = logging.getLogger("invoker.docker")
@@ -87,11 +80,7 @@ class DockerContainer(Container):
     async def start(self) -> None:
         """Start it with its output read from the first byte, and learn where it is.
 
-        Only then is `output` told of its end: if it fails, another container may have the same output.
-
-        Raises:
-            EngineError: the engine doesn't do it.
-            StartFailed: it runs and has no address.
+        Only then is `output` told of its end: if it fails (`EngineError`, `StartFailed`) another may have the same.
         """
         await self._engine.attach(self.id, self._attached)
         await self._engine.start(self.id)
@@ -238,10 +227,7 @@ class DockerContainer(Container):
             self._attached.close()
 
     async def _refusal(self) -> ContainerError:
-        """Return what a request gets that was not sent.
-
-        Another container may take it, unless this one died as soon as it was started: so would all others.
-        """
+        """Return what a request gets that was not sent: another container, unless this one died as it was started."""
         newborn = not self._reached and asyncio.get_running_loop().time() - self._born < YOUNG
         if self._removal is None and newborn:
             state = await self._explanation()
@@ -296,7 +282,8 @@ class DockerContainer(Container):
         if self._state is None:
             if self._untold:
                 self._untold = False
-                logger.warning("%s ended while it had no request: it %s", self, told(state))
+                told = "exhausted its memory" if state.memory_exhausted else state.ending or "has been removed"
+                logger.warning("%s ended while it had no request: it %s", self, told)
             self._state = state
             self._explained.set()
             self._hang_up()
@@ -316,14 +303,12 @@ class Removals:
         """`on_gone` is called with each name of which nothing is left."""
         self._engine = engine
         self._health = health
-        self.tasks: Final = tasks
-        """Of the runtime: what it does in the background, its containers included."""
+        self.tasks: Final = tasks  # the runtime's: what it does in the background, its containers included
         self._on_gone = on_gone
         self._slots = asyncio.Semaphore(REMOVALS)
         self._removals: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, str] = {}  # why what can't be removed can't, by name: the same is told once
-        self.failed = 0
-        """Tries that failed so far."""
+        self.failed = 0  # tries so far
 
     def __len__(self) -> int:
         return len(self._removals)
@@ -369,7 +354,5 @@ class Removals:
 
 
 ContainersByName: TypeAlias = dict[str, DockerContainer | None]
-"""Every name under which something of ours may be on the engine: from before it is asked for until nothing is left.
-
-`None` while there is nothing to send to: it is being created, or removed. Owned by the runtime.
-"""
+"""Every name under which something of ours may be on the engine, from before it is asked for until nothing is left;
+`None` while there is nothing to send to. Owned by the runtime."""

@@ -16,8 +16,7 @@ _NANO: Final = 10**9
 _CPU_DIGITS: Final = 5
 _SHARED_MEMORY: Final = 64 << 20  # what engines give /dev/shm
 _TMP: Final = "/tmp"  # noqa: S108 (the container's)
-_PODMANS_OWN: Final = ("/run", "/var/tmp")  # noqa: S108 (the container's)
-"""What podman makes writable in any read-only container, as large as the machine's memory if it isn't told."""
+_PODMANS_OWN: Final = ("/run", "/var/tmp")  # noqa: S108 (what podman makes writable, as large as memory if it isn't told)
 _SMALL: Final = 1 << 20
 _FIRST_TO_DIE: Final = 1000  # the kernel's most: where the machine has no memory left, not the invoker
 

@@ -26,13 +26,10 @@ API: Final = "1.41"
 """The version of the API that is spoken, unless the engine wants a newer one at least."""
 
 _REFUSED: Final = 400
-_FIRST_LOOK: Final = 0.01
-_LAST_LOOK: Final = 0.5
+_FIRST_LOOK, _LAST_LOOK = 0.01, 0.5
 """Seconds between two looks at a removal that somebody else has begun: doubled from the first until the last."""
-_SILENCE: Final = 30
-"""Seconds after which the kernel asks an engine across a network whether it is still there."""
+_SILENCE: Final = 30  # seconds after which the kernel asks an engine across a network whether it is still there
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
-
 _BOUNDING: Final = {("overlay2", "xfs"), ("overlay", "xfs"), ("btrfs", ""), ("zfs", "")}
 """Storage drivers that can bound what a container writes, and the file system that they need; "overlay" is podman's."""
 
@@ -77,25 +74,17 @@ async def connected(settings: DockerSettings) -> AsyncIterator["EngineClient"]:
 class Abilities(msgspec.Struct, frozen=True):
     """What an engine can, as far as it tells."""
 
-    podman: bool = False
-    """Whether it is podman, which takes some things otherwise than Docker."""
-    init: bool = False
-    """Whether it has an init to put into containers: Docker says N/A if not, and podman doesn't tell."""
-    quota: bool = False
-    """Whether its storage may bound what a container writes: xfs can only if it is mounted so."""
-    oci_runtimes: Sequence[str] = ()
-    """Those in its configuration, by name."""
+    podman: bool = False  # it is podman, which takes some things otherwise than Docker
+    init: bool = False  # it has one for containers: Docker says N/A if not, and podman doesn't tell
+    quota: bool = False  # its storage may bound what a container writes: xfs can only if it is mounted so
+    oci_runtimes: Sequence[str] = ()  # those in its configuration, by name
 
 
 class EngineClient:
-    """Every call may be cancelled; what it asked for may happen all the same.
-
-    All raise `EngineError` or `EngineDown`. `container` is an id or a name.
-    """
+    """Every call may be cancelled; what it asked for may happen all the same. All raise `EngineError`s."""
 
     able = Abilities()
-    on_down: Callable[[], None] | None = None
-    """Called each time a call gets no answer; set by `EngineHealth`."""
+    on_down: Callable[[], None] | None = None  # called each time a call gets no answer; set by `EngineHealth`
 
     def __init__(self, docker: aiodocker.Docker, settings: DockerSettings) -> None:
         self._docker = docker
@@ -107,11 +96,7 @@ class EngineClient:
             await self._get("/_ping")
 
     async def negotiate(self) -> None:
-        """Ask what it is, and from now on speak a version of the API that it understands.
-
-        Raises:
-            EngineError: it is too old.
-        """
+        """Ask what it is, and from now on speak a version of the API that it understands; it may be too old."""
         version = await self._read("version", "/version", _Version)
         if _numbers(version.newest) < _numbers(API):
             raise EngineError(None, f"its API is v{version.newest}, and must be v{API} or newer")
@@ -142,10 +127,9 @@ class EngineClient:
         return await self._read("list images", "images/json", list[Answer], filters=filters)
 
     async def pull(self, image: str, authority: str | None = None) -> None:
-        """Fetch an image, named with its tag, from its registry; `authority` is the header with its credentials.
+        """Fetch an image, named with its tag; `authority` is the header with credentials of its registry.
 
-        Raises:
-            EngineError: the registry doesn't have it or is too slow, which says nothing of the engine (T12).
+        A registry that doesn't have it or is too slow (`EngineError`) says nothing of the engine (T12).
         """
         _check_image(image)
         limit = self.settings.pull_timeout
@@ -344,11 +328,7 @@ def _check_image(image: str) -> None:
 
 
 def _tls(settings: DockerSettings) -> ssl.SSLContext | None:
-    """Return how connections are encrypted, TLS 1.2 or newer; `None` if they aren't.
-
-    Raises:
-        SettingsError: a file can't be read or isn't what it should be.
-    """
+    """Return how connections are encrypted, TLS 1.2 or newer; `None` if they aren't."""
     if not settings.tls:
         return None
     # One by one: the ssl module doesn't say which of its files it can't read.

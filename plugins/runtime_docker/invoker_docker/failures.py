@@ -1,7 +1,4 @@
-"""How calls of an engine fail, whose fault it is that a container didn't start, and whether it may later.
-
-This and `engine` are all that knows aiodocker's exceptions.
-"""
+"""How calls of an engine fail, whose fault it is that a container didn't start, and whether it may later."""
 
 import asyncio
 import contextlib
@@ -21,8 +18,7 @@ from invoker.errors import ContainerError, NoRoom, StartFailed
 
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
-GATEWAY: Final = frozenset({502, 503, 504})
-"""Somebody between us and the engine doesn't reach it."""
+GATEWAY: Final = frozenset({502, 503, 504})  # somebody between us and the engine doesn't reach it
 
 _UNREACHABLE: Final = 900  # aiodocker's own status of a connection that fails
 _LONGEST_MESSAGE: Final = 500  # characters; a registry's answer can be a whole page
@@ -43,10 +39,7 @@ _WAY_OUT: Final = {
 # engine that lacks a program itself says "no such file or directory" as well.
 _NO_COMMAND: Final = re.compile(
     r'exec: ".*": .*(?:no such file or directory|executable file not found|permission denied|is a directory)'
-    r"|executable file .* not found"
-    r"|a command that was not found"
-    r"|finding executable"
-    r"|open executable: "
+    r"|executable file .* not found|a command that was not found|finding executable|open executable: "
     r"|no command (?:specified|or entrypoint)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -58,19 +51,17 @@ _IMAGE: Final = re.compile(
 # Docker 20.10 and podman 4.3 (netavark) without an address left; a bridge, which has 1,023 ports; a control group above
 # the containers', or a disk, that is full.
 _FULL: Final = re.compile(
-    r"no available IPv[46] addresses|failed to find free IP"
-    r"|exchange full"
+    r"no available IPv[46] addresses|failed to find free IP|exchange full"
     r"|resource temporarily unavailable|cannot allocate memory|no space left on device",
     re.IGNORECASE,
 )
-_NO_QUOTA: Final = re.compile(r"storage-opt", re.IGNORECASE)
 _NAME_TAKEN: Final = re.compile(r"name .*is already in use", re.IGNORECASE | re.DOTALL)
 
 
 class EngineError(ContainerError):
     """The engine said no. `status` is HTTP's, `None` where the answer had none of its own; `message` is the engine's.
 
-    The message may hold parts of users' texts, such as the name of an image: it is for logs.
+    That may hold parts of users' texts, such as the name of an image: it is for logs.
     """
 
     def __init__(self, status: int | None, message: str) -> None:
@@ -90,10 +81,7 @@ class EngineDown(EngineError):
 async def answered(
     what: str, seconds: float | None, *, late: EngineError | None = None, on_down: Callable[[], None] | None = None
 ) -> AsyncIterator[None]:
-    """Limit a call, and raise its errors as ours; `late` in place of `EngineDown` when the time is over.
-
-    `on_down` is called before an `EngineDown` is raised.
-    """
+    """Limit a call, and raise its errors as ours: `late`, if given, when it takes too long; no `EngineDown` untold."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -144,7 +132,7 @@ def name_is_taken(error: EngineError) -> bool:
 
 def has_no_quota(error: EngineError) -> bool:
     """Whether a container was not created because the engine's storage can't bound what it writes."""
-    return _NO_QUOTA.search(error.message) is not None
+    return "storage-opt" in error.message
 
 
 def something_is_missing(error: EngineError) -> bool:

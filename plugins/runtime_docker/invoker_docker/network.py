@@ -8,7 +8,7 @@ from typing import Any, Final
 from invoker.errors import SettingsError
 from invoker_docker.engine import EngineClient
 from invoker_docker.failures import EngineDown, EngineError
-from invoker_docker.settings import LABEL_PREFIX, DockerSettings
+from invoker_docker.settings import LABEL_PREFIX
 
 NETWORK_LABEL: Final = f"{LABEL_PREFIX}network"
 """Of the networks that an invoker created; they outlive it."""
@@ -24,14 +24,13 @@ logger = logging.getLogger("invoker.docker")
 class ContainerNetwork:
     """The network that the settings name: as it is, or created when it is first needed."""
 
-    def __init__(self, engine: EngineClient, settings: DockerSettings) -> None:
+    def __init__(self, engine: EngineClient) -> None:
         self._engine = engine
-        self._settings = settings
+        self._settings = engine.settings
         self._there = False
-        self._isolated = True
-        """Whether its containers are kept from each other by the engine, as far as was told; podman can't do that."""
+        self._isolated = True  # its containers are kept from each other, as far as was told; podman can't do that
         self._ensuring = asyncio.Lock()
-        self.bridge: str | None = settings.bridge
+        self.bridge: str | None = engine.settings.bridge
         """Its interface on the engine's machine; `None` if it is no bridge, or nobody can tell."""
 
     async def look(self) -> None:
@@ -43,7 +42,6 @@ class ContainerNetwork:
 
         Raises:
             SettingsError: it can't be created, such as because another network has its bridge.
-            EngineDown: the engine doesn't answer.
         """
         async with self._ensuring:
             if again or not self._there:

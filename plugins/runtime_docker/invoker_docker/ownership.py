@@ -3,9 +3,8 @@
 The lock is in the state directory, and so is what the containers of all lives there have in a label, their *home*. Who
 holds the lock knows that the lives before it have ended: what they left is removed.
 
-Two invokers of one identity with different state directories, such as those of two users, don't see each other's lock.
-What has another home may be of one that lives, so that it is **left alone**, running or not, and told by name; only
-`invoker reap --force` removes it. A state directory that is lost makes an invoker another one.
+Two invokers of one identity with different state directories don't see each other's lock. What has another home may be
+of one that lives: it is **left alone**, running or not, and told by name; only `invoker reap --force` removes it.
 """
 
 import asyncio
@@ -34,9 +33,8 @@ OWNER_LABEL: Final = f"{LABEL_PREFIX}owner"
 NAME_LABEL: Final = f"{LABEL_PREFIX}name"
 HOME_LABEL: Final = f"{LABEL_PREFIX}home"
 BOOT_LABEL: Final = f"{LABEL_PREFIX}boot"
-_PID: Final = 16
-_HOME: Final = 16
-"""Bytes in the lock's file: of a line with the holder's number, and of what follows."""
+_PID: Final = 16  # bytes of the first line in the lock's file: the holder's number
+_HOME: Final = 16  # and of what follows
 
 logger = logging.getLogger("invoker.docker")
 
@@ -44,12 +42,9 @@ logger = logging.getLogger("invoker.docker")
 class Owner(msgspec.Struct, frozen=True):
     """One invoker in one of its lives."""
 
-    identity: str
-    """The same in all its lives: `3`, or `3/node-b` where it has a unique name."""
-    home: str
-    """The same in all its lives, and nobody else's."""
-    boot: str
-    """This life."""
+    identity: str  # the same in all its lives: `3`, or `3/node-b` where it has a unique name
+    home: str  # the same in all its lives, and nobody else's
+    boot: str  # this life
 
     def labels(self, name: str, spec: ContainerSpec) -> dict[str, str]:
         """Return the labels of a container that is created as `name`."""
@@ -72,9 +67,7 @@ def identity(node: NodeSettings) -> str:
 
 @contextlib.contextmanager
 def owning(node: NodeSettings) -> Iterator[Owner]:
-    """Be the only one with this identity in this state directory, for as long as the context lasts.
-
-    The lock ends with the process, however that ends; the file stays.
+    """Be the only one with this identity in this state directory. The lock ends with the process; the file stays.
 
     Raises:
         Occupied: another process has the lock.
@@ -118,34 +111,28 @@ class OwnedContainer(msgspec.Struct, frozen=True):
     name: str
     id: str
     home: str
-    boot: str
+    boot: str | None
 
 
 class Reconciler:
-    """Keeps the engine's containers and the invoker's the same, from `sweep` on: before that nothing is removed.
-
-    `names` are the runtime's.
-    """
+    """Keeps the engine's containers and the invoker's the same, from `sweep` on: before that nothing is removed."""
 
     def __init__(
         self, engine: EngineClient, owner: Owner, health: EngineHealth, removals: Removals, names: ContainersByName
     ) -> None:
+        """`names` are the runtime's."""
         self._engine = engine
         self._owner = owner
         self._health = health
         self._removals = removals
         self._names = names
         self._swept = asyncio.Event()
-        self._rivals: frozenset[str] = frozenset()
-        """Other homes of this identity that had containers at the last look."""
+        self._rivals: frozenset[str] = frozenset()  # other homes of this identity, at the last look
 
     async def sweep(self, *, force: bool = False) -> Sequence[str]:
-        """Remove what other lives of this invoker have left; return the names of what is gone.
+        """Remove what other lives of this invoker have left, by `force` other homes, too; return the names.
 
-        By `force` that of other homes, too. One that the engine won't remove is left to reconciliation.
-
-        Raises:
-            EngineError: the engine doesn't tell its containers.
+        What the engine won't remove is left to reconciliation. Raises `EngineError`, like all that asks for containers.
         """
         ours, others = await self._owned()
         if not force:
@@ -156,34 +143,28 @@ class Reconciler:
         return names
 
     async def remove_strays(self) -> Sequence[str]:
-        """Remove what is left of this life when all that is known has been removed; return the names of what is gone.
-
-        It came of calls that had no answer, or could not be removed before.
-
-        Raises:
-            EngineError: the engine doesn't tell its containers.
-        """
+        """Remove what calls without an answer have left of this life, at its end; return the names of what is gone."""
         ours, _ = await self._owned()
         return await self._remove([one for one in ours if one.boot == self._owner.boot])
 
-    async def watch(self, interval: float) -> None:
-        """Once it has swept, compare for ever: each `interval` seconds, and at once when the engine has come back."""
+    async def watch(self) -> None:
+        """Once it has swept, compare for ever: now and then, and at once when the engine has come back."""
         await self._swept.wait()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval):
+                async with asyncio.timeout(self._engine.settings.reconcile_interval):
                     await self._health.recovery()
             try:
                 await self.reconcile()
             except EngineError as error:
                 logger.warning("containers can't be compared with the engine's: %s", error)
 
-    async def follow(self, interval: float) -> None:
-        """Have containers learn of what happens to them, for ever; `interval` seconds after a failure once more."""
+    async def follow(self) -> None:
+        """Have containers learn at once of what happens to them, for ever."""
         while True:
             with contextlib.suppress(EngineError):  # whether the engine lives is found out elsewhere
                 await self._engine.events(EVENTS, self._happened)
-            await asyncio.sleep(interval)
+            await asyncio.sleep(self._engine.settings.ping_interval)
 
     def _happened(self, event: Answer) -> None:
         actor = event.get("Actor") or {}  # of a network's event Docker's is the network, and podman's the container
@@ -197,9 +178,6 @@ class Reconciler:
 
         Names are known before anything is created, so what is unknown now was so when the engine was asked. What was
         known before it was asked, and isn't there, is gone.
-
-        Raises:
-            EngineError: the engine doesn't tell its containers.
         """
         before = [container for container in self._names.values() if container is not None]
         ours, others = await self._owned()
@@ -216,20 +194,19 @@ class Reconciler:
         self._complain(others)
 
     async def _owned(self) -> tuple[Sequence[OwnedContainer], Sequence[OwnedContainer]]:
-        """Ask for everything on the engine that has the owner's identity; return what has its home, and the rest.
+        """Return everything on the engine that has the owner's identity: what has its home, and the rest.
 
-        An image may have labels, too, which its containers inherit: a stranger's container can have got our owner label
-        so, but not its own name.
+        Labels may be those of an image, which its containers inherit; but for a container's own name.
         """
-        owned = [
-            OwnedContainer(name, str(summary["Id"]), str(labels.get(HOME_LABEL)), str(labels.get(BOOT_LABEL)))
-            for summary in await self._engine.containers({OWNER_LABEL: self._owner.identity})
-            for labels in (summary.get("Labels") or {},)
-            for name in (str(each).removeprefix("/") for each in summary.get("Names") or ())
-            if labels.get(NAME_LABEL) == name
-        ]
-        ours = [one for one in owned if one.home == self._owner.home]
-        return ours, [one for one in owned if one.home != self._owner.home]
+        ours: list[OwnedContainer] = []
+        others: list[OwnedContainer] = []
+        for summary in await self._engine.containers({OWNER_LABEL: self._owner.identity}):
+            labels = summary.get("Labels") or {}
+            for name in (str(each).removeprefix("/") for each in summary.get("Names") or ()):
+                if labels.get(NAME_LABEL) == name:
+                    one = OwnedContainer(name, str(summary["Id"]), str(labels.get(HOME_LABEL)), labels.get(BOOT_LABEL))
+                    (ours if one.home == self._owner.home else others).append(one)
+        return ours, others
 
     async def _remove(self, owned: Sequence[OwnedContainer]) -> Sequence[str]:
         gone = await asyncio.gather(*(self._removals.attempt(one.id, one.name) for one in owned))

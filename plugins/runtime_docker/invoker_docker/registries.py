@@ -10,20 +10,17 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import msgspec
 
 from invoker.errors import SettingsError
 
 HUB: Final = "docker.io"
-PATIENCE: Final = 10.0
-"""Seconds for a helper."""
+PATIENCE: Final = 10.0  # seconds for a helper
 _HUBS_KEY: Final = "https://index.docker.io/v1/"
 _AROUND: Final = re.compile(r"^https?://(?:index\.(?=docker\.io/))?|/(?:v[12]/?)?$")
 """What there may be around the name of a registry in the file."""
-
-T = TypeVar("T")
 
 logger = logging.getLogger("invoker.docker")
 
@@ -33,8 +30,7 @@ class Login(msgspec.Struct):
 
     username: str = ""
     password: str = ""
-    auth: str = ""
-    """Both, with a colon in between, in base64."""
+    auth: str = ""  # both, with a colon in between, in base64
     identitytoken: str = ""
 
 
@@ -49,10 +45,8 @@ class RegistryConfig(msgspec.Struct, rename="camel"):
     """The file, as far as it is of interest."""
 
     auths: dict[str, Login] = {}
-    cred_helpers: dict[str, str] = {}
-    """Names of helpers, by registry."""
-    creds_store: str = ""
-    """The helper for all others."""
+    cred_helpers: dict[str, str] = {}  # names of helpers, by registry
+    creds_store: str = ""  # the helper for all others
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -68,11 +62,7 @@ class RegistryConfig(msgspec.Struct, rename="camel"):
             raise SettingsError([f"docker.registry_config: can't use {path}: {reason}"]) from None
 
     async def header(self, registry: str) -> str | None:
-        """Return what an engine is told in `X-Registry-Auth`; `None` where nothing is known.
-
-        Raises:
-            SettingsError: what is known can't be used.
-        """
+        """Return what an engine is told in `X-Registry-Auth`; `None` where nothing is known."""
         helper = _of(registry, self.cred_helpers) or self.creds_store
         login = await _helped(helper, registry) if helper else _of(registry, self.auths)
         if login is None or login == Login():
@@ -80,15 +70,14 @@ class RegistryConfig(msgspec.Struct, rename="camel"):
         try:
             user, _, password = base64.b64decode(login.auth, validate=True).decode().rstrip("\0").partition(":")
         except ValueError:
-            fault = f"docker.registry_config: what it says of {registry} is no base64"
-            raise SettingsError([fault]) from None
+            raise SettingsError([f"docker.registry_config: what it says of {registry} is no base64"]) from None
         given = {"username": login.username or user, "password": login.password or password}
         if login.identitytoken:
             given = {"identitytoken": login.identitytoken}
         return base64.urlsafe_b64encode(json.dumps({**given, "serveraddress": registry}).encode()).decode()
 
 
-def _of(registry: str, entries: Mapping[str, T]) -> T | None:
+def _of(registry: str, entries: Mapping[str, Any]) -> Any:
     return next((entry for name, entry in entries.items() if _AROUND.sub("", name) == registry), None)
 
 

@@ -34,12 +34,9 @@ from invoker_docker.ownership import Owner, Reconciler, owning
 from invoker_docker.registries import RegistryConfig
 from invoker_docker.settings import DockerSettings
 
-GRACE: Final = 30.0
-"""Seconds that leaving may take (as upstream, spec 10.9.2); what is left then is the next life's to sweep."""
-DOWN_GRACE: Final = 3.0
-"""The same while the engine is known to be down; and for a last look at what is left."""
-CLEANING: Final = 5.0
-"""Seconds for which a start that failed or was cancelled waits for its container to be gone; it goes on without."""
+GRACE: Final = 30.0  # seconds that leaving may take (as upstream, spec 10.9.2); the next life sweeps what is left
+DOWN_GRACE: Final = 3.0  # the same while the engine is known to be down; and for a last look at what is left
+CLEANING: Final = 5.0  # seconds for which a start that failed or was cancelled waits for its container to be gone
 
 OPEN: Final = (
     "actions reach the engine's machine, private networks and the cloud's metadata (169.254.169.254), unless something "
@@ -69,7 +66,7 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
             with _unusable(chosen):
                 engine = await opened.enter_async_context(connected(chosen))
                 check_oci_runtime(engine, chosen)
-                network = ContainerNetwork(engine, chosen)
+                network = ContainerNetwork(engine)
                 await network.look()
                 kinds = local_kinds(await engine.images(KIND_LABEL))
             if "firewall" not in settings[RolesSettings].extra:
@@ -109,8 +106,8 @@ class DockerRuntime(ContainerRuntime):
         self._kinds = kinds
         self._tasks = tasks
         self._names: ContainersByName = {}
-        self._images = EngineImages(engine, chosen, tasks)
-        self._health = EngineHealth(engine, chosen.ping_interval, chosen.network)
+        self._images = EngineImages(engine, tasks)
+        self._health = EngineHealth(engine)
         self._removals = Removals(engine, self._health, tasks, lambda name: self._names.pop(name, None))
         self._reconciler = Reconciler(engine, owner, self._health, self._removals, self._names)
         self._create_slots = asyncio.Semaphore(chosen.parallel_creates)
@@ -159,10 +156,7 @@ class DockerRuntime(ContainerRuntime):
             return await self._images.lacking(kinds)
 
     async def create(self, spec: ContainerSpec, output: Output) -> DockerContainer:
-        """See `ContainerRuntime`. Under its name or, if a stranger has it, another.
-
-        At most `docker.parallel_creates` are under way; the others wait in the order in which their images were there.
-        """
+        """See `ContainerRuntime`. At most `docker.parallel_creates` start; who has its image first is first."""
         if self._closing:
             raise StartFailed("the runtime is closing")
         self._health.check()
@@ -207,20 +201,16 @@ class DockerRuntime(ContainerRuntime):
 
     def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what must go on while the runtime is open."""
-        chosen, reconciler = self._settings, self._reconciler
-        return (
-            self._health.watch(),
-            reconciler.watch(chosen.reconcile_interval),
-            reconciler.follow(chosen.ping_interval),
-        )
+        return self._health.watch(), self._reconciler.watch(), self._reconciler.follow()
 
     async def _start(self, spec: ContainerSpec, output: Output) -> DockerContainer:
         try:
             return await self._attempt(spec, output)
         except EngineError as error:
             if has_no_quota(error):
+                if self._engine.able.quota:
+                    logger.warning("%s (%s)", UNBOUNDED, error.message)
                 self._engine.able = msgspec.structs.replace(self._engine.able, quota=False)
-                logger.warning("%s (%s)", UNBOUNDED, error.message)
             elif something_is_missing(error):
                 logger.warning("%s: %s: what is missing is looked for again", spec.name, error.message)
             else:
@@ -256,22 +246,14 @@ class DockerRuntime(ContainerRuntime):
     async def _create(self, name: str, spec: ContainerSpec) -> str:
         """Create a container. Once it is asked for, the answer is waited for, so that nothing comes of it unseen.
 
-        Where there is no answer, a container may come of it all the same: it is ours and unknown, so that
-        reconciliation removes it.
+        What comes of a call without an answer is ours and unknown, so that reconciliation removes it.
         """
-        request = create_request(
-            spec,
-            self._settings,
-            pool_memory=self._pool_memory,
-            labels=self._owner.labels(name, spec),
-            able=self._engine.able,
-        )
+        labels, able = self._owner.labels(name, spec), self._engine.able
+        request = create_request(spec, self._settings, pool_memory=self._pool_memory, labels=labels, able=able)
         self._names[name] = None
-        creation: asyncio.Task[str | EngineError] = self._tasks.create_task(
-            self._answer(name, request), name=f"creation of {name}"
-        )
+        creation = self._tasks.create_task(self._answer(name, request), name=f"creation of {name}")
         try:
-            answer = await asyncio.shield(creation)
+            answer: str | EngineError = await asyncio.shield(creation)
         except asyncio.CancelledError:
             cleaning = self._tasks.create_task(self._undo(name, creation), name=f"clean-up of {name}")
             await asyncio.wait({cleaning}, timeout=CLEANING)
@@ -335,10 +317,7 @@ def check_oci_runtime(engine: EngineClient, settings: DockerSettings) -> None:
 
     It may have one that it doesn't list: podman takes a path, Docker from 23 on the name of any containerd shim.
     """
-    wanted = settings.oci_runtime
-    if wanted is None or set(wanted) & {"/", "."}:
-        return
-    there = engine.able.oci_runtimes
-    if there and wanted not in there:
+    wanted, there = settings.oci_runtime, engine.able.oci_runtimes
+    if wanted is not None and not set(wanted) & {"/", "."} and there and wanted not in there:
         names = ", ".join(there)
         raise SettingsError([f"docker.oci_runtime: the engine has no OCI runtime {wanted!r}; it has: {names}"])

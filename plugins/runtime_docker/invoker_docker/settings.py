@@ -34,8 +34,6 @@ _NO_NETWORK: Final = {
     "none": "actions would have no address, and nothing could be sent to them",
     "default": "which network that is differs between engines: name it",
 }
-
-
 _PROTECTED: Final[Mapping[str, str]] = {
     "name": "the invoker finds its containers by it",
     "image": "it is the action's",
@@ -54,15 +52,13 @@ _PROTECTED: Final[Mapping[str, str]] = {
     "hostconfig.pidmode": "actions would reach processes outside of their container",
     "hostconfig.ipcmode": "actions would share memory outside of their container",
 }
-"""What `extra` can't replace, and why or what to do instead: accounting, ownership and isolation depend on it.
-
-In lower case, for engines don't mind."""
+"""What `extra` can't replace, and why or what to do instead: accounting, ownership and isolation depend on it. In lower
+case, for engines don't mind."""
 
 _UNIX: Final = re.compile(r"unix://(?P<path>/[^\0]+)")
 _TCP: Final = re.compile(r"tcp://(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[\w.-]+))(?::(?P<port>\d{1,5}))?/?", re.ASCII)
 _LAST_PORT: Final = 65535
-_PLAIN_PORT: Final = 2375
-_TLS_PORT: Final = 2376  # both are the engine's own defaults
+_PLAIN_PORT, _TLS_PORT = 2375, 2376  # the engine's own defaults
 
 
 class EngineAddress(msgspec.Struct, frozen=True):
@@ -90,19 +86,14 @@ class EngineAddress(msgspec.Struct, frozen=True):
     @property
     def authority(self) -> str:
         """Host and port as a URL and a Host header have them; a Unix socket has `localhost`."""
-        if self.path is not None:
-            return "localhost"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return "localhost" if self.path is not None else f"{host}:{self.port}"
 
     @property
     def local(self) -> bool:
         """Whether the engine's machine is this one, as far as the address tells."""
-        if self.path is not None or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        near = self.path is not None or self.host == "localhost"
+        return near or (_is_address(self.host) and ipaddress.ip_address(self.host).is_loopback)
 
 
 class DockerSettings(Section, frozen=True, kw_only=True):

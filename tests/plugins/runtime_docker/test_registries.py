@@ -1,5 +1,6 @@
 """Registries that ask who pulls: a real one, and the files and helpers in which credentials may be."""
 
+import asyncio
 import base64
 import json
 import logging
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from invoker.entities.runtimes import Runtime
 from invoker.errors import SettingsError, StartFailed
@@ -19,6 +21,7 @@ from invoker_docker.registries import RegistryConfig
 from invoker_docker.runtime import docker_runtime
 from tests.plugins.runtime_docker.invoker_place import InvokerPlace
 from tests.plugins.runtime_docker.registry import images_on, ours, removed_from, theirs
+from tests.plugins.runtime_docker.stand_in import says, stand_in
 from tests.plugins.runtime_docker.tiny_image import imported
 from tests.services.images import run
 
@@ -101,6 +104,25 @@ async def test_an_action_has_the_operators_images_only_where_he_says_which_it_ma
             else:
                 with pytest.raises(StartFailed, match=REFUSED):
                     await images.ensure(theirs(private_image))
+
+
+async def test_who_may_not_use_the_credentials_does_not_join_who_may(tmp_path: Path) -> None:
+    config = a_file(tmp_path, {"auths": {"example.org": {"auth": LOGIN}}})
+    given: list[bool] = []
+    both = asyncio.Event()
+
+    async def pulled(request: web.Request) -> web.StreamResponse:
+        given.append("X-Registry-Auth" in request.headers)
+        if len(given) == 2:
+            both.set()
+        await both.wait()
+        return await says("")(request)
+
+    async with stand_in() as engine, images_on(engine.url, registry_config=config, pull="always") as images:
+        engine.answers["POST /images/create"] = pulled
+        await asyncio.gather(*(images.ensure(kind("example.org/resize:1")) for kind in (ours, theirs)))
+
+    assert sorted(given) == [False, True]
 
 
 def a_file(folder: Path, content: object) -> Path:
