@@ -21,7 +21,7 @@ check: setup
 	.venv/bin/lint-imports
 
 test: setup
-	.venv/bin/pytest
+	.venv/bin/pytest -n auto --dist loadfile
 
 bench: setup
 	$(PYTHON) -m bench

@@ -118,7 +118,7 @@ async def _latency(count: int, faults: list[str]) -> float:
         begun = time.perf_counter()
         os.write(stderr, SENTINEL_LINE)
         complete = await follower.settled(_PATIENCE)
-        logs = follower.end(expected=True, failed=False)
+        logs = follower.end(expected=True)
         taken += time.perf_counter() - begun
         if not complete or len(logs.lines) != 1 or not logs.reusable:
             faults.append(f"not the logs: {logs}")
@@ -176,7 +176,7 @@ async def _read(chunks: int, limit: int | None) -> _Speed:
         logs = None
     else:
         await follower.settled(_PATIENCE)
-        logs = follower.end(expected=True, failed=False)
+        logs = follower.end(expected=True)
     seconds = clock() - begun
     writer.wait()
     pipes.close()

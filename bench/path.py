@@ -206,7 +206,7 @@ async def _logs(bench: _Bench, count: int) -> float:
         follower.write(Stream.STDOUT, SENTINEL_LINE)
         follower.write(Stream.STDERR, SENTINEL_LINE)
         await follower.settled(1)
-        follower.end(expected=True, failed=False)
+        follower.end(expected=True)
     return (_now() - begun) / count / 1e3
 
 

@@ -66,7 +66,7 @@ async def _arrival(
         begun = time.perf_counter()
         server.send(_STDERR)
         complete = await follower.settled(_PATIENCE)
-        logs = follower.end(expected=True, failed=False)
+        logs = follower.end(expected=True)
         taken += time.perf_counter() - begun
         if not complete or not logs.reusable:
             faults.append(f"not the logs: {logs}")

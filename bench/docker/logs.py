@@ -123,7 +123,7 @@ class _Ours:
         reply = await self._container.post("/run", body, timeout=PATIENCE, limit=1 << 20)
         replied = time.perf_counter()
         complete = await self._follower.settled(PATIENCE)
-        logs = self._follower.end(expected=True, failed=False)
+        logs = self._follower.end(expected=True)
         ended = time.perf_counter()
         if not is_answer_of_run(reply.body, self._number) or not complete or not logs.reusable:
             self.faults.append(f"{reply} {complete} {logs.reusable} {len(logs.lines)} lines"[:300])

@@ -12,7 +12,7 @@ import socket
 from typing import Final, Self, cast
 
 from invoker.action_reply import Disconnected, ReplyReader
-from invoker.entities.container import Reply
+from invoker.entities.container import Body, Reply
 from invoker.errors import PostTimedOut, Unreachable
 
 __all__ = ["ActionConnection", "Disconnected"]
@@ -52,7 +52,7 @@ class ActionConnection:
         connection._authority = "localhost"
         return connection
 
-    async def post(self, path: str, body: bytes, *, timeout: float, limit: int, wait: bool = False) -> Reply:  # noqa: ASYNC109 (one timer for all of it)
+    async def post(self, path: str, body: Body, *, timeout: float, limit: int, wait: bool = False) -> Reply:  # noqa: ASYNC109
         """Send a JSON body and read the whole reply, keeping at most `limit` bytes of it.
 
         The kept connection is used only if it can't be in doubt: the peer neither closed it nor wrote to it, and it was
@@ -193,7 +193,7 @@ class _Wire(asyncio.Protocol):
         """Whether a request may be sent. Asks the kernel too, which may know of an end that the loop hasn't come to."""
         return not self.doubtful and now - self._idle_since < self._reader.idle_limit and not self._poll(0)
 
-    def send(self, head: bytes, body: bytes, limit: int) -> asyncio.Future[Reply]:
+    def send(self, head: bytes, body: Body, limit: int) -> asyncio.Future[Reply]:
         """Send a request; the future has the reply or the error."""
         self._reader.begin(limit)
         answer = self._answer = self._loop.create_future()

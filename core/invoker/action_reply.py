@@ -13,7 +13,10 @@ import httptools
 from invoker.entities.container import Reply
 
 HEAD_LIMIT: Final = 32 << 10
-"""Bytes of a reply's header section, and of anything else in it that is not body; more is no reply."""
+"""Bytes of a reply's header section, and of all else in it that is not body, beside a sixteenth of that: chunks of 100
+bytes are the smallest that may go on for ever. More is no reply: a megabyte in chunks of one byte took a second."""
+PIECE: Final = 32 << 10
+"""Bytes that are parsed before anybody looks at what they were."""
 REPLY_LIMIT: Final = 64 << 20
 """Bytes of a reply that are read to learn its length; beyond, the connection is closed."""
 IDLE_LIMIT: Final = 1.0
@@ -53,7 +56,7 @@ class ReplyReader:
         """Expect a reply of which `limit` bytes are kept."""
         self._limit = limit
         self._complete = False
-        self._quiet = 0
+        self._read = 0
         self._status = 0
         self._length = 0
 
@@ -63,7 +66,13 @@ class ReplyReader:
         Raises:
             Disconnected: this is not, or no longer, a reply.
         """
-        self._quiet += len(data)  # `on_body` sets it back
+        if len(data) > PIECE:
+            for start in range(0, len(data), PIECE):
+                if (reply := self.feed(data[start : start + PIECE])) is not None:
+                    self.reusable = self.reusable and start + PIECE >= len(data)
+                    return reply
+            return None
+        self._read += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -72,8 +81,8 @@ class ReplyReader:
                 raise Disconnected(f"the peer sent no HTTP reply: {error.__context__ or error}") from error
         if self._complete:
             return self._take(self._length)
-        if self._quiet > HEAD_LIMIT:
-            raise Disconnected(f"the peer sent more than {HEAD_LIMIT} bytes of headers")
+        if self._read - self._length > HEAD_LIMIT + self._length // 16:
+            raise Disconnected(f"the peer sent more than {HEAD_LIMIT} bytes beside the body")
         if self._length > max(REPLY_LIMIT, self._limit):
             self.reusable = False
             return self._take(max(self._length, self._declared or 0))
@@ -114,7 +123,6 @@ class ReplyReader:
 
     def on_body(self, data: bytes) -> None:
         """Keep what may be kept, count the rest."""
-        self._quiet = 0
         room = self._limit - self._length
         if self._length == 0:
             self._body = data if len(data) <= room else data[:room]

@@ -233,7 +233,7 @@ def _assembled(  # noqa: PLR0913 (all that there is)
     metrics, outcomes = Metrics(), Outcomes(compat)
     admission = AdmissionControl(recorder, intake, limits)
     telemetry = ActivationTelemetry(metrics, writer if settings[TelemetrySettings].activations else None)
-    delivery = Delivery(recorder, observers, telemetry, admission, records, compat=compat, timeout=timeout)
+    delivery = Delivery(recorder, observers, telemetry, admission, records, compat, timeout)
     invoker = Invoker(
         admission=admission,
         judges=judges,

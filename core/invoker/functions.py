@@ -162,7 +162,9 @@ class FunctionCache:
             logger.exception("the function store failed on %s", ref.document_id)
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         runtime = self._runtime_of(function)
-        return Executable(function if function.digest else with_digest(function), runtime)
+        if not function.digest:
+            function = await asyncio.to_thread(with_digest, function) if function.is_large else with_digest(function)
+        return Executable(function, runtime)
 
     def _runtime_of(self, function: Function) -> Runtime:
         if function.image is not None:

@@ -114,7 +114,7 @@ class Plugins:
             describe = getattr(plugin, "settings_section", None)
             if describe is None:
                 continue
-            with self._telling(name):
+            with self._importing(name):
                 section = describe()
             if section.name != name:
                 raise PluginBroken(name, f"its settings section is called {section.name!r}; it must be {name!r}")
@@ -174,7 +174,7 @@ class Plugins:
             client = self._clients.get(name)
             if client is None and self._provides(name, "open_client"):
                 client = await stack.enter_async_context(self._own_client(name, settings))
-            with self._telling(name):  # many import their client library only now
+            with self._importing(name):  # many import their client library only now
                 opened = await stack.enter_async_context(call(settings=settings, client=client, **arguments))
             check_contract(name, hook, contract, opened)
             yield opened
@@ -182,13 +182,13 @@ class Plugins:
     @asynccontextmanager
     async def _own_client(self, name: str, settings: Settings) -> AsyncIterator[object]:
         async with AsyncExitStack() as stack:
-            with self._telling(name):
+            with self._importing(name):
                 opening = self._hook_of(name, "open_client", "client")(settings=settings)
                 client = await stack.enter_async_context(opening)
             yield client
 
     @contextmanager
-    def _telling(self, name: str) -> Iterator[None]:
+    def _importing(self, name: str) -> Iterator[None]:
         """Say of an import that fails which plugin wants it.
 
         Raises:

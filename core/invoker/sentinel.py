@@ -45,14 +45,15 @@ class StreamCutter:
     is dropped, and only what is behind it belongs to the other one.
     """
 
-    __slots__ = ("_due", "_fate", "_owed", "_pending", "_sentinelled", "dropped", "forged", "sentinels")
+    __slots__ = ("_due", "_fate", "_pending", "_sentinelled", "dropped", "forged", "owed", "sentinels")
 
     def __init__(self, *, sentinelled: bool = True) -> None:
         self._sentinelled = sentinelled
         self._fate = _KEPT  # from the container's first byte on (spec T60)
         self._pending = bytearray()  # the unfinished line; of one that is not kept at most its last _TAIL bytes
         self._due = int(sentinelled)  # sentinels that come from the activation, and from those that joined it
-        self._owed = 0  # sentinels of activations that are over, behind which the output of this one begins
+        self.owed = 0
+        """Sentinels of activations that are over, behind which the output of this one begins."""
         self.sentinels = 0
         """Sentinels since the activation began, without those of earlier ones."""
         self.forged = False
@@ -100,7 +101,7 @@ class StreamCutter:
         if self._fate is not _DROPPED:
             self._fate = _DROPPED
             self._pending.clear()
-        if self._owed:
+        if self.owed:
             self._fold()
 
     def join(self) -> None:
@@ -121,19 +122,19 @@ class StreamCutter:
     def restart_behind(self) -> int:
         """Begin another activation, without what comes up to the last sentinel still due; return how many are."""
         self._fold()
-        self._owed = max(0, self._due - self.sentinels)
+        self.owed = max(0, self._due - self.sentinels)
         self._due = int(self._sentinelled)
-        if not self._owed:
+        if not self.owed:
             self.restart()
         else:
             self._drop()
             self.sentinels = 0
-        return self._owed
+        return self.owed
 
     def _fold(self) -> None:
         """Count the sentinels of activations that are over with those of the present one."""
-        self._due += self._owed
-        self._owed = 0
+        self._due += self.owed
+        self.owed = 0
 
     def _drop(self) -> None:
         """Keep nothing more, but what may turn out to be a sentinel."""
@@ -179,7 +180,7 @@ class StreamCutter:
         data = bytes(self._pending) + chunk if self._pending else chunk
         marked = 0
         if MARKER in data and (sentinel := _SENTINEL.search(data)):
-            if self._owed:
+            if self.owed:
                 return self._pass_by(data)
             if self._fate is _DRAINED:
                 self._found()
@@ -199,8 +200,8 @@ class StreamCutter:
         for sentinel in _SENTINEL.finditer(data):
             self.dropped += sentinel.end() - end - len(SENTINEL_LINE)
             end = sentinel.end()
-            self._owed -= 1
-            if not self._owed:
+            self.owed -= 1
+            if not self.owed:
                 self._fate = _KEPT
                 break
         self._pending.clear()

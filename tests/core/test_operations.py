@@ -157,7 +157,7 @@ async def test_cold_starts_are_counted_by_reason() -> None:
                 pass  # and it is not kept
         found = [number(overview, f'{name}{{reason="{reason}"}}') for reason in ("new", "died", "expired")]
 
-    assert before.count(f"\n{name}{{".encode()) == 8
+    assert before.count(f"\n{name}{{".encode()) == 9
     assert b'counter_invoker_wait_counter_total{reason="memory"} 0.0' in before
     assert b'counter_invoker_wait_counter_total{reason="sooner"} 0.0' in before
     assert found == [1, 2, 0]

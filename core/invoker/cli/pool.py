@@ -21,6 +21,7 @@ START_REASONS: Mapping[str, str] = {
     StartReason.EVICTED.value: "the last one had made room for another action",
     StartReason.EXPIRED.value: "the last one had been idle for pool.idle_timeout",
     StartReason.DIED.value: "the last one had ended, or was removed after a failure",
+    StartReason.LATE_LOGS.value: "the last one was removed, for the end of an activation's output never came",
     StartReason.MOVED.value: "another container did not take the activation",
 }
 WAIT_REASONS: Mapping[str, str] = {

@@ -119,7 +119,8 @@ class PoolSettings(Section, frozen=True, kw_only=True):
     """When another container is started for a function whose containers are all busy: when waiting for one of them
     is expected to take longer than a start, or always, as upstream does."""
     parallel_starts: Count = 4
-    """Containers that are created at the same time for activations; meanwhile those that are there may serve them."""
+    """Containers that are created at the same time, but for those that are slow, by pulling an image, say; meanwhile
+    those that are there may serve who waits."""
     prewarm_interval: Seconds = Seconds(600)
     """Between adjustments of reactive prewarmed containers to the demand (spec 10.6.3)."""
     patience: Seconds = Seconds(0.1)

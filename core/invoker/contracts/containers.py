@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from invoker.contracts.parts import Part
-from invoker.entities.container import ContainerSpec, ContainerState, Reply, Stream
+from invoker.entities.container import Body, ContainerSpec, ContainerState, Reply, Stream
 from invoker.entities.runtimes import Runtimes
 
 
@@ -33,7 +33,7 @@ class Container(ABC):
         """The name it was created under."""
 
     @abstractmethod
-    async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109
+    async def post(self, path: str, body: Body, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109
         """Send a JSON body to the action proxy and read its reply, keeping at most `limit` bytes of it.
 
         The first call waits until the proxy listens; this counts against `timeout`. Nothing is ever sent twice. Several

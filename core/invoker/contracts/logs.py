@@ -17,10 +17,10 @@ class Logs(msgspec.Struct, frozen=True):
     complete: bool = True
     """Both sentinels came, whether expected or not; False means that output may still be on its way.
 
-    Where they were expected, such a container can't be used again; one that prints none is never complete, and kept.
+    It then belongs to nobody: the container is used again, and the next activation's logs begin behind it.
     """
     reusable: bool = True
-    """False if the output broke the rules, such as a forged sentinel (spec T59)."""
+    """False if the output broke the rules, such as a forged sentinel (spec T59), or if it has ceased to come."""
 
 
 class LogFollower(ABC):
@@ -55,12 +55,11 @@ class LogFollower(ABC):
         """Wait until the activation's output is complete, for at most `timeout` seconds; return whether it is."""
 
     @abstractmethod
-    def end(self, *, expected: bool, failed: bool) -> Logs:
+    def end(self, *, expected: bool, error: str | None = None) -> Logs:
         """Close the activation and return its logs as they are; what is unfinished on either stream is included.
 
-        `expected` tells whether this container prints sentinels: then logs without them end with a line that says
-        so. `failed` tells that the activation was a developer error: sentinels were not awaited, so nothing is said
-        of them; the last line warns instead, where the controllers know such a warning (spec 9.11.3, 9.11.8).
+        `expected` tells whether its sentinels were awaited: then logs without them end with a line that says so.
+        `error` is the text of a developer error: the last line warns (spec 9.11.8, 9.11.16).
         """
 
 

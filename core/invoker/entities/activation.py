@@ -34,6 +34,19 @@ class Outcome(msgspec.Struct, frozen=True):
     size: int | None = None
     """Length of the answer before it was cut; `None` where no container answered (spec 8.4.4)."""
 
+    @property
+    def error(self) -> str:
+        """The error of a failure as text: a string as it is, another value as JSON; empty if there is none to read."""
+        try:
+            error = msgspec.json.decode(self.response, type=_Failure).error
+            return msgspec.json.decode(error, type=str) if bytes(error).startswith(b'"') else bytes(error).decode()
+        except (msgspec.MsgspecError, UnicodeError):
+            return ""
+
+
+class _Failure(msgspec.Struct):
+    error: msgspec.Raw = msgspec.Raw(b"")
+
 
 class Ack(enum.Enum):
     """The messages that a controller understands (spec 2.2). All but `RESULT` free the slot."""

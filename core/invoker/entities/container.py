@@ -3,7 +3,7 @@
 import enum
 import signal
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -45,7 +45,7 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     """Of the container's first process; negative is a signal's number; `None` while it runs or if nobody knows."""
     memory_exhausted: bool = False
-    """Stopped because it reached its memory limit."""
+    """It reached its memory limit, and was stopped or is about to be: one process of it may have been killed so far."""
     peak_memory: int | None = None
     """Bytes, where the runtime can tell."""
     remark: str = ""
@@ -60,6 +60,10 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
             return f"exited with status {self.exit_code}"
         number = -self.exit_code
         return f"was killed by signal {signal.Signals(number).name if number in _SIGNALS else number}"
+
+
+Body: TypeAlias = bytes | bytearray
+"""What is sent to an action proxy: JSON."""
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -1,5 +1,7 @@
 """A function as its store keeps it. On the wire and on the command line it is called an action."""
 
+from typing import Final
+
 import msgspec
 
 from invoker.entities.runtimes import Runtime
@@ -48,6 +50,10 @@ class Limits(msgspec.Struct, frozen=True):
         return self.memory << 20
 
 
+_LARGE: Final = 1 << 20
+"""Characters: 2 ms of a digest."""
+
+
 class Function(msgspec.Struct, frozen=True, kw_only=True):
     """A function with its code, as a store gives it. Parameters come with each message instead (T36)."""
 
@@ -77,6 +83,11 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     def document_id(self) -> str:
         """Id of its document: `path/name`."""
         return f"{self.path}/{self.name}"
+
+    @property
+    def is_large(self) -> bool:
+        """Whether what is done with all of its code takes longer than the event loop may be held."""
+        return self.code is not None and len(self.code) > _LARGE
 
 
 class Executable(msgspec.Struct, frozen=True):

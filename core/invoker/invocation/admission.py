@@ -3,7 +3,7 @@
 import asyncio
 import enum
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass
 
 from invoker.config import IntakeSettings, LimitsSettings
 from invoker.contracts import NO_CONTEXT, Admitted
@@ -11,41 +11,35 @@ from invoker.errors import Busy, Draining, MalformedRequest
 from invoker.recording import Recorder
 from invoker.wire.request import parse
 
-_RETRY_QUEUE: Final = 1
-_RETRY_RECORDS: Final = 5
-"""Seconds: a queue moves with every function that ends, a store that is down takes longer."""
-
 
 class Life(enum.IntEnum):
     """The life of the invoker: one for all transports."""
 
-    STARTING = 0
-    """Not all parts are open; messages that come through those that are get admitted."""
+    STARTING = 0  # not all parts are open; messages that come through those that are get admitted
     OPEN = 1
-    DRAINING = 2
-    """No new work; what runs ends, and is answered."""
+    DRAINING = 2  # no new work; what runs ends, and is answered
     CLOSED = 3
 
 
+@dataclass(eq=False)
 class AdmissionControl:
     """Counts what is inside. Owned by the invoker; `operations` reads it."""
 
-    def __init__(self, recorder: Recorder, intake: IntakeSettings, limits: LimitsSettings) -> None:
-        self._recorder = recorder
-        self._queue_bytes = int(intake.queue_bytes)
-        self._message_bytes = limits.message
-        self._line = asyncio.Lock()
-        """Held by the transport that is first among those that wait for room."""
-        self._woken: asyncio.Future[None] | None = None
-        """What the first one waits for."""
-        self.life = Life.STARTING
-        self.waiting_bytes = 0
-        """Of messages without a container yet, and of answers that their transports have not taken yet."""
-        self.running = 0
-        """Invocations that have not ended."""
-        self.refused_busy = 0
-        self.refused_malformed = 0
-        recorder.when_stored(self.look)
+    recorder: Recorder
+    intake: IntakeSettings
+    limits: LimitsSettings
+    life: Life = Life.STARTING
+    waiting_bytes: int = 0  # of messages without a container yet, and of answers that their transports have not taken
+    running: int = 0  # invocations that have not ended
+    refused_busy: int = 0
+    refused_malformed: int = 0
+
+    def __post_init__(self) -> None:
+        """Have whoever waits look again whenever records were stored."""
+        self._line = asyncio.Lock()  # held by the transport that is first among those that wait for room
+        self._longest = self.limits.message  # bytes of a message
+        self._woken: asyncio.Future[None] | None = None  # what the first one waits for
+        self.recorder.when_stored(self.look)
 
     def admit(self, body: bytes, *, via: str, context: Mapping[str, str] = NO_CONTEXT) -> Admitted:
         """See `Intake.admit`."""
@@ -53,17 +47,19 @@ class AdmissionControl:
             raise Draining
         size = len(body)
         try:
-            if size > self._message_bytes:
-                raise MalformedRequest(f"the message has {size} bytes; {self._message_bytes} are allowed")  # noqa: TRY301
+            if size > self._longest:
+                raise MalformedRequest(f"the message has {size} bytes; {self._longest} are allowed")  # noqa: TRY301
             request = parse(body)
         except MalformedRequest:
             self.refused_malformed += 1
             raise
         if not self._has_room(size):
             self.refused_busy += 1
-            if self._recorder.full:
-                raise Busy("too many activation records wait for the store", _RETRY_RECORDS)
-            raise Busy("too many messages wait for a container", _RETRY_QUEUE)
+            if self.recorder.full:
+                raise Busy("too many activation records wait for the store", retry_after=5)
+            raise Busy(
+                "too many messages wait for a container", retry_after=1
+            )  # it moves with every function that ends
         self.waiting_bytes += size
         self.running += 1
         return Admitted(request, size, via, context)
@@ -84,7 +80,8 @@ class AdmissionControl:
     def release(self, size: int) -> None:
         """Give back what a message, or an answer, has occupied."""
         self.waiting_bytes -= size
-        self.look()
+        if self._woken is not None:
+            self.look()
 
     def look(self) -> None:
         """Have whoever waits for room look again."""
@@ -92,6 +89,6 @@ class AdmissionControl:
             self._woken.set_result(None)
 
     def _has_room(self, size: int) -> bool:
-        if self._recorder.full:
+        if self.recorder.full:
             return False
-        return not self.waiting_bytes or self.waiting_bytes + size <= self._queue_bytes
+        return not self.waiting_bytes or self.waiting_bytes + size <= self.intake.queue_bytes

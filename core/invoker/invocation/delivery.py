@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 
 from invoker.config import Compat, RecordingSettings
 from invoker.contracts import Observer
@@ -16,6 +17,7 @@ from invoker.wire.record import is_recorded
 logger = logging.getLogger("invoker.invocation")
 
 
+@dataclass(eq=False)
 class Delivery:
     """Takes ended invocations to everybody who must know, in the order of what must not be lost.
 
@@ -23,35 +25,25 @@ class Delivery:
     transport can't deliver is logged, and changes nothing else.
     """
 
-    def __init__(  # noqa: PLR0913 (everybody who must know)
-        self,
-        recorder: Recorder,
-        observers: Sequence[Observer],
-        telemetry: ActivationTelemetry,
-        admission: AdmissionControl,
-        recording: RecordingSettings,
-        *,
-        compat: Compat,
-        timeout: float,
-    ) -> None:
-        """`timeout` is in seconds, for each answer."""
-        self._recorder = recorder
-        self._observers = observers
-        self._telemetry = telemetry
-        self._admission = admission
-        self._recording = recording
-        self._compat = compat
-        self._timeout = timeout
+    recorder: Recorder
+    observers: Sequence[Observer]
+    telemetry: ActivationTelemetry
+    admission: AdmissionControl
+    recording: RecordingSettings
+    compat: Compat
+    timeout: float  # seconds, for each answer
+    undelivered: int = 0  # answers that no transport took in time, or that it could not deliver
+
+    def __post_init__(self) -> None:
+        """Begin with nothing under way."""
         self._loop = asyncio.get_running_loop()
         self._under_way: dict[asyncio.Task[None], float] = {}
         """Tasks whose answer no transport has taken yet, and when their time is over, by the loop's clock; in order."""
         self._alarm: asyncio.TimerHandle | None = None
-        self.undelivered = 0
-        """Answers that no transport took in time, or that it could not deliver."""
 
     async def accept(self, invocation: Invocation) -> None:
         """Give the receipt. A caller that is already gone loses nothing: the invocation runs."""
-        self._telemetry.started()
+        self.telemetry.started()
         try:
             await invocation.answers.accepted()
         except Exception as error:  # noqa: BLE001 (a transport's failure must not cost the invocation)
@@ -73,18 +65,29 @@ class Delivery:
         activation = invocation.activation(outcome, invocation.logs)
         self._record(invocation, activation)
         size = memoryview(outcome.response).nbytes
-        self._admission.waiting_bytes += size
+        self.admission.waiting_bytes += size
         if invocation.early is not None:  # never a completion before its result
             await asyncio.wait({invocation.early})
         self._expect(invocation.task)
         await self._answer(invocation.answers.completed(activation, _ack(invocation)), activation)
         self._under_way.pop(invocation.task, None)
-        self._admission.release(size)
-        self._telemetry.finished(_finished(invocation, activation))
+        self.admission.release(size)
+        run_end, logs_end = invocation.run_end, invocation.logs_end
+        self.telemetry.finished(
+            Finished(
+                activation=activation,
+                admitted=invocation.admitted,
+                container=invocation.container,
+                start=invocation.start,
+                cold_start=invocation.cold_start,
+                run_time=run_end - invocation.run_start if run_end else None,
+                log_time=max(0, logs_end - run_end) if run_end and logs_end else None,
+            )
+        )
 
     def give_up(self) -> None:
         """End every answer that is still under way, and give those to come no more than a turn of the loop."""
-        self._timeout = 0.0
+        self.timeout = 0.0
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -95,11 +98,11 @@ class Delivery:
         """Hand the record over, if the storage rule wants it kept (spec 8.5), and show it to observers."""
         request = invocation.admitted.request
         try:
-            if not invocation.blocked and is_recorded(activation, request, self._recording, self._compat):
-                self._recorder.submit(activation)
+            if not invocation.blocked and is_recorded(activation, request, self.recording, self.compat):
+                self.recorder.submit(activation)
         except Exception:  # the slot must be freed all the same
             logger.exception("the record of activation %s is lost", activation.activation_id)
-        for observer in self._observers:
+        for observer in self.observers:
             try:
                 observer.finished(request, activation)
             except Exception:
@@ -120,9 +123,9 @@ class Delivery:
 
     def _expect(self, task: asyncio.Task[None]) -> None:
         """Have an answer end when its time is over. One timer for all of them: it may ring early, and is set again."""
-        self._under_way[task] = self._loop.time() + self._timeout
+        self._under_way[task] = self._loop.time() + self.timeout
         if self._alarm is None:
-            self._alarm = self._loop.call_later(self._timeout, self._look)
+            self._alarm = self._loop.call_later(self.timeout, self._look)
 
     def _look(self) -> None:
         now = self._loop.time()
@@ -145,16 +148,3 @@ def _ack(invocation: Invocation) -> Ack:
     if invocation.admitted.request.blocking:
         return Ack.COMBINED
     return Ack.COMPLETION if invocation.container is not None else Ack.SHRUNK
-
-
-def _finished(invocation: Invocation, activation: Activation) -> Finished:
-    run_end, logs_end = invocation.run_end, invocation.logs_end
-    return Finished(
-        activation=activation,
-        admitted=invocation.admitted,
-        container=invocation.container,
-        start=invocation.start,
-        cold_start=invocation.cold_start,
-        run_time=run_end - invocation.run_start if run_end else None,
-        log_time=max(0, logs_end - run_end) if run_end and logs_end else None,
-    )

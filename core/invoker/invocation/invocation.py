@@ -21,35 +21,22 @@ class Invocation(msgspec.Struct, eq=False):
 
     admitted: Admitted
     answers: Answers
-    epoch: int
-    """What the wall clock was ahead of the monotonic one at the beginning, in nanoseconds."""
-    monotonic: Callable[[], int]
-    """Gives nanoseconds."""
+    epoch: int  # what the wall clock was ahead of the monotonic one at the beginning, in nanoseconds
+    monotonic: Callable[[], int]  # gives nanoseconds
     task: asyncio.Task[None] = None  # type: ignore[assignment]  # (for no longer than it takes to create it)
-    """Sees it through, from the receipt to the answer. Nobody but the invoker has it."""
-    started: bool = False
-    """Its task has made the first step."""
-    delivering: bool = False
-    """It has ended; only its record and its answer are missing, which nothing may interrupt."""
-    waits: bool = True
-    """Its message counts among those without a container."""
-    early: asyncio.Task[None] | None = None
-    """Tells the result before its logs are there."""
-    blocked: bool = False
-    """An admission plugin turned it away: it is not recorded (spec 8.5.5, T72)."""
-    executable: Executable | None = None
-    """`None` until the function was fetched and may run here."""
-    container: str | None = None
-    """Name of the container, once there is one."""
-    start: str | None = None
-    """How it came by the container: `cold`, `prewarm` or `warm`."""
-    cold_start: str | None = None
-    """Why that was not a warm one: the value of a `StartReason`."""
+    started: bool = False  # its task has made the first step
+    delivering: bool = False  # it has ended; only its record and its answer are missing, which nothing may interrupt
+    waits: bool = True  # its message counts among those without a container
+    early: asyncio.Task[None] | None = None  # tells the result before its logs are there
+    blocked: bool = False  # an admission plugin turned it away: it is not recorded (spec 8.5.5, T72)
+    executable: Executable | None = None  # `None` until the function was fetched and may run here
+    container: str | None = None  # its name, once there is one
+    start: str | None = None  # how it came by the container: `cold`, `prewarm` or `warm`
+    cold_start: str | None = None  # why that was not a warm one: the value of a `StartReason`
+    spent: bool = False  # its container can't serve again, whatever the outcome
     timed_out: bool = False
-    peak_memory: int | None = None
-    """Bytes that a function used which exhausted its memory, if that is known."""
-    remark: str = ""
-    """What its developer should know beside the fixed text of the response: the last line of its logs."""
+    peak_memory: int | None = None  # bytes that a function used which exhausted its memory, if that is known
+    remark: str = ""  # what its developer should know beside the response's fixed text: the last line of its logs
     logs: tuple[str, ...] = ()
     init_start: int = 0
     init_end: int = 0

@@ -50,20 +50,15 @@ class Invoker:
     delivery: Delivery
     wall: Callable[[], int] = time.time_ns
     monotonic: Callable[[], int] = time.monotonic_ns
-    broken_off: int = 0
-    """Activations that were ended because stopping took too long."""
+    broken_off: int = 0  # activations that were ended because stopping took too long
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
         self._loop = asyncio.get_running_loop()
         self._invocations: set[Invocation] = set()
-        self._ended = asyncio.Event()
-        """Set whenever one comes to its end while the invoker drains."""
+        self._ended = asyncio.Event()  # set whenever one comes to its end while the invoker drains
         self._breaking_off = False
-        self.admit = self.admission.admit
-        """See `Intake.admit`."""
-        self.room = self.admission.room
-        """See `Intake.room`."""
+        self.admit, self.room = self.admission.admit, self.admission.room  # see `Intake`
 
     def invoke(self, admitted: Admitted, answers: Answers) -> None:
         """See `Intake.invoke`."""
@@ -114,7 +109,8 @@ class Invoker:
         if self.admission.life is Life.DRAINING:
             self._ended.set()
         try:
-            self._stop_waiting(invocation)
+            if invocation.waits:
+                self._stop_waiting(invocation)
             if outcome is None:  # it ends in the middle, as our failure
                 invocation.cut_off()
                 outcome = self.outcomes.broken_off()
@@ -149,13 +145,14 @@ class Invoker:
         for moves in range(1 + _MOVES):
             try:
                 async with self.pool.lease(executable, invocation.admitted.request, moved=moves > 0) as lease:
-                    self._stop_waiting(invocation)
+                    if invocation.waits:
+                        self._stop_waiting(invocation)
                     invocation.placed(lease)
                     return await self.execution.run(invocation, executable, arguments, lease)
             except Unreachable as error:
                 invocation.init_start = invocation.init_end = invocation.run_start = invocation.run_end = 0
-                activation_id = invocation.admitted.request.activation_id
-                logger.info("activation %s goes to another container: %s", activation_id, error)
+                aid = invocation.admitted.request.activation_id
+                logger.info("activation %s goes to another container: %s", aid, error)
             except Aborted as error:
                 return error.outcome
         return self.outcomes.broken_off()
@@ -167,7 +164,6 @@ class Invoker:
         return split(content, request.init_names)
 
     def _stop_waiting(self, invocation: Invocation) -> None:
-        """Give the message's room at the door back, once: it has its container, or will never have one."""
-        if invocation.waits:
-            invocation.waits = False
-            self.admission.release(invocation.admitted.size)
+        """Give the message's room back: it has its container, or will never have one."""
+        invocation.waits = False
+        self.admission.release(invocation.admitted.size)

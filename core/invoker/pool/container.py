@@ -89,12 +89,12 @@ class ContainerLogs:
         """Whether the activation that is in the container has been the only one since it began."""
         return not self._shared
 
-    def end(self, *, expected: bool, failed: bool) -> Logs:
+    def end(self, *, expected: bool, error: str | None = None) -> Logs:
         """Return the logs of an activation that ends, no lines if it was not alone: see `LogFollower.end`."""
         self._running -= 1
         if self._running:
             return _NO_LOGS
-        logs = self._follower.end(expected=expected, failed=failed)
+        logs = self._follower.end(expected=expected, error=error)
         return Logs((), reusable=logs.reusable) if self._shared else logs
 
 
@@ -219,15 +219,16 @@ class ContainerFactory:
         # No word of whom it is for, as in spec 10.9.1: an engine's name server tells any container the names of all.
         self._prefix = f"wsk{_UNSAFE.sub('', node.unique_name or '')[:_LONGEST]}{node.id}_{secrets.token_hex(4)}"
         self._environment = {} if node.api_host is None else {"__OW_API_HOST": node.api_host}  # spec 10.7.6
-        if limits.max_concurrency > 1:  # for prewarmed ones too, of which nobody knows yet whom they will serve
-            self._environment["__OW_ALLOW_CONCURRENT"] = "true"  # spec 10.12.6
+        self._shared = self._environment | {"__OW_ALLOW_CONCURRENT": "true"}  # spec 10.12.6
+        self._concurrent = limits.max_concurrency > 1
 
     def container(
         self, spec: ContainerSpec, on_gone: Callable[[PooledContainer], None], *, prewarmed: bool = False
     ) -> PooledContainer:
         """Return a container that is not created yet; `spec` has neither a name nor an environment."""
         name = f"{self._prefix}_{next(self._counter)}"
-        spec = msgspec.structs.replace(spec, name=name, environment=self._environment)
+        shared = self._concurrent and spec.runtime.shareable  # prewarmed, too: nobody knows yet whom they will serve
+        spec = msgspec.structs.replace(spec, name=name, environment=self._shared if shared else self._environment)
         return PooledContainer(spec, self._logs.follow(spec), self.clock(), on_gone, prewarmed)
 
     async def create(self, container: PooledContainer) -> None:

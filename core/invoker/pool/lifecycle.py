@@ -20,6 +20,8 @@ GRACE: Final = 5.0
 FIRST_BACK_OFF: Final = 0.1
 LAST_BACK_OFF: Final = 5.0
 """Seconds until a runtime that had no room is asked again though nothing has gone, doubled from first to last."""
+SLOW: Final = 2.0
+"""Seconds after which a container that is being created takes no turn from others: its image is being pulled, say."""
 
 
 @dataclass(eq=False)
@@ -41,12 +43,12 @@ class Containers:
     free: FreePool = field(default_factory=FreePool)
     prewarmed: FreePool = field(default_factory=FreePool)  # ready for any action of their kind and memory
     typical_start: float | None = None  # seconds that starts take here, whatever the action; a moving average
-    creating: int = 0  # containers that are being created for activations
     spare: asyncio.Event = field(default_factory=asyncio.Event)  # there may be memory for prewarmed containers
     clock: Callable[[], float] = field(init=False)
     _spare_refused: bool = False  # a prewarmed container had to stand back
     _removals: set[asyncio.Task[None]] = field(default_factory=set)
     _removing: int = 0  # bytes of containers whose removal is under way
+    _creating: dict[PooledContainer, asyncio.TimerHandle] = field(default_factory=dict)  # not those that are slow
     _back_off: float = 0.0  # seconds for which the runtime was last not asked; 0 once it had room again
     _retry: asyncio.TimerHandle | None = None  # while it is not asked
 
@@ -113,9 +115,9 @@ class Containers:
             action.started(seconds)
             self.typical_start = averaged(self.typical_start, seconds, START_TIME)
 
-    def doom(self, action: ActionContainers, container: PooledContainer) -> None:
+    def doom(self, action: ActionContainers, container: PooledContainer, why: StartReason = StartReason.DIED) -> None:
         """Lend no further share; remove it when the last one is back (spec 10.11.1)."""
-        self._lose(action, container)
+        self._lose(action, container, why)
         if not container.initialised:
             container.tell_joiners(Unreachable(f"{container.name} was not initialised"))
         if not container.active:
@@ -135,7 +137,7 @@ class Containers:
             if not self._removals:
                 self._evict()
             return WaitReason.ROOM
-        if self.creating >= (1 if self._back_off else self.settings.parallel_starts):
+        if self._no_turn():
             return WaitReason.STARTS
         if size > self.settings.memory - self.used:
             self._make_room(size)
@@ -148,10 +150,29 @@ class Containers:
         if self._retry is not None or self.serve():
             self._spare_refused = True
             return WaitReason.MEMORY if self._retry is None else WaitReason.ROOM
+        if self._no_turn():
+            return WaitReason.STARTS
         if size > self.settings.memory - self.used:
             return WaitReason.MEMORY
         self.used += size
         return None
+
+    def _no_turn(self) -> bool:
+        """Say whether as many are being created as may be at once: one, as long as the runtime has had no room."""
+        return len(self._creating) >= (1 if self._back_off else self.settings.parallel_starts)
+
+    def being_created(self, container: PooledContainer, action: ActionContainers | None = None) -> None:
+        """Note a container, in memory that is reserved already, that is about to be created."""
+        self.all[container] = action
+        self._creating[container] = asyncio.get_running_loop().call_later(SLOW, self._pass_turn_on, container)
+
+    def _end_turn(self, container: PooledContainer) -> None:
+        if (timer := self._creating.pop(container, None)) is not None:
+            timer.cancel()
+
+    def _pass_turn_on(self, container: PooledContainer) -> None:
+        self._end_turn(container)
+        self._serve()
 
     def nobody_waits(self) -> None:
         """Remember the prewarmed containers that had to stand back."""
@@ -161,6 +182,7 @@ class Containers:
 
     def release(self, container: PooledContainer) -> None:
         """Forget a container of which nothing is left, or nothing came, and serve those who wait for what it held."""
+        self._end_turn(container)
         del self.all[container]
         self.used -= container.memory
         self._came_free()
@@ -170,6 +192,9 @@ class Containers:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        self._serve()
+
+    def _serve(self) -> None:
         if not self.serve():
             self.spare.set()
 
@@ -181,8 +206,7 @@ class Containers:
         if self._retry is None:  # those that were asked for at the same time are one refusal
             self._back_off = min(max(2 * self._back_off, FIRST_BACK_OFF), LAST_BACK_OFF)
             self._retry = asyncio.get_running_loop().call_later(self._back_off, self._came_free)
-        if self.all[container] is not None:
-            self.creating -= 1
+        self._end_turn(container)
         self._strike_off(container, None)
         del self.all[container]
         self.used -= container.memory
@@ -207,7 +231,6 @@ class Containers:
     def enlist(self, action: ActionContainers, container: PooledContainer, reason: StartReason) -> None:
         """Make a container one of an action's, lent to whoever initialises it. Others may join at once (10.12.2)."""
         now = self.clock()
-        self.all[container] = action
         container.shares = action.concurrency
         container.reason = reason
         container.active = 1
@@ -217,8 +240,9 @@ class Containers:
         if container.shares > 1:
             action.warming[container] = None
         if container.container is None:
-            self.creating += 1
+            self.being_created(container, action)
         else:
+            self.all[container] = action
             container.enter(State.BUSY, now)
 
     async def create(self, container: PooledContainer) -> None:
@@ -234,13 +258,13 @@ class Containers:
             if not isinstance(error, NoRoom):
                 self.forsake(container, error if isinstance(error, StartFailed) else None)
             raise
-        self.creating -= 1
         self.created(container, State.BUSY)
-        self.serve()
+        self._serve()
 
     def created(self, container: PooledContainer, state: State) -> None:
         """Note that a container is there."""
         assert container.container is not None  # noqa: S101 (see above)
+        self._end_turn(container)
         container.enter(state, self.clock())
         container.may_pause = self.settings.pause and container.container.pausable
         self._back_off = 0.0
@@ -260,7 +284,6 @@ class Containers:
         action = self.all[container]
         if failure is not None and action is not None and not action.ready:  # others that serve are waited for instead
             action.lost(1.0)
-        self.creating -= 1
         self._strike_off(container, StartReason.DIED)
         container.tell_joiners(failure or Unreachable(f"{container.name} was not initialised"))
         self.release(container)
@@ -307,11 +330,11 @@ class Containers:
             self._removing -= container.memory
             self.release(container)
 
-    def _lose(self, action: ActionContainers, container: PooledContainer) -> None:
+    def _lose(self, action: ActionContainers, container: PooledContainer, why: StartReason = StartReason.DIED) -> None:
         """Take a container that an activation cost from its action."""
         if not container.doomed:
             action.lost(1.0)
-            self._strike_off(container, StartReason.DIED)
+            self._strike_off(container, why)
 
     def _strike_off(self, container: PooledContainer, why: StartReason | None) -> None:
         """Take a container from its action, if it has one: no share of it is lent any more, and none is counted on."""

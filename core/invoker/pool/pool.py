@@ -35,6 +35,8 @@ class Lease:
     _moved: bool
     keep: bool = False
     """Set it when the container may serve again."""
+    why: StartReason = StartReason.DIED
+    """What is said of a container that is not kept."""
     warm: bool = True
     """Whether the container had been initialised for this action before."""
     prewarmed: bool = False
@@ -92,7 +94,8 @@ class Lease:
         """Return the share, or have the container removed. Doesn't wait for the removal."""
         pooled = self._pooled
         keep = self.keep and pooled.initialised
-        self._scheduler.give_back(self._action, pooled, keep=keep, since=self._since, first=not self.warm)
+        scheduler, first = self._scheduler, not self.warm
+        scheduler.give_back(self._action, pooled, keep=keep, why=self.why, since=self._since, first=first)
 
 
 class Pool:

@@ -134,10 +134,11 @@ class Prewarmer:
             while kind.missing > 0 and now >= kind.retry_at and not self._closed:
                 lack = self._containers.reserve_spare(kind.config.memory)
                 if lack is not None:
-                    kind.skip(lack)
+                    if lack is not WaitReason.STARTS:
+                        kind.skip(lack)
                     break
                 container = self._containers.factory.container(kind.spec, partial(self._gone, kind), prewarmed=True)
-                self._containers.all[container] = None
+                self._containers.being_created(container)
                 kind.starting.add(container)
                 start = self._containers.tasks.create_task(self._start(kind, container), name="prewarmed container")
                 self._starts.add(start)

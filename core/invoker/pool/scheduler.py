@@ -91,7 +91,14 @@ class Scheduler:
             self._limit_patience(action, patience)
 
     def give_back(
-        self, action: ActionContainers, container: PooledContainer, *, keep: bool, since: float | None, first: bool
+        self,
+        action: ActionContainers,
+        container: PooledContainer,
+        *,
+        keep: bool,
+        why: StartReason = StartReason.DIED,
+        since: float | None,
+        first: bool,
     ) -> None:
         """Take a share back; something ran in it `since` then, if that means anything, `first` if after `/init`."""
         container.active -= 1
@@ -105,7 +112,7 @@ class Scheduler:
             if keep and action.loss is not None:
                 action.lost(0.0)
         if not keep or container.doomed:
-            self.containers.doom(action, container)
+            self.containers.doom(action, container, why)
         elif action.waiting and self._may_overtake(action, now) and (waiter := self.queue.first(action)) is not None:
             container.active += 1
             self._grant(action, waiter, container, now)

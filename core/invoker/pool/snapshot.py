@@ -22,6 +22,8 @@ class StartReason(enum.Enum):
     """Its last container had been idle for `pool.idle_timeout`."""
     DIED = "died"
     """Its last container had ended by itself, or had been removed after a failure."""
+    LATE_LOGS = "late logs"
+    """Its last container had been removed because the end of an activation's output never came."""
     MOVED = "moved"
     """A container did not take this activation."""
 

@@ -3,6 +3,7 @@
 Fill in with the methods, never with `format`: what functions say is data, not a pattern.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -22,8 +23,9 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
     provision_failed: str
     blocked: str = "The action was not invoked due to a blacklisted namespace."
     log_failure: str
+    """Log line where the end of output was awaited in vain."""
     log_warning: str
-    """Last log line after a developer error; empty where there is none."""
+    """Last log line after a developer error; empty where it repeats the error instead (spec 9.11.16)."""
     noun: str
     """What a function is called in the texts that are put together here."""
     json_forms: str
@@ -51,6 +53,14 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
     def image_pull_failed(self, image: str) -> str:
         """A user's image can't be pulled."""
         return f"Failed to pull container image '{image}'."
+
+    def failed_logs(self, error: str, *, awaited: bool, complete: bool) -> Sequence[str]:
+        """Return the last log lines of a developer error (spec 9.11.7, 9.11.8; for `functions` 9.11.16)."""
+        if self.log_warning:
+            return (self.log_failure, self.log_warning) if awaited and not complete else (self.log_warning,)
+        if complete:
+            return ()
+        return (f"{error.removesuffix('.')}. Logs might be missing." if error else self.log_failure,)
 
     def logs_truncated(self, limit: int) -> str:
         """Log line in place of all that came after `limit` bytes."""

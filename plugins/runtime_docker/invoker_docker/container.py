@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from invoker.action_connection import ActionConnection, Disconnected
 from invoker.contracts import Container, Output
-from invoker.entities.container import ContainerSpec, ContainerState, Reply
+from invoker.entities.container import Body, ContainerSpec, ContainerState, Reply
 from invoker.errors import ContainerError, Lost, StartFailed, Unreachable
 from invoker_docker.attach import AttachedOutput
 from invoker_docker.engine import Answer, EngineClient
@@ -102,7 +102,7 @@ class DockerContainer(Container):
         """See `Container`."""
         return self._name
 
-    async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109 (a contract)
+    async def post(self, path: str, body: Body, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109 (a contract)
         """See `Container`."""
         if self._shut or not self._host:
             raise await self._refusal()

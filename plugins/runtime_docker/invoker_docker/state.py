@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
-import msgspec
-
 from invoker.entities.container import ContainerState
 
 UNKNOWN: Final = ContainerState(running=False, known=False)
@@ -75,8 +73,7 @@ def read_state(inspected: Mapping[str, Any], memory: CgroupMemory, limit: int) -
     code = _exit_code(state.get("ExitCode"))
     exhausted = code == -SIGKILL and (bool(state.get("OOMKilled")) or memory.kills > 0)
     peak = limit if exhausted and memory.peak is None else memory.peak  # it was reached, whoever could not look
-    ended = ContainerState(running=False, exit_code=code, memory_exhausted=exhausted, peak_memory=peak)
-    return msgspec.structs.replace(ended, remark=f"The container {ended.ending}." if ended.ending else "")
+    return ContainerState(running=False, exit_code=code, memory_exhausted=exhausted, peak_memory=peak)
 
 
 def may_be_flagged(state: ContainerState) -> bool:

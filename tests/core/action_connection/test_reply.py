@@ -3,7 +3,7 @@
 import pytest
 
 from invoker import action_reply
-from invoker.action_reply import HEAD_LIMIT, Disconnected, ReplyReader
+from invoker.action_reply import HEAD_LIMIT, PIECE, Disconnected, ReplyReader
 from invoker.entities.container import Reply
 from tests.core.action_connection.peer import chunked, reply
 
@@ -119,8 +119,29 @@ def test_headers_without_end_are_no_reply(start: bytes, step: int) -> None:
 
 
 def test_too_many_headers_in_one_piece_are_no_reply() -> None:
-    with pytest.raises(Disconnected, match="32768 bytes of headers"):
+    with pytest.raises(Disconnected, match="more than 32768 bytes"):
         read(reply(b"{}", *(f"X-{i}: {'a' * 1000}" for i in range(40))))
+
+
+@pytest.mark.parametrize(("size", "whole"), [(1, False), (60, False), (128, True)])
+@pytest.mark.parametrize("step", [1000, PIECE + 1, 1 << 25])
+def test_a_long_reply_in_tiny_chunks_is_no_reply(size: int, whole: bool, step: int) -> None:  # noqa: FBT001 (a parameter)
+    """What it costs to read grows with the chunks, of which no length of the body is a bound."""
+    sent = chunked(*[b"x" * size] * ((4 << 20) // (size + 6)))
+    pieces = [sent[start : start + step] for start in range(0, len(sent), step)]
+
+    if whole:
+        assert read(*pieces)[0] is not None
+    else:
+        with pytest.raises(Disconnected, match="beside the body"):
+            read(*pieces)
+
+
+def test_what_follows_a_long_reply_spoils_the_connection() -> None:
+    got, reader = read(reply(b"x" * PIECE) + b"x" * PIECE)
+
+    assert got is not None
+    assert not reader.reusable
 
 
 def test_informational_replies_without_end_are_no_reply() -> None:

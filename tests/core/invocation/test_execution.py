@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from invoker.config import ByteSize, LimitsSettings, LogsSettings, Seconds
 from invoker.entities.activation import Status
 from invoker.entities.container import ContainerState, Reply, Stream
 from invoker.entities.function import Limits
@@ -11,6 +12,7 @@ from invoker.errors import Lost, PostTimedOut, StartFailed
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.builders import a_function, a_request
 from invoker.testing.containers import FakeContainer, FakeRuntime, answering, reply
+from invoker.wire.messages import messages
 from tests.core.invocation.line import HELLO, a_line, forever, result, until
 
 
@@ -26,6 +28,38 @@ async def test_a_developer_error_costs_the_container_and_an_application_error_do
         statuses = [heard.activation.outcome.status for heard in (first, second, third)]
         assert statuses == [Status.APPLICATION_ERROR, Status.DEVELOPER_ERROR, Status.APPLICATION_ERROR]
         assert [heard.activation.init_time is None for heard in (first, second, third)] == [False, True, False]
+        assert len(runtime.created) == 2
+
+
+async def test_the_logs_of_a_failure_that_was_answered_are_waited_for() -> None:
+    """By then nodejs, actionloop and dockerskeleton print their sentinels; under load they come late."""
+
+    async def fails(container: FakeContainer, path: str, body: bytes) -> Reply:
+        def say_why() -> None:
+            container.say(b"why\n" + SENTINEL_LINE)
+            container.say(SENTINEL_LINE, Stream.STDERR)
+
+        if path == "/run":
+            asyncio.get_running_loop().call_later(0.2, say_why)
+        return reply(b"nonsense" if path == "/run" else b"{}")
+
+    async with a_line(FakeRuntime(fails), HELLO) as line:
+        await line.invoke(a_request(HELLO))
+
+        logs = [one.partition(": ")[2] for one in line.records[0].logs]
+        assert logs == ["why", messages("openwhisk").log_warning]
+
+
+async def test_a_container_whose_logs_never_end_is_replaced_with_its_second_activation() -> None:
+    async def silent(container: FakeContainer, path: str, body: bytes) -> Reply:
+        return reply(b"{}")
+
+    runtime = FakeRuntime(silent)
+    async with a_line(runtime, HELLO, waits=LogsSettings(timeout=Seconds(0.01))) as line:
+        ends = [(await line.invoke(a_request(HELLO))).activation for _ in range(3)]
+
+        assert [one.outcome.status for one in ends] == [Status.SUCCESS] * 3
+        assert [dict(one.notes).get("coldStart") for one in ends] == ["new", None, "late logs"]
         assert len(runtime.created) == 2
 
 
@@ -157,26 +191,78 @@ async def test_what_a_failing_function_says_last_is_waited_for() -> None:
 
 
 async def test_a_container_that_did_not_take_the_call_leaves_no_trace_in_the_record() -> None:
-    async def overcharged(container: FakeContainer, path: str, body: bytes) -> Reply:
-        runtime.failure = StartFailed("and there is no other")
-        return reply(b"{}", 200 if path == "/init" else 503)
-
-    runtime = FakeRuntime(overcharged)
+    runtime = FakeRuntime()
     async with a_line(runtime, HELLO) as line:
+        await line.invoke(a_request(HELLO))
+        runtime.failure = StartFailed("and there is no other")
+        runtime.created[0].script = answering(status=503)
         heard = await line.invoke(a_request(HELLO))
 
     assert heard.activation.is_system_error
     assert (heard.activation.init_time, heard.activation.duration) == (None, 0)
 
 
-async def test_what_else_a_container_ended_of_is_told_to_its_developer() -> None:
-    async def bomb(container: FakeContainer, path: str, body: bytes) -> Reply:
-        if path == "/run":
-            raise Lost(ContainerState(running=False, exit_code=-9, remark="The limit is 8 processes."))
+@pytest.mark.parametrize("last", ["/init", "/run"])
+async def test_a_fresh_container_that_answers_503_may_have_acted_so_that_nothing_runs_twice(last: str) -> None:
+    calls = []
+
+    async def acts_and_refuses(container: FakeContainer, path: str, body: bytes) -> Reply:
+        calls.append(path)
+        return reply(b"{}", 503 if path == last else 200)
+
+    runtime = FakeRuntime(acts_and_refuses)
+    async with a_line(runtime, HELLO) as line:
+        heard = await line.invoke(a_request(HELLO))
+
+    assert heard.activation.outcome.status is Status.DEVELOPER_ERROR
+    assert calls == ["/init", "/run"][: 1 + (last == "/run")]
+
+
+@pytest.mark.parametrize(("status", "kept"), [(200, True), (400, False)])
+async def test_a_reply_that_is_too_long_costs_the_container_unless_its_status_is_200(status: int, kept: bool) -> None:  # noqa: FBT001
+    """The official Node.js runtime has given up by then."""
+    long = b'{"text":"' + b"x" * 100 + b'"}'
+
+    async def talkative(container: FakeContainer, path: str, body: bytes) -> Reply:
+        if path == "/init":
+            return reply(b"{}")
+        for stream in Stream:
+            container.say(SENTINEL_LINE, stream)
+        return Reply(status, long, len(long))
+
+    runtime = FakeRuntime(talkative)
+    async with a_line(runtime, HELLO, limits=LimitsSettings(payload=ByteSize(50), truncation=ByteSize(20))) as line:
+        heard = await line.invoke(a_request(HELLO))
+
+        assert heard.activation.outcome.status is Status.APPLICATION_ERROR
+        assert f"The truncated response was: {long[:20].decode()}" in heard.activation.outcome.error
+        await line.invoke(a_request(HELLO))
+        assert len(runtime.created) == (1 if kept else 2)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "remark", "told"),
+    [
+        (3, "", ["The container exited with status 3."]),
+        (0, "", ["The container exited with status 0."]),
+        (-11, "", ["The container was killed by signal SIGSEGV."]),
+        (-35, "", ["The container was killed by signal 35."]),
+        (-9, "The limit is 8.", ["The limit is 8."]),
+        (None, "", []),
+    ],
+)
+@pytest.mark.parametrize("path", ["/init", "/run"])
+async def test_how_a_container_ended_is_told_to_its_developer(
+    path: str, exit_code: int | None, remark: str, told: list[str]
+) -> None:
+    async def bomb(container: FakeContainer, asked: str, body: bytes) -> Reply:
+        if asked == path:
+            raise Lost(ContainerState(running=False, exit_code=exit_code, remark=remark))
         return reply(b"{}")
 
     async with a_line(FakeRuntime(bomb), HELLO) as line:
         heard = await line.invoke(a_request(HELLO))
 
         assert heard.activation.outcome.status is Status.DEVELOPER_ERROR
-        assert line.records[0].logs[-1].endswith(" stderr: The limit is 8 processes.")
+        _warning, *ours = line.records[0].logs
+        assert [entry.partition(" stderr: ")[2] for entry in ours] == told

@@ -7,11 +7,11 @@ import pytest
 
 from invoker.config import Secret
 from invoker.entities.activation import Status
-from invoker.testing.builders import a_request
+from invoker.testing.builders import a_function, a_request
 from invoker.testing.containers import FakeRuntime, answering
 from invoker.wire.request import message
 from tests.core.invocation.line import HELLO, a_line
-from tests.core.loop_watch import never_held
+from tests.core.loop_watch import STALL, never_held
 from tests.specification import KEY_128, SEALED_128
 
 MANY = ",".join(f'"k{number}":{number}' for number in range(60_000))
@@ -34,6 +34,17 @@ async def test_no_reply_holds_the_loop(body: Callable[[], bytes]) -> None:
         heard = await line.invoke(a_request(HELLO))
 
     assert heard.words == ["accepted", "combined"]
+
+
+async def test_no_code_holds_the_loop() -> None:
+    large = a_function(name="large", revision="1-a", code="c" * (48 << 20))
+    runtime = FakeRuntime()
+    async with a_line(runtime, msgspec.structs.replace(large, digest=b"")) as line, never_held(STALL / 2):
+        heard = await line.invoke(a_request(large))
+
+        assert len(runtime.created[0].requests[0][1]) > 48 << 20
+
+    assert heard.activation.outcome.status is Status.SUCCESS
 
 
 ARGUMENTS = [name for name in OBJECTS if name not in ("nothing that is UTF-8", "deep")]  # which admission refuses

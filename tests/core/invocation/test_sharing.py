@@ -238,7 +238,11 @@ async def test_a_container_that_is_overcharged_hands_one_on_and_finishes_the_oth
     stage = Stage()
     runtime = FakeRuntime(stage)
     async with a_shared_line(runtime) as line:
-        tasks = await running_together(line, stage, 2)
+        (first,) = await running_together(line, stage, 1)
+        stage.answer()
+        await first
+        tasks = invoked(line, 2)
+        await stage.comes("/run", "/run")
         stage.answer(reply(b"{}", 503))
         await stage.comes("/run", "/init")
         stage.answer(reply(b'{"n":1}'))

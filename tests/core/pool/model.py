@@ -205,7 +205,7 @@ class Activation:
             good = await self.run
             self._print(shell, f"{self.name} ends", last=True)
         alone = lease.logs.alone
-        logs = lease.logs.end(expected=good, failed=not good)
+        logs = lease.logs.end(expected=good, error=None if good else "it failed")
         self._check_lines([line.partition(": ")[2] for line in logs.lines], alone=alone)
         lease.keep = good and logs.reusable and logs.complete
 

@@ -42,9 +42,9 @@ class WatchedFollower(LogFollower):
     async def settled(self, timeout: float) -> bool:  # noqa: ASYNC109 (a contract)
         return await self._follower.settled(timeout)
 
-    def end(self, *, expected: bool, failed: bool) -> Logs:
+    def end(self, *, expected: bool, error: str | None = None) -> Logs:
         self.told.append("end")
-        return self._follower.end(expected=expected, failed=failed)
+        return self._follower.end(expected=expected, error=error)
 
 
 def finish(logs: ContainerLogs, text: bytes = b"") -> None:
@@ -65,7 +65,7 @@ def test_one_after_the_other_each_has_its_logs() -> None:
     for text in (b"one", b"two"):
         logs.begin(REQUEST, LIMIT)
         finish(logs, text)
-        seen.append((logs.alone, texts(logs.end(expected=True, failed=False))))
+        seen.append((logs.alone, texts(logs.end(expected=True))))
 
     assert seen == [(True, ["one"]), (True, ["two"])]
 
@@ -75,14 +75,14 @@ def test_those_who_meet_have_none_and_the_next_one_alone_has_its_own() -> None:
     logs.begin(REQUEST, LIMIT)
     logs.begin(REQUEST, LIMIT)
     finish(logs, b"whose?")
-    first = (logs.alone, logs.end(expected=False, failed=False))
+    first = (logs.alone, logs.end(expected=False))
     finish(logs, b"and this?")
-    second = (logs.alone, logs.end(expected=False, failed=False))
+    second = (logs.alone, logs.end(expected=False))
     logs.begin(REQUEST, LIMIT)
     finish(logs, b"mine")
 
     assert (first, second) == ((False, Logs(())), (False, Logs(())))
-    assert (logs.alone, texts(logs.end(expected=True, failed=False))) == (True, ["mine"])
+    assert (logs.alone, texts(logs.end(expected=True))) == (True, ["mine"])
 
 
 def test_the_follower_is_told_of_the_first_the_others_and_the_last() -> None:
@@ -90,12 +90,12 @@ def test_the_follower_is_told_of_the_first_the_others_and_the_last() -> None:
     logs = ContainerLogs(follower, lambda: None)
     for _ in range(3):
         logs.begin(REQUEST, LIMIT)
-    logs.end(expected=False, failed=False)
+    logs.end(expected=False)
     logs.begin(REQUEST, LIMIT)
     for _ in range(3):
-        logs.end(expected=False, failed=False)
+        logs.end(expected=False)
     logs.begin(REQUEST, LIMIT)
-    logs.end(expected=False, failed=True)
+    logs.end(expected=False, error="it failed")
 
     assert follower.told == ["begin", "join", "join", "join", "end", "begin", "end"]
 
@@ -107,9 +107,9 @@ def test_who_breaks_the_rules_among_others_costs_the_container_all_the_same() ->
     logs.begin(REQUEST, LIMIT)
     for _ in range(3):
         finish(logs)
-    first = logs.end(expected=False, failed=False)
+    first = logs.end(expected=False)
 
-    assert (first.reusable, logs.end(expected=False, failed=False)) == (True, Logs((), reusable=False))
+    assert (first.reusable, logs.end(expected=False)) == (True, Logs((), reusable=False))
 
 
 async def test_who_waits_for_the_logs_waits_for_both_sentinels() -> None:

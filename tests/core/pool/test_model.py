@@ -11,7 +11,7 @@ from invoker.config import Seconds
 from invoker.entities.runtimes import PrewarmConfig
 from invoker.pool import State
 from invoker.pool.actions import ActionContainers
-from invoker.pool.lifecycle import LAST_BACK_OFF
+from invoker.pool.lifecycle import LAST_BACK_OFF, SLOW
 from tests.core.pool.model import FUNCTIONS, Activation, PlayedRuntime, Step
 from tests.core.pool.workshop import MB, NOTHING_PREWARMED, a_pool, with_prewarm
 from tests.core.simulation import SimulatedLoop
@@ -184,8 +184,11 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.pool.memory_used == self.runtime.memory <= self.memory
 
     def _every_share_is_somebodys(self) -> None:
-        starting = [one for one, action in self.containers.all.items() if one.container is None and action is not None]
-        assert len(starting) == self.containers.creating <= self.starts
+        creating = {one for one in self.containers.all if one.container is None}
+        starting = [one for one in creating if self.containers.all[one] is not None]
+        young = {one for one in creating if self.loop.time() - one.born < SLOW}
+        assert young <= set(self.containers._creating) <= creating
+        assert len(self.containers._creating) <= self.starts
         for shell in self.runtime.shells:
             if shell.function is not None:
                 assert len(shell.users) <= FUNCTIONS[shell.function].concurrency
@@ -312,7 +315,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert containers._removals or not could_come
             assert containers._retry.when() - self.loop.time() <= LAST_BACK_OFF
             return
-        if containers.creating >= (1 if containers._back_off else self.starts):
+        if len(containers._creating) >= (1 if containers._back_off else self.starts):
             return
         free = self.memory - self.pool.memory_used
         needed = action.spec.memory

@@ -2,12 +2,15 @@
 
 import asyncio
 
-from invoker.pool import Pool, StartReason, WaitReason
+from invoker.entities.runtimes import PrewarmConfig
+from invoker.pool import Pool, StartReason, State, WaitReason
+from invoker.pool.lifecycle import SLOW
 from tests.core.pool.holders import Holder, release_all, run, use, waiting
-from tests.core.pool.workshop import Workshop, a_pool
+from tests.core.pool.workshop import MB, Workshop, a_pool, with_prewarm
 from tests.core.simulation import idle, simulated
 
 PLENTY = 128 * 256
+KIND = with_prewarm(PrewarmConfig(count=3, memory=256 * MB))
 INSTANT = 0.001
 
 
@@ -30,6 +33,41 @@ async def test_no_more_containers_are_created_at_once_than_allowed() -> None:
 
     assert under_way == (3, 5, 5)
     assert workshop.created == 8
+
+
+@simulated
+async def test_prewarmed_containers_take_turns_with_those_that_somebody_waits_for_and_let_them_go_first() -> None:
+    workshop = Workshop(start=0.5)
+    async with a_pool(workshop, memory=PLENTY, parallel_starts=1, runtimes=KIND) as pool:
+        await idle()
+        at_first = workshop.attempts
+        holder = Holder(pool, memory=128)
+        await waiting(pool, 1)
+        await holder.has_it.wait()
+        prewarmed = pool.count(State.PREWARMED)
+        await holder.release()
+
+        await asyncio.sleep(2)
+
+        assert (at_first, prewarmed) == (1, 1)
+        assert pool.count(State.PREWARMED) == 3
+
+
+@simulated
+async def test_a_creation_that_is_slow_takes_no_turn_from_others() -> None:
+    workshop = Workshop()
+    workshop.creating.clear()
+    async with a_pool(workshop, memory=PLENTY, parallel_starts=2) as pool:
+        holders = [Holder(pool, f"f{number}") for number in range(5)]
+        attempts = []
+        for _ in range(3):
+            await idle()
+            attempts.append(workshop.attempts)
+            await asyncio.sleep(SLOW)
+        workshop.creating.set()
+        await release_all(*holders)
+
+    assert attempts == [2, 4, 5]
 
 
 @simulated
@@ -62,7 +100,7 @@ async def test_a_start_that_fails_or_is_cancelled_lets_the_next_begin() -> None:
         await next_one.has_it.wait()
         await next_one.release()
 
-        assert pool._containers.creating == 0
+        assert not pool._containers._creating
 
 
 @simulated

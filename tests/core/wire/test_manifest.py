@@ -61,6 +61,21 @@ def test_switches_may_be_null(value: bool | None) -> None:  # noqa: FBT001 (a co
 
 
 @pytest.mark.parametrize(
+    ("family", "concurrent", "shareable"),
+    [("nodejs", None, True), ("nodejs", False, False), ("python", None, False), ("python", True, True)],
+)
+def test_a_version_says_whether_several_activations_may_be_in_a_container(
+    family: str,
+    concurrent: bool | None,  # noqa: FBT001 (a column of the table)
+    shareable: bool,  # noqa: FBT001 (likewise)
+) -> None:
+    one = version(concurrent=concurrent)
+    (runtime,) = read(json.dumps({"runtimes": {family: [one]}}).encode())
+
+    assert runtime.shareable is shareable
+
+
+@pytest.mark.parametrize(
     ("image", "name"),
     [
         ({"name": "action"}, "action"),
@@ -133,10 +148,10 @@ def test_keys_that_nothing_asks_for_are_told_with_the_nearest_right_one() -> Non
     assert told == [
         f'runtimes.manifest: kinds.json: "blackbox" {unknown} did you mean blackboxes?',
         f'runtimes.manifest: kinds.json: "zzz" {unknown} there are runtimes, blackboxes, description',
-        f'runtimes.manifest: kinds.json: "tags" in runtimes.python[0].image {unknown} did you mean tag?',
-        f'runtimes.manifest: kinds.json: "TTL" in runtimes.python[0].stemCells[0].reactive {unknown} did you mean ttl?',
-        f'runtimes.manifest: kinds.json: "memry" in runtimes.python[0].stemCells[0] {unknown} did you mean memory?',
         f'runtimes.manifest: kinds.json: "stemCels" in runtimes.python[0] {unknown} did you mean stemCells?',
+        f'runtimes.manifest: kinds.json: "tags" in runtimes.python[0].image {unknown} did you mean tag?',
+        f'runtimes.manifest: kinds.json: "memry" in runtimes.python[0].stemCells[0] {unknown} did you mean memory?',
+        f'runtimes.manifest: kinds.json: "TTL" in runtimes.python[0].stemCells[0].reactive {unknown} did you mean ttl?',
     ]
 
 

@@ -29,7 +29,7 @@ def a_follower(compat: Compat = "openwhisk") -> Follower:
 
 
 def ended(follower: LogFollower) -> Logs:
-    return follower.end(expected=True, failed=False)
+    return follower.end(expected=True)
 
 
 @given(WRITES, st.sampled_from([200, PLENTY]), st.lists(st.integers(0, 600), max_size=12), st.integers(0, 10))

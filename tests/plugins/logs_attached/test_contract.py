@@ -30,6 +30,6 @@ async def test_compat_decides_what_a_limit_of_zero_means(compat: Compat, lines: 
         follower.write(ERR, b"text\n")
         end_output(follower)
 
-        logs = follower.end(expected=True, failed=False)
+        logs = follower.end(expected=True)
 
         assert len(logs.lines) == lines

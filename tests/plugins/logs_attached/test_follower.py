@@ -21,7 +21,7 @@ def a_follower(compat: Compat = "openwhisk", *, sentinelled: bool = True) -> Fol
 
 
 def ended(follower: LogFollower) -> Logs:
-    return follower.end(expected=True, failed=False)
+    return follower.end(expected=True)
 
 
 def test_the_logs_end_with_the_text_before_the_sentinel() -> None:
@@ -79,11 +79,11 @@ def test_an_image_without_sentinels_has_late_output_too(complete: bool) -> None:
     if complete:
         end_output(follower)
     follower.write(OUT, b"first\nunfin")
-    first = follower.end(expected=False, failed=False)
+    first = follower.end(expected=False)
     follower.write(OUT, b"late\n")
 
     follower.begin(REQUEST, PLENTY)
-    second = follower.end(expected=False, failed=False)
+    second = follower.end(expected=False)
 
     assert texts(first) == [("stdout", "first"), ("stdout", "unfin")]
     assert texts(second) == []
@@ -120,23 +120,79 @@ def test_a_developer_error_gets_a_warning_where_the_controller_knows_one() -> No
         follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"Traceback\nValueErr")
 
-    assert texts(openwhisk.end(expected=True, failed=True)) == [
-        ("stderr", "Traceback"),
-        ("stderr", "ValueErr"),
-        WARNING,
+    said = [("stderr", "Traceback"), ("stderr", "ValueErr")]
+    assert texts(openwhisk.end(expected=True, error="it failed")) == [*said, FAILURE, WARNING]
+    assert texts(functions.end(expected=True, error="it failed")) == [
+        *said,
+        ("stderr", "it failed. Logs might be missing."),
     ]
-    assert texts(functions.end(expected=True, failed=True)) == [("stderr", "Traceback"), ("stderr", "ValueErr")]
 
 
-def test_a_developer_error_whose_logs_came_is_complete() -> None:
-    follower = a_follower()
+@pytest.mark.parametrize(
+    ("compat", "error", "last"),
+    [
+        ("openwhisk", "it failed", [WARNING]),
+        ("functions", "it failed.", [("stderr", "it failed. Logs might be missing.")]),
+        ("functions", "", [("stderr", "There was an issue while collecting your logs. Logs might be missing.")]),
+    ],
+)
+def test_a_developer_error_whose_sentinels_nobody_waited_for_says_so(
+    compat: Compat, error: str, last: list[tuple[str, str]]
+) -> None:
+    """Spec 9.11.7, 9.11.8 and 9.11.16."""
+    follower = a_follower(compat)
+    follower.begin(REQUEST, PLENTY)
+
+    assert texts(follower.end(expected=False, error=error)) == last
+
+
+@pytest.mark.parametrize(("compat", "last"), [("openwhisk", [WARNING]), ("functions", [])])
+def test_a_developer_error_whose_logs_came_is_complete(compat: Compat, last: list[tuple[str, str]]) -> None:
+    follower = a_follower(compat)
     follower.begin(REQUEST, PLENTY)
     end_output(follower)
 
-    logs = follower.end(expected=True, failed=True)
+    logs = follower.end(expected=True, error="it failed")
 
-    assert texts(logs) == [WARNING]
+    assert texts(logs) == last
     assert logs.complete
+
+
+def test_where_no_sentinels_are_printed_functions_say_nothing_of_a_developer_errors_logs() -> None:
+    follower = a_follower("functions", sentinelled=False)
+    follower.begin(REQUEST, PLENTY)
+
+    assert texts(follower.end(expected=False, error="it failed")) == []
+
+
+def test_late_output_belongs_to_nobody_and_the_next_activation_has_its_own() -> None:
+    follower = a_follower()
+    follower.begin(REQUEST, PLENTY)
+    follower.write(OUT, b"in time\n")
+    late = ended(follower)
+    follower.begin(REQUEST, PLENTY)
+    follower.write(OUT, b"late\n" + SENTINEL_LINE + b"own\n")
+    follower.write(ERR, SENTINEL_LINE)
+    end_output(follower)
+    own = ended(follower)
+
+    assert (texts(late), late.complete, late.reusable) == ([("stdout", "in time"), FAILURE], False, True)
+    assert (texts(own), own.complete, own.reusable) == ([("stdout", "own")], True, True)
+    assert follower.dropped_bytes == len(b"late\n")
+
+
+@pytest.mark.parametrize("came", [0, 1])
+def test_output_that_is_late_a_second_time_costs_the_container_unless_the_earlier_one_has_come(came: int) -> None:
+    follower = a_follower()
+    follower.begin(REQUEST, PLENTY)
+    ended(follower)
+    follower.begin(REQUEST, PLENTY)
+    for _ in range(came):
+        end_output(follower)
+
+    again = ended(follower)
+
+    assert (again.complete, again.reusable) == (False, bool(came))
 
 
 def test_truncation_keeps_the_container() -> None:
@@ -170,9 +226,9 @@ def test_a_limit_of_zero_says_nothing_even_of_missing_sentinels_and_failures() -
     follower.write(OUT, b"text\nunfin")
     silent = ended(follower)
     follower.begin(REQUEST, 0)
-    failed = follower.end(expected=True, failed=True)
+    failed = follower.end(expected=True, error="it failed")
 
-    assert silent == failed == Logs((), complete=False)
+    assert (silent, failed) == (Logs((), complete=False), Logs((), complete=False, reusable=False))
 
 
 def test_a_limit_of_zero_is_one_line_for_functions() -> None:
@@ -235,13 +291,13 @@ def test_an_image_that_prints_sentinels_without_being_expected_to_is_kept() -> N
     follower = a_follower(sentinelled=False)
     follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"first\n")
-    first = follower.end(expected=False, failed=False)
+    first = follower.end(expected=False)
 
     follower.begin(REQUEST, PLENTY)
     end_output(follower)  # the first one's, late
     follower.write(OUT, b"second\n")
     end_output(follower)
-    second = follower.end(expected=False, failed=False)
+    second = follower.end(expected=False)
 
     assert (texts(first), texts(second)) == ([("stdout", "first")], [("stdout", "second")])
     assert second.reusable

@@ -38,7 +38,7 @@ def a_follower(*, sentinelled: bool = True) -> Follower:
 
 
 def ended(follower: Follower) -> Logs:
-    return follower.end(expected=True, failed=False)
+    return follower.end(expected=True)
 
 
 def shared_by(follower: Follower, count: int) -> None:
@@ -267,7 +267,7 @@ def test_a_failure_among_several_adds_no_line(early: int) -> None:
     for _ in range(early):
         end_output(follower)
 
-    assert follower.end(expected=True, failed=True) == Logs(())
+    assert follower.end(expected=True, error="it failed") == Logs(())
 
 
 def test_the_limit_of_the_next_activation_holds_behind_stale_sentinels() -> None:
@@ -288,15 +288,15 @@ def test_images_without_sentinels_share_too() -> None:
     follower.write(OUT, b"first\nunfin")
     follower.join(REQUEST)
     follower.write(OUT, b"ished\n")
-    shared = follower.end(expected=False, failed=False)
+    shared = follower.end(expected=False)
     follower.write(OUT, b"late\n")
 
     follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"alone\n")
-    alone = follower.end(expected=False, failed=False)
+    alone = follower.end(expected=False)
     follower.begin(REQUEST, PLENTY)
     follower.write(OUT, b"alone again\n")
-    again = follower.end(expected=False, failed=False)
+    again = follower.end(expected=False)
 
     assert shared == Logs(())
     assert [texts(each) for each in (alone, again)] == [[("stdout", "alone")], [("stdout", "alone again")]]

@@ -12,8 +12,7 @@ from invoker.config import LogsSettings, Seconds
 from invoker.testing.builders import a_request
 from invoker.testing.log_extractor import OUT, PLENTY, a_container, end_output
 from invoker_attached_logs import open_log_extractor
-from invoker_attached_logs.follower import AttachedLogs, Follower
-from invoker_attached_logs.lateness import WINDOW
+from invoker_attached_logs.follower import WINDOW, AttachedLogs, Follower
 from tests.plugins.logs_attached.virtual import VirtualLoop
 
 REQUEST = a_request()
@@ -49,6 +48,28 @@ def test_silence_may_last_ten_times_as_long_as_the_last_delays(late: float, come
 
     seconds = comes if settled else max(TIMEOUT, 10 * late)
     assert virtually(scenario) == (settled, late + seconds)
+
+
+@pytest.mark.parametrize(("given_up", "comes", "settled"), [(1, 1.75, True), (1, 2.25, False), (2, 3.5, True)])
+def test_a_wait_in_vain_makes_the_next_one_twice_as_long(given_up: int, comes: float, settled: bool) -> None:  # noqa: FBT001 (a parameter)
+    async def scenario(extractor: Extractor) -> bool:
+        for _ in range(given_up):
+            follower = extractor.answered()
+            assert not await follower.settled(TIMEOUT)
+            follower.end(expected=True)
+        return await extractor.answered(printing_after=comes).settled(TIMEOUT)
+
+    assert virtually(scenario)[0] is settled
+
+
+def test_a_developer_error_whose_output_does_not_end_teaches_nothing() -> None:
+    async def scenario(extractor: Extractor) -> bool:
+        follower = extractor.answered()
+        assert not await follower.settled(TIMEOUT)
+        follower.end(expected=True, error="it failed")
+        return await extractor.answered(printing_after=1.75).settled(TIMEOUT)
+
+    assert virtually(scenario) == (False, 2 * TIMEOUT)
 
 
 @pytest.mark.parametrize(("windows", "settled"), [(0.5, True), (1.5, True), (2.5, False)])
@@ -185,10 +206,10 @@ def test_containers_that_are_gone_are_forgotten() -> None:
     del followers
     gc.collect()
 
-    assert len(extractor._lateness._all) == 0
+    assert len(extractor._delay._all) == 0
 
 
 async def test_the_timeout_is_that_of_the_settings() -> None:
     async with open_log_extractor(Settings.of(LogsSettings(timeout=Seconds(7)))) as extractor:
         assert isinstance(extractor, AttachedLogs)
-        assert extractor._lateness.timeout == 7
+        assert extractor._delay.timeout == 7
