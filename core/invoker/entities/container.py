@@ -22,8 +22,9 @@ class Stream(enum.Enum):
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to start. A runtime plugin needs to know nothing else about the function."""
 
-    name: str
-    """Unique on this node while the container lives; letters, digits, `_`, `.` and `-` (spec 10.9.1)."""
+    name: str = ""
+    """Unique on this node; letters, digits, `_`, `.` and `-`. It doesn't tell whom the container is for: others on its
+    network may learn it."""
     runtime: Runtime
     memory: int
     """Limit in bytes, for all of the container's processes together."""
