@@ -79,3 +79,10 @@ class Reply(msgspec.Struct, frozen=True):
     def truncated(self) -> bool:
         """Whether the body was longer than the caller allowed."""
         return self.length > len(self.body)
+
+    def cut(self, allowed: int, kept: int) -> "Reply":
+        """Return it as it is, or, if it is longer than `allowed`, its first `kept` bytes."""
+        if self.length <= allowed:
+            return self
+        body = self.body[:kept]
+        return Reply(self.status, body, max(self.length, len(body) + 1))
