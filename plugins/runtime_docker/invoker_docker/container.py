@@ -219,7 +219,7 @@ class DockerContainer(Container):
         try:
             if self._post_mortem is not None:
                 if self._untold:  # whoever saw its output end removes it at once, before the engine knows how it ended
-                    await asyncio.wait({self._post_mortem}, timeout=2 * LATE_FLAG)
+                    await asyncio.wait({self._post_mortem}, timeout=LAST_WORDS)
                 self._post_mortem.cancel()
             await asyncio.wait({self._removals.remove(self.id, self._name)})
             await self._attached.finish(OUTPUT_TAIL)

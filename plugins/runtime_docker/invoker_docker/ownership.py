@@ -25,7 +25,7 @@ from invoker.entities.container import ContainerSpec
 from invoker.errors import Occupied, SettingsError
 from invoker_docker.container import EVENTS, ContainersByName, Removals
 from invoker_docker.engine import Answer, EngineClient
-from invoker_docker.failures import EngineError
+from invoker_docker.failures import EngineDown, EngineError
 from invoker_docker.health import EngineHealth
 from invoker_docker.settings import LABEL_PREFIX
 
@@ -161,9 +161,14 @@ class Reconciler:
 
     async def follow(self) -> None:
         """Have containers learn at once of what happens to them, for ever."""
+        told = False
         while True:
-            with contextlib.suppress(EngineError):  # whether the engine lives is found out elsewhere
+            try:
                 await self._engine.events(EVENTS, self._happened)
+            except EngineError as error:  # whether the engine lives is found out elsewhere
+                if not told and not isinstance(error, EngineDown):
+                    told = True
+                    logger.warning("what somebody does to containers by hand is not told: %s", error)
             await asyncio.sleep(self._engine.settings.ping_interval)
 
     def _happened(self, event: Answer) -> None:

@@ -231,7 +231,7 @@ class Sweeping(BridgedRuntime):
         super().__init__("later0")
         self._seen = seen
 
-    async def sweep(self) -> Sequence[str] | None:
+    async def sweep(self, *, force: bool = False) -> Sequence[str] | None:
         ip("link add later0 type bridge")
         see_bridged(4, self._seen)
         return await super().sweep()

@@ -88,6 +88,18 @@ async def test_which_storage_may_bound_what_a_container_writes(info: dict[str, A
             assert engine.able.quota == quota
 
 
+async def test_an_engine_that_tells_no_events_is_complained_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stand_in() as engine_there:
+        engine_there.answers |= {"GET /images/json": says([]), "GET /events": says({"message": "no"}, status=403)}
+        docker = DockerSettings(url=engine_there.url, ping_interval=SOON)
+        async with docker_runtime(Settings.of(NodeSettings(state_dir=tmp_path), docker)):
+            await until(lambda: sum("/events" in one for one in engine_there.asked) > 2)
+
+    assert caplog.text.count("what somebody does to containers by hand is not told: events: no (status 403)") == 1
+
+
 @pytest.mark.parametrize(("commit", "init"), [("de40ad0", True), ("", True), ("N/A", False)])
 async def test_an_engine_without_an_init_is_asked_for_none(commit: str, *, init: bool) -> None:
     async with stand_in() as engine_there:
