@@ -49,7 +49,7 @@ CASES: Final = (
 class _Container(Container):
     """A container that nobody talks to."""
 
-    name = "wsk0_1_guest_f0"
+    name = "wsk0_1a2b3c4d_1"
 
     async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109
         raise NotImplementedError

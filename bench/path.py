@@ -260,7 +260,7 @@ class _Steps:
             Finished(
                 activation=self.activation,
                 admitted=self.admitted,
-                container="wsk0_1_guest_echo",
+                container="wsk0_1a2b3c4d_1",
                 start="warm",
                 run_time=1,
                 log_time=0,

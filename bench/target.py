@@ -20,7 +20,6 @@ from bench import machine
 from bench.ground import Runtime
 from bench.messages import NAMESPACE, NODEJS_ECHO, PYTHON_ECHO
 from invoker.cli.program import CommandLine
-from invoker.contracts import FunctionCatalog
 from invoker.entities.function import Function, Limits
 from invoker.pool import PoolSnapshot
 
@@ -96,8 +95,9 @@ class Invoker:
 
     async def _put(self, functions: Sequence[Function]) -> list[Function]:
         program = CommandLine([str(self._file)], None, [])
-        async with program.plugins.function_store(program.settings) as catalog:
-            assert isinstance(catalog, FunctionCatalog)
+        async with program.plugins.function_store(program.settings) as store:
+            catalog = store.catalog
+            assert catalog is not None
             return [msgspec.structs.replace(each, revision=await catalog.put(each)) for each in functions]
 
     def __enter__(self) -> Self:

@@ -118,5 +118,12 @@ class LogLines:
         return f"{shown + 'Z':<30}"
 
 
+def line_of_ours(text: str) -> str:
+    """Return a line of our own, of now."""
+    lines = LogLines(str)
+    lines.note(text)
+    return lines.taken()[0]
+
+
 def _size(line: str) -> int:
     return len(line) if line.isascii() else len(line.encode())

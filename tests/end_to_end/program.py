@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from invoker.config import NodeSettings, Settings
-from invoker.contracts import ActivationReader, FunctionCatalog
 from invoker.entities.function import Function
 from invoker.wire.record import document
 from invoker_sqlite import open_activation_store, open_function_store
@@ -113,15 +112,15 @@ class Home:
 
     async def _put(self, functions: Iterable[Function]) -> None:
         async with open_function_store(self._settings) as store:
-            assert isinstance(store, FunctionCatalog)
+            assert store.catalog is not None
             for function in functions:
-                await store.put(function)
+                await store.catalog.put(function)
 
     async def record(self, activation_id: str, namespace: str = "guest") -> dict[str, Any]:
         """Return a record, as a controller would read it, once it is there."""
         async with open_activation_store(self._settings) as store, asyncio.timeout(PATIENCE):
-            assert isinstance(store, ActivationReader)
-            while (found := await store.get(namespace, activation_id)) is None:
+            assert store.reader is not None
+            while (found := await store.reader.get(namespace, activation_id)) is None:
                 await asyncio.sleep(_AGAIN)
         read: dict[str, Any] = json.loads(document(found, compat="openwhisk", updated=0))
         return read
@@ -129,8 +128,8 @@ class Home:
     async def recorded(self, namespace: str = "guest") -> list[str]:
         """Return the ids of all records that are there now."""
         async with open_activation_store(self._settings) as store:
-            assert isinstance(store, ActivationReader)
-            return [one.activation_id for one in await store.recent(namespace, limit=1_000_000)]
+            assert store.reader is not None
+            return [one.activation_id for one in await store.reader.recent(namespace, limit=1_000_000)]
 
     @contextmanager
     def running(self, *settings: str, code: int = 0, **environment: str) -> Iterator["Running"]:

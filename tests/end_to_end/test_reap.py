@@ -16,8 +16,8 @@ from invoker.errors import SettingsError, StartFailed
 
 
 class Sweeps(ContainerRuntime):
-    async def sweep(self):
-        return os.environ.get("LEFT", "").split()
+    async def sweep(self, *, force=False):
+        return os.environ.get("LEFT", "").split() + os.environ.get("OTHERS", "").split() * force
 
     def runtimes(self):
         return Runtimes([])
@@ -44,16 +44,23 @@ def reap(home: Home, folder: Path, *arguments: str, **environment: str) -> Calle
 
 
 def test_what_was_left_is_named(own_home: Home, tmp_path: Path) -> None:
-    called = reap(own_home, tmp_path, LEFT="wsk0_1_guest_hello wsk0_2_prewarm")
+    called = reap(own_home, tmp_path, LEFT="wsk0_1a_1 wsk0_1a_2")
 
     assert (called.code, called.errors) == (0, "")
-    assert called.output == "removed wsk0_1_guest_hello\nremoved wsk0_2_prewarm\n"
+    assert called.output == "removed wsk0_1a_1\nremoved wsk0_1a_2\n"
+
+
+def test_what_may_be_anothers_goes_only_by_force(own_home: Home, tmp_path: Path) -> None:
+    called = reap(own_home, tmp_path / "one", OTHERS="wsk0_9f_1")
+    by_force = reap(own_home, tmp_path / "other", "--force", OTHERS="wsk0_9f_1")
+
+    assert (called.output, by_force.output) == ("nothing was left\n", "removed wsk0_9f_1\n")
 
 
 def test_programs_are_told_as_well(own_home: Home, tmp_path: Path) -> None:
-    called = reap(own_home, tmp_path, "--json", LEFT="wsk0_1_guest_hello")
+    called = reap(own_home, tmp_path, "--json", LEFT="wsk0_1a_1")
 
-    assert called.json == {"runtime": "sweeps", "sweeps": True, "removed": ["wsk0_1_guest_hello"]}
+    assert called.json == {"runtime": "sweeps", "sweeps": True, "removed": ["wsk0_1a_1"]}
 
 
 def test_nothing_may_be_left(own_home: Home, tmp_path: Path) -> None:

@@ -116,16 +116,13 @@ class PoolSettings(Section, frozen=True, kw_only=True):
     pause_grace: Seconds = Seconds(10)
     """How long a container is idle before it is paused (spec 10.1); to resume one takes about 10 ms."""
     scale_out: Literal["expected", "always"] = "expected"
-    """When another container is started for a function whose containers are all busy: when waiting for one of them
-    is expected to take longer than a start, or always, as upstream does."""
+    """When a function whose containers are all busy gets another: when that is expected to be sooner, or always."""
     parallel_starts: Count = 4
-    """Containers that are created at the same time, but for those that are slow, by pulling an image, say; meanwhile
-    those that are there may serve who waits."""
+    """Containers that are created at once, but for slow ones; meanwhile those that are there may serve who waits."""
     prewarm_interval: Seconds = Seconds(600)
     """Between adjustments of reactive prewarmed containers to the demand (spec 10.6.3)."""
     patience: Seconds = Seconds(0.1)
-    """How long the first in the queue is overtaken by those whose function has a container free while its own has
-    none; about a cold start."""
+    """How long who is first in the queue is overtaken by those whose function has a container free."""
 
 
 class IntakeSettings(Section, frozen=True, kw_only=True):

@@ -40,6 +40,7 @@ class Container(ABC):
         calls may be in flight at once, each on a connection of its own.
 
         Raises:
+            StartFailed: it never served, for its image lacks the command that it is to run.
             Unreachable: no byte was sent.
             Lost: no whole reply came, and none will; or one that is no success, and meanwhile a process in it was
                 killed for want of memory.
@@ -94,11 +95,12 @@ class ContainerRuntime(Part, ABC):
             NoRoom: not now, for want of something that other containers hold; the activation waits.
         """
 
-    async def sweep(self) -> Sequence[str] | None:
+    async def sweep(self, *, force: bool = False) -> Sequence[str] | None:  # noqa: ARG002 (a runtime that leaves nothing)
         """Remove the containers that an earlier life of this invoker has left; return their names.
 
         Called once, before the first `create`, and only by an invoker that is about to run: who merely looks changes
-        nothing. `None`: there can be none, since containers end with their invoker.
+        nothing. What may be another invoker's that lives is left alone, and named in the log; by `force` it is removed,
+        too. `None`: there can be none, since containers end with their invoker.
 
         Raises:
             StartFailed: the runtime can't be used.

@@ -22,8 +22,9 @@ class Stream(enum.Enum):
 class ContainerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to start. A runtime plugin needs to know nothing else about the function."""
 
-    name: str
-    """Unique on this node while the container lives; letters, digits, `_`, `.` and `-` (spec 10.9.1)."""
+    name: str = ""
+    """Unique on this node; letters, digits, `_`, `.` and `-`. It doesn't tell whom the container is for: others on its
+    network may learn it."""
     runtime: Runtime
     memory: int
     """Limit in bytes, for all of the container's processes together."""
@@ -78,3 +79,10 @@ class Reply(msgspec.Struct, frozen=True):
     def truncated(self) -> bool:
         """Whether the body was longer than the caller allowed."""
         return self.length > len(self.body)
+
+    def cut(self, allowed: int, kept: int) -> "Reply":
+        """Return it as it is, or, if it is longer than `allowed`, its first `kept` bytes."""
+        if self.length <= allowed:
+            return self
+        body = self.body[:kept]
+        return Reply(self.status, body, max(self.length, len(body) + 1))

@@ -9,15 +9,14 @@ import msgspec
 from invoker.config import Compat, LimitsSettings, LogsSettings
 from invoker.contracts import Logs
 from invoker.entities.activation import Outcome, Status
-from invoker.entities.container import Reply
 from invoker.entities.function import Executable, Limits
 from invoker.errors import Lost, PostTimedOut, Unreachable
 from invoker.invocation.delivery import Delivery
 from invoker.invocation.invocation import Invocation
-from invoker.log_lines import LogLines
+from invoker.log_lines import line_of_ours
 from invoker.pool import Lease, StartReason
 from invoker.wire import action_proxy
-from invoker.wire.outcome import Outcomes
+from invoker.wire.outcome import Outcomes, remark
 
 _UNHEALTHY: Final = 503
 """A warm container's proxy did not take the call: another may (spec 9.8, T53). A fresh one may have acted already."""
@@ -67,11 +66,7 @@ class Execution:
         lease.keep = fit and logs.reusable
         if fit and not logs.complete:
             lease.why = StartReason.LATE_LOGS
-        invocation.logs = logs.lines
-        if invocation.remark:
-            ours = LogLines(str)
-            ours.note(invocation.remark)
-            invocation.logs += ours.taken()
+        invocation.logs = (*logs.lines, line_of_ours(invocation.remark)) if invocation.remark else logs.lines
         return outcome
 
     async def _init(
@@ -82,10 +77,8 @@ class Execution:
         payload, kept = self.limits.payload, self.limits.truncation
         invocation.init_start = now = invocation.now()
         environment = action_proxy.environment(request, function, parameters, deadline=now + limits.timeout)
-        make, limit = action_proxy.init_body, max(payload, kept)
-        body = (
-            await asyncio.to_thread(make, function, environment) if function.is_large else make(function, environment)
-        )
+        make, limit, large = action_proxy.init_body, max(payload, kept), function.is_large
+        body = await asyncio.to_thread(make, function, environment) if large else make(function, environment)
         reply = None
         try:
             reply = await lease.container.post("/init", body, timeout=limits.timeout_seconds, limit=limit)
@@ -94,7 +87,7 @@ class Execution:
                 invocation.remark = f"Nothing listened on port {late.deaf} of the container: it runs no action proxy."
         invocation.init_end = invocation.now()
         if reply is not None:
-            reply = _cut(reply, payload, kept)
+            reply = reply.cut(payload, kept)
             if reply.status == 200 and not reply.truncated:  # noqa: PLR2004 (the one status that is success)
                 return None
         if reply is None or invocation.init_end - now >= limits.timeout:
@@ -119,7 +112,7 @@ class Execution:
         if reply is not None:
             if reply.status == _UNHEALTHY and lease.warm:
                 raise Unreachable("the action proxy answered 503")
-            reply = _cut(reply, payload, kept)
+            reply = reply.cut(payload, kept)
         if reply is None or end - now >= limits.timeout:
             invocation.timed_out = True
             return self.outcomes.timed_out(limits, init=False)
@@ -156,10 +149,7 @@ class Execution:
         """Say what became of a call whose container is gone; a time limit that was reached comes first (spec 9.5.6)."""
         invocation.cut_off(lost.at)
         init, state = not invocation.run_start, lost.state
-        invocation.remark = state.remark or (f"The container {state.ending}." if state.ending else "")
-        if state.memory_exhausted:
-            used = "" if state.peak_memory is None else f" after using {state.peak_memory / (1 << 20):.0f} MB"
-            invocation.remark = f"The memory limit is {limits.memory} MB; the action was stopped{used}."
+        invocation.remark = remark(state, limits)
         took = invocation.init_end - invocation.init_start if init else invocation.run_end - invocation.run_start
         if took >= limits.timeout:
             invocation.timed_out = True
@@ -167,10 +157,3 @@ class Execution:
         if state.memory_exhausted:
             invocation.peak_memory = state.peak_memory
         return self.outcomes.lost(state, init=init)
-
-
-def _cut(reply: Reply, payload: int, kept: int) -> Reply:
-    """Return a reply, cut to `kept` bytes if it is longer than `payload`."""
-    if reply.length <= payload:
-        return reply
-    return Reply(reply.status, reply.body[:kept], max(reply.length, len(reply.body[:kept]) + 1))

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from invoker.entities.container import ContainerSpec
 from invoker.entities.function import Executable
-from invoker.pool.container import PooledContainer, Waiter, name_of
+from invoker.pool.container import PooledContainer, Waiter
 from invoker.pool.snapshot import ActionSnapshot, StartReason
 
 logger = logging.getLogger("invoker.pool")
@@ -63,7 +63,7 @@ class ActionContainers:
     """
 
     key: WarmKey
-    spec: ContainerSpec  # of each container: only the last part of its name, and no environment
+    spec: ContainerSpec  # of each container, without name and environment
     concurrency: int  # shares of each container
     containers: set[PooledContainer] = field(default_factory=set)  # until no more shares of them are lent
     idle: OrderedDict[PooledContainer, None] = field(default_factory=OrderedDict)  # the one used last is at the end
@@ -185,7 +185,6 @@ class KnownActions:
             _, namespace, _ = key
             function, limits = executable.function, executable.function.limits
             spec = ContainerSpec(
-                name=name_of(namespace, function.name),
                 runtime=executable.runtime,
                 memory=limits.memory_bytes,
                 namespace=namespace,

@@ -3,6 +3,7 @@
 import asyncio
 import enum
 import re
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import InitVar, dataclass, field
@@ -21,11 +22,9 @@ from invoker.pool.snapshot import StartReason, WaitReason
 STEP: Final = 64
 """Activations that get containers in one turn of the event loop, at most: each of them goes on in the next (45 µs)."""
 _NO_LOGS: Final = Logs(())
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]")
-_UNSAFE_IN_INSTANCE: Final = re.compile(r"[^A-Za-z0-9_.-]")
-"""Spec 10.9.1: `node-b` and `nodeb` are two."""
-_LONGEST: Final = 200
-"""Characters of a name: engines take 255 and more."""
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")
+_LONGEST: Final = 150
+"""Characters of an invoker's name in that of a container: engines take 255 and more for all of it."""
 
 
 class State(enum.Enum):
@@ -217,7 +216,8 @@ class ContainerFactory:
         self._logs = logs
         self.clock = clock
         self._counter = count(1)
-        self._prefix = f"wsk{_UNSAFE_IN_INSTANCE.sub('', node.unique_name or '')}{node.id}"
+        # No word of whom it is for, as in spec 10.9.1: an engine's name server tells any container the names of all.
+        self._prefix = f"wsk{_UNSAFE.sub('', node.unique_name or '')[:_LONGEST]}{node.id}_{secrets.token_hex(4)}"
         self._environment = {} if node.api_host is None else {"__OW_API_HOST": node.api_host}  # spec 10.7.6
         self._shared = self._environment | {"__OW_ALLOW_CONCURRENT": "true"}  # spec 10.12.6
         self._concurrent = limits.max_concurrency > 1
@@ -225,19 +225,12 @@ class ContainerFactory:
     def container(
         self, spec: ContainerSpec, on_gone: Callable[[PooledContainer], None], *, prewarmed: bool = False
     ) -> PooledContainer:
-        """Return a container that is not created yet; `spec` has the last part of its name."""
-        name = f"{self._prefix}_{next(self._counter)}_{spec.name}"[:_LONGEST]
-        shared = (
-            self._concurrent and spec.runtime.shareable
-        )  # prewarmed ones too: nobody knows yet whom they will serve
+        """Return a container that is not created yet; `spec` has neither a name nor an environment."""
+        name = f"{self._prefix}_{next(self._counter)}"
+        shared = self._concurrent and spec.runtime.shareable  # prewarmed, too: nobody knows yet whom they will serve
         spec = msgspec.structs.replace(spec, name=name, environment=self._shared if shared else self._environment)
         return PooledContainer(spec, self._logs.follow(spec), self.clock(), on_gone, prewarmed)
 
     async def create(self, container: PooledContainer) -> None:
         """Create a container. Raises as `ContainerRuntime.create` does."""
         container.container = await self._runtime.create(container.spec, container.logs)
-
-
-def name_of(first: str, second: str) -> str:
-    """Return the last part of a container's name (spec 10.9.1)."""
-    return "_".join(_UNSAFE.sub("", word) for word in (first, second))

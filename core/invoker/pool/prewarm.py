@@ -12,7 +12,7 @@ from typing import Final
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import PrewarmConfig, Runtimes
 from invoker.errors import ContainerError, NoRoom
-from invoker.pool.container import FreeList, PooledContainer, State, name_of
+from invoker.pool.container import FreeList, PooledContainer, State
 from invoker.pool.lifecycle import Containers
 from invoker.pool.snapshot import PrewarmSnapshot, WaitReason
 
@@ -76,7 +76,7 @@ class Prewarmer:
         self._kinds: dict[tuple[str, int], PrewarmedKind] = {}
         for runtime in runtimes:
             for config in runtime.prewarm:
-                spec = ContainerSpec(name=name_of("prewarm", runtime.kind), runtime=runtime, memory=config.memory)
+                spec = ContainerSpec(runtime=runtime, memory=config.memory)
                 self._kinds[runtime.kind, config.memory] = PrewarmedKind(spec, config, config.count)
         self._starts: set[asyncio.Task[None]] = set()
         self._closed = False

@@ -133,6 +133,6 @@ def a_request(function: Function | FunctionRef | None = None, **changes: Any) ->
 def a_spec(**changes: Any) -> ContainerSpec:
     """Return what to start: a container with a name of its own and 256 MB."""
     return msgspec.structs.replace(
-        ContainerSpec(name=f"wsk_{next(_numbers)}_guest_hello", runtime=a_runtime(), memory=256 << 20),
+        ContainerSpec(name=f"wsk_{next(_numbers)}", runtime=a_runtime(), memory=256 << 20),
         **changes,
     )

@@ -80,7 +80,7 @@ class ContainerRuntimeContract(ContainerRequestsContract):
 
     async def test_a_container_has_the_name_it_was_given(self, opening: Open, spec: MakeSpec) -> None:
         async with opening() as runtime:
-            wanted = spec("wsk0_7_zoe_resize.v1")
+            wanted = spec("wsk0-b.1_7")
             container = await runtime.create(wanted, RecordedOutput())
 
             assert container.name == wanted.name

@@ -30,6 +30,14 @@ def _failure(status: Status, error: str | msgspec.Raw, size: int | None = None) 
     return Outcome(status, error_response(error), size)
 
 
+def remark(state: ContainerState, limits: Limits) -> str:
+    """Return what the developer of an action should know of its container's end, beside the response's fixed text."""
+    if state.memory_exhausted:
+        used = "" if state.peak_memory is None else f" after using {state.peak_memory / (1 << 20):.0f} MB"
+        return f"The memory limit is {limits.memory} MB; the action was stopped{used}."
+    return state.remark or (f"The container {state.ending}." if state.ending else "")
+
+
 class Outcomes:
     """Chooses outcomes, in the texts of one compatibility mode."""
 

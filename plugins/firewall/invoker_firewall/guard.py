@@ -82,9 +82,9 @@ class Firewall:
         """Leave everything else to the runtime."""
         return getattr(self._runtime, name)
 
-    async def sweep(self) -> Sequence[str] | None:
+    async def sweep(self, *, force: bool = False) -> Sequence[str] | None:
         """See `ContainerRuntime`. The runtime goes first: it may know that another of this identity runs."""
-        swept = await self._runtime.sweep()
+        swept = await self._runtime.sweep(force=force)
         if gap := self._gap():  # Docker makes its bridge, and what sees the packets on it, as it sweeps
             raise StartFailed(gap)
         await self._put_up()

@@ -15,8 +15,7 @@ import aiohttp
 
 from invoker.entities.container import Stream
 
-LARGEST_FRAME: Final = 1 << 24
-"""Bytes of one frame. Engines send at most 32 KiB at once: a header that says much more is none."""
+LARGEST_FRAME: Final = 1 << 24  # bytes. Engines send at most 32 KiB at once: a header that says much more is none
 HEADER: Final = 8
 
 _STREAMS: Final = {0 << 24: Stream.STDOUT, 1 << 24: Stream.STDOUT, 2 << 24: Stream.STDERR}
@@ -34,12 +33,9 @@ class AttachedOutput:
         self._container = container
         self._on_end = on_end
         self._demultiplexer = StreamDemultiplexer(write)
-        self.response: aiohttp.ClientResponse | None = None
-        """The engine's answer, which the output follows; set once it is attached."""
-        self._unwanted = False
-        """We closed it, so that its end needs no explanation."""
-        self.ended = asyncio.Event()
-        """Nothing comes any more, and `on_end` is being called."""
+        self.response: aiohttp.ClientResponse | None = None  # the engine's answer, which the output follows
+        self._unwanted = False  # we closed it, so that its end needs no explanation
+        self.ended = asyncio.Event()  # nothing comes any more, and `on_end` is being called
 
     async def finish(self, patience: float) -> None:
         """Wait for the end of the output, and make one after `patience` seconds: nothing is left of the container."""
@@ -97,10 +93,8 @@ class StreamDemultiplexer:
     def __init__(self, write: Callable[[Stream, bytes], None]) -> None:
         self._write = write
         self._stream = Stream.STDOUT
-        self._left = 0
-        """Bytes that are missing of the frame's payload."""
-        self._partial = b""
-        """The first bytes of a header whose others haven't come."""
+        self._left = 0  # bytes that are missing of the frame's payload
+        self._partial = b""  # the first bytes of a header whose others haven't come
 
     @property
     def between_frames(self) -> bool:
@@ -108,11 +102,7 @@ class StreamDemultiplexer:
         return not self._left and not self._partial
 
     def feed(self, data: bytes) -> None:
-        """Take the next piece.
-
-        Raises:
-            BadFrame: what is in front of it was passed on.
-        """
+        """Take the next piece; what is in front of a `BadFrame` is passed on."""
         if self._partial:
             data, self._partial = self._partial + data, b""
         at, end = 0, len(data)

@@ -4,35 +4,33 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from invoker.action_connection import ActionConnection, Disconnected
 from invoker.contracts import Container, Output
-from invoker.entities.container import Body, ContainerState, Reply
-from invoker.errors import Lost, StartFailed, Unreachable
+from invoker.entities.container import Body, ContainerSpec, ContainerState, Reply
+from invoker.errors import ContainerError, Lost, StartFailed, Unreachable
 from invoker_docker.attach import AttachedOutput
-from invoker_docker.engine import EngineClient
-from invoker_docker.failures import NOT_FOUND, EngineDown, EngineError
+from invoker_docker.engine import Answer, EngineClient
+from invoker_docker.failures import NOT_FOUND, EngineDown, EngineError, start_failure
 from invoker_docker.health import EngineHealth
-from invoker_docker.state import REMOVED, UNKNOWN, CgroupMemory, address_on, may_be_flagged, read_state, told
+from invoker_docker.state import REMOVED, UNKNOWN, CgroupMemory, address_on, may_be_flagged, read_state
 
 PORT: Final = 8080
-LAST_WORDS: Final = 2.0
-"""Seconds for which a cut connection waits to be explained by the end of the container."""
+NO_COMMAND: Final = (126, 127)  # what an init, or a shell, ends with if the command is none (spec 10.7.8)
+EVENTS: Final = ("pause", "unpause", "disconnect", "oom")  # the engine's that concern a container; podman has no `oom`
+LAST_WORDS: Final = 2.0  # seconds for which a cut connection waits to be explained by the end of the container
 LATE_FLAG: Final = 0.25
 """Seconds for which a container that was killed is asked about again: engines may learn late why (spec 9.5.5)."""
 YOUNG: Final = 10.0
 """Seconds from its start in which a container that dies without having taken a request is to blame for it itself."""
-OUTPUT_TAIL: Final = 1.0
-"""Seconds for which the end of the output is waited for once the container is gone."""
-FIRST_LOOK: Final = 0.005
-LAST_LOOK: Final = 0.1
-SELDOM: Final = 1.0
+OUTPUT_TAIL: Final = 1.0  # seconds for which the end of the output is waited for once the container is gone
+FIRST_LOOK, LAST_LOOK, SELDOM = 0.005, 0.1, 1.0
 """Seconds between questions about a container's end: doubled from the first; the last is for an engine that is down."""
 REMOVALS: Final = 8
 """Removals at the same time. 50 containers on two cores: 2.4 s so, 2.6 s with 16 at once, 3.1 s with all."""
-FIRST_PAUSE: Final = 0.05
-LAST_PAUSE: Final = 5.0
+FIRST_PAUSE, LAST_PAUSE = 0.05, 5.0
 """Seconds between tries to remove one: doubled from the first, until the last; an engine that comes back ends them."""
 
 logger = logging.getLogger("invoker.docker")
@@ -47,60 +45,54 @@ class DockerContainer(Container):
         self,
         name: str,
         identifier: str,
+        spec: ContainerSpec,
         output: Output,
-        memory_limit: int,
         engine: EngineClient,
         removals: "Removals",
     ) -> None:
-        """`memory_limit` is in bytes."""
         self._name = name
-        self._id = identifier
+        self.id: Final = identifier  # the engine's
+        self._spec = spec
         self._output = output
-        self._memory_limit = memory_limit
         self._engine = engine
         self._removals = removals
         self._tasks = removals.tasks
         self._memory = CgroupMemory()
         self._attached = AttachedOutput(identifier, output.write, self._output_ended)
-        self._host = ""
-        """Its address; empty if it was dead when it was looked for."""
+        self._host = ""  # its address; empty if it was dead when it was looked for
         self._born = 0.0
         self._started = False
-        self._reached = False
-        """Whether its proxy has ever taken a connection."""
-        self._connections: list[ActionConnection] = []
-        self._free: list[ActionConnection] = []
-        """Those without a request; there are as many as there were requests at one time."""
-        self._shut = False
-        """Whether no request is sent any more."""
-        self._untold = False
-        """Whether it has ended beside all requests, and nobody has been told how."""
-        self._state: ContainerState | None = None
-        """How it ended, once that is known for good."""
+        self._reached = False  # its proxy has taken a connection
+        self._connections: list[ActionConnection] = []  # as many as there were requests at one time
+        self._free: list[ActionConnection] = []  # those without a request
+        self._shut = False  # no request is sent any more
+        self._frozen = False  # it is paused, by whomever
+        self._untold = False  # it has ended beside all requests, and nobody has been told how
+        self._state: ContainerState | None = None  # how it ended, once that is known for good
         self._explained = asyncio.Event()
         self._post_mortem: asyncio.Task[None] | None = None
         self._removal: asyncio.Task[None] | None = None
 
-    async def start(self, network: str) -> None:
+    def __str__(self) -> str:
+        """Its name, and whom it was started for, as operators read it."""
+        return f"{self._name} ({self._spec.action or self._spec.runtime.kind})"
+
+    async def start(self) -> None:
         """Start it with its output read from the first byte, and learn where it is.
 
-        Only then is `output` told of its end: if it fails, another container may have the same output.
-
-        Raises:
-            EngineError: the engine doesn't do it.
-            StartFailed: it runs and has no address.
+        Only then is `output` told of its end: if it fails (`EngineError`, `StartFailed`) another may have the same.
         """
-        await self._engine.attach(self._id, self._attached)
-        await self._engine.start(self._id)
-        inspected = await self._engine.inspect(self._id)
+        await self._engine.attach(self.id, self._attached)
+        await self._engine.start(self.id)
+        inspected = await self._engine.inspect(self.id)
         self._born = asyncio.get_running_loop().time()
-        self._host = address_on(inspected, network)
+        self._host = self._address(inspected)
         state = inspected.get("State") or {}
         if not self._host and state.get("Running"):
-            raise StartFailed(f"{self._name} has no address on the network {network}")
+            raise StartFailed(f"{self._name} has no address on the network {self._engine.settings.network}")
         pid = state.get("Pid")
         if isinstance(pid, int) and pid > 0:
-            self._memory = CgroupMemory.of(pid, self._id)
+            self._memory = CgroupMemory.of(pid, self.id)
         self._started = True
         if self._attached.ended.is_set():
             self._output.closed()
@@ -114,14 +106,17 @@ class DockerContainer(Container):
         """See `Container`."""
         if self._shut or not self._host:
             raise await self._refusal()
+        if self._frozen:  # by hand: the pool resumes what it has paused
+            try:
+                await self.resume()
+            except EngineError as error:
+                raise Unreachable(f"{self._name} is paused and can't be resumed: {error}") from error
         if not self._free:
             self._free.append(ActionConnection(self._host, PORT))
             self._connections += self._free
-        connection = self._free.pop()
+        connection, kills = self._free.pop(), self._memory.kills
         try:
-            if self._reached:
-                return await connection.post(path, body, timeout=timeout, limit=limit)
-            reply = await connection.post(path, body, timeout=timeout, limit=limit, wait=True)
+            reply = await connection.post(path, body, timeout=timeout, limit=limit, wait=not self._reached)
         except Disconnected as cut:
             self._reached = True
             raise Lost(await self._explanation(), at=cut.at) from None
@@ -132,6 +127,10 @@ class DockerContainer(Container):
         finally:
             self._free.append(connection)
         self._reached = True
+        if reply.status != HTTPStatus.OK:
+            self._memory.look()
+            if self._memory.kills > kills:  # of what the proxy had started, such as a program of actionloop's
+                raise Lost(ContainerState(running=True, memory_exhausted=True, peak_memory=self._memory.peak))
         return reply
 
     async def inspect(self) -> ContainerState:
@@ -148,9 +147,9 @@ class DockerContainer(Container):
     async def pause(self) -> None:
         """See `Container`."""
         for connection in self._free:
-            connection.forget()
+            connection.forget()  # spec T55
         try:
-            await self._engine.pause(self._id)
+            await self._engine.pause(self.id)
         except EngineError as error:
             if isinstance(error, EngineDown):
                 self._shut = True  # it may be paused now, or in a moment, and would take a request without a word
@@ -160,10 +159,13 @@ class DockerContainer(Container):
     async def resume(self) -> None:
         """See `Container`."""
         try:
-            await self._engine.unpause(self._id)
+            await self._engine.unpause(self.id)
         except EngineError as error:
             if "not paused" not in error.message or not (await self.inspect()).running:
                 raise
+        self._frozen = False
+        for connection in self._free:
+            connection.forget()  # of before a pause by hand
 
     async def remove(self) -> None:
         """See `Container`."""
@@ -173,16 +175,37 @@ class DockerContainer(Container):
             self._removal = self._tasks.create_task(self._remove(), name=f"removal of {self._name}")
         await asyncio.wait({self._removal})
 
-    def vanished(self) -> None:
-        """Learn that the engine doesn't have it any more."""
-        self._end(REMOVED)
+    def vanished(self, state: ContainerState = REMOVED) -> None:
+        """Learn that the engine doesn't have it any more, or that it can't be reached any more."""
+        self._end(state)
         self._attached.close()
 
-    def _output_ended(self) -> None:
-        """Learn that no more output comes: as a rule, because the container has ended.
+    def happened(self, event: str) -> None:
+        """Learn of one of `EVENTS`: what somebody does by hand, too."""
+        match event:
+            case "pause" | "unpause":
+                self._frozen = event == "pause"
+            case "oom":
+                self._memory.look()
+            case "disconnect" if self._started and not self._shut:
+                self._tasks.create_task(self._find(), name=f"search for {self._name}")
 
-        From now on its address may be somebody else's: another container's or, where a bridge is gone, that of whatever
-        machine the packets come to (seen with podman). Requests in flight go on: it may still run.
+    async def _find(self) -> None:
+        """Give it up if it runs and is no longer where it was."""
+        with contextlib.suppress(EngineError):
+            inspected = await self._engine.inspect(self.id)
+            running = (inspected.get("State") or {}).get("Running") and not self._shut
+            if running and self._address(inspected) != self._host:
+                logger.warning("%s was cut from its network by somebody else: it is removed", self)
+                self.vanished(UNKNOWN)
+
+    def _address(self, inspected: Answer) -> str:
+        return address_on(inspected, self._engine.settings.network)
+
+    def _output_ended(self) -> None:
+        """Learn that no more output comes: it has ended, as a rule. Requests in flight go on, for it may still run.
+
+        Its address may be somebody else's now: a container's or, where a bridge is gone, a machine's (seen in podman).
         """
         if self._started:
             self._output.closed()
@@ -198,19 +221,19 @@ class DockerContainer(Container):
                 if self._untold:  # whoever saw its output end removes it at once, before the engine knows how it ended
                     await asyncio.wait({self._post_mortem}, timeout=2 * LATE_FLAG)
                 self._post_mortem.cancel()
-            await asyncio.wait({self._removals.remove(self._id, self._name)})
+            await asyncio.wait({self._removals.remove(self.id, self._name)})
             await self._attached.finish(OUTPUT_TAIL)
         finally:
             self._attached.close()
 
-    async def _refusal(self) -> Unreachable | Lost:
-        """Return what a request gets that was not sent.
-
-        Another container may take it, unless this one died as soon as it was started: so would all others.
-        """
+    async def _refusal(self) -> ContainerError:
+        """Return what a request gets that was not sent: another container, unless this one died as it was started."""
         newborn = not self._reached and asyncio.get_running_loop().time() - self._born < YOUNG
         if self._removal is None and newborn:
             state = await self._explanation()
+            if state.exit_code in NO_COMMAND:
+                error = EngineError(None, f"it asks for a command that was not found: it {state.ending}")
+                return start_failure(error, self._spec.runtime)
             if state.known and not state.running:
                 return Lost(state)
         return Unreachable(f"the container {self._name} has ended, or is being removed")
@@ -237,7 +260,7 @@ class DockerContainer(Container):
             if state.known and not state.running and (waited >= LATE_FLAG or not may_be_flagged(state)):
                 self._end(state)
             elif state.running and waited >= LAST_WORDS:
-                logger.error("%s still runs, but its output is lost: it gets no further requests", self._name)
+                logger.error("%s still runs, but its output is lost: it gets no further requests", self)
                 self._explained.set()
                 return
             else:
@@ -247,19 +270,20 @@ class DockerContainer(Container):
     async def _look(self) -> ContainerState:
         """Ask the engine. While it is down, what became of the container is unknown."""
         try:
-            inspected = await self._engine.inspect(self._id)
+            inspected = await self._engine.inspect(self.id)
         except EngineError as error:
             gone = not isinstance(error, EngineDown) and error.status == NOT_FOUND
             return REMOVED if gone else UNKNOWN
         self._memory.look()
-        return read_state(inspected, self._memory, self._memory_limit)
+        return read_state(inspected, self._memory, self._spec.memory)
 
     def _end(self, state: ContainerState) -> None:
         """Note how it ended, and log it if no activation will tell. Requests in flight get no reply any more."""
         if self._state is None:
             if self._untold:
                 self._untold = False
-                logger.warning("%s ended while it had no request: %s", self._name, told(state))
+                told = "exhausted its memory" if state.memory_exhausted else state.ending or "has been removed"
+                logger.warning("%s ended while it had no request: it %s", self, told)
             self._state = state
             self._explained.set()
             self._hang_up()
@@ -279,15 +303,12 @@ class Removals:
         """`on_gone` is called with each name of which nothing is left."""
         self._engine = engine
         self._health = health
-        self.tasks: Final = tasks
-        """Of the runtime: what it does in the background, its containers included."""
+        self.tasks: Final = tasks  # the runtime's: what it does in the background, its containers included
         self._on_gone = on_gone
         self._slots = asyncio.Semaphore(REMOVALS)
         self._removals: dict[str, asyncio.Task[None]] = {}
-        self._told: dict[str, str] = {}
-        """Why what can't be removed can't, by name: the same is told once."""
-        self.failed = 0
-        """Tries that failed so far."""
+        self._told: dict[str, str] = {}  # why what can't be removed can't, by name: the same is told once
+        self.failed = 0  # tries so far
 
     def __len__(self) -> int:
         return len(self._removals)
@@ -333,7 +354,5 @@ class Removals:
 
 
 ContainersByName: TypeAlias = dict[str, DockerContainer | None]
-"""Every name under which something of ours may be on the engine: from before it is asked for until nothing is left.
-
-`None` while there is nothing to send to: it is being created, or removed. Owned by the runtime.
-"""
+"""Every name under which something of ours may be on the engine, from before it is asked for until nothing is left;
+`None` while there is nothing to send to. Owned by the runtime."""

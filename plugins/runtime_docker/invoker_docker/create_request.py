@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from invoker.entities.container import ContainerSpec
+from invoker_docker.engine import Abilities
 from invoker_docker.images import ImageReference
 from invoker_docker.settings import DockerSettings, FileSystem
 
@@ -15,9 +16,9 @@ _NANO: Final = 10**9
 _CPU_DIGITS: Final = 5
 _SHARED_MEMORY: Final = 64 << 20  # what engines give /dev/shm
 _TMP: Final = "/tmp"  # noqa: S108 (the container's)
-_PODMANS_OWN: Final = ("/run", "/var/tmp")  # noqa: S108 (the container's)
-"""What podman makes writable in any read-only container, as large as the machine's memory if it isn't told."""
+_PODMANS_OWN: Final = ("/run", "/var/tmp")  # noqa: S108 (what podman makes writable, as large as memory if it isn't told)
 _SMALL: Final = 1 << 20
+_FIRST_TO_DIE: Final = 1000  # the kernel's most: where the machine has no memory left, not the invoker
 
 
 def create_request(
@@ -26,13 +27,13 @@ def create_request(
     *,
     pool_memory: int,
     labels: Mapping[str, str],
-    podman: bool,
+    able: Abilities,
 ) -> dict[str, Any]:
     """Return the body of the create call.
 
-    `pool_memory` is what all containers have together, in bytes; `labels` are the invoker's own; `podman` is what
-    the engine is. Of untrusted text only values of labels and of the environment are in it, and the image, which
-    must be well formed.
+    `pool_memory` is what all containers have together, in bytes; `labels` are the invoker's own; `able` says what the
+    engine can. Of untrusted text only values of labels and of the environment are in it, and the image, which must be
+    well formed.
 
     Raises:
         ValueError: the image is malformed, as `Images.ensure` has found before.
@@ -41,6 +42,7 @@ def create_request(
     strict = file_system(settings, image) == "strict"
     home = {"HOME": _TMP} if strict else {}  # the image's own can't be written (as 10.13.8)
     resolving = {"Dns": settings.dns, "DnsSearch": settings.dns_search, "DnsOptions": settings.dns_options}
+    files = {"Name": "nofile", "Soft": settings.open_files, "Hard": settings.open_files}
     request: dict[str, Any] = {
         "Image": image.tagged,
         "Env": [f"{name}={value}" for name, value in {**home, **spec.environment, **settings.environment}.items()],
@@ -49,12 +51,17 @@ def create_request(
         "OpenStdin": False,
         # An image's own check would run beside the function, every millisecond if it likes. podman (4.3) makes a check
         # of "none" as well, with a timer in systemd every 30 s.
-        **({} if podman else {"Healthcheck": {"Test": ["NONE"]}}),
+        **({} if able.podman else {"Healthcheck": {"Test": ["NONE"]}}),
         "HostConfig": {
             **_shares(spec.memory, pool_memory, settings.cpus),
-            **(_strict(spec.memory, settings.writable, podman=podman) if strict else {}),
+            **(_strict(spec.memory, settings.writable, podman=able.podman) if strict else {}),
+            **({"StorageOpt": {"size": str(int(settings.storage))}} if able.quota and not strict else {}),
+            **({"Init": True} if able.init else {}),  # reaps what functions leave behind; a zombie counts as a process
+            "OomScoreAdj": _FIRST_TO_DIE,
             "PidsLimit": settings.pids,
-            "Ulimits": [{"Name": "nofile", "Soft": settings.open_files, "Hard": settings.open_files}],
+            "Ulimits": [files, {"Name": "core", "Soft": 0, "Hard": 0}],
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"],
             "NetworkMode": settings.network,

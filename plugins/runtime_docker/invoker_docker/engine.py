@@ -26,12 +26,12 @@ API: Final = "1.41"
 """The version of the API that is spoken, unless the engine wants a newer one at least."""
 
 _REFUSED: Final = 400
-_FIRST_LOOK: Final = 0.01
-_LAST_LOOK: Final = 0.5
+_FIRST_LOOK, _LAST_LOOK = 0.01, 0.5
 """Seconds between two looks at a removal that somebody else has begun: doubled from the first until the last."""
-_SILENCE: Final = 30
-"""Seconds after which the kernel asks an engine across a network whether it is still there."""
+_SILENCE: Final = 30  # seconds after which the kernel asks an engine across a network whether it is still there
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_BOUNDING: Final = {("overlay2", "xfs"), ("overlay", "xfs"), ("btrfs", ""), ("zfs", "")}
+"""Storage drivers that can bound what a container writes, and the file system that they need; "overlay" is podman's."""
 
 T = TypeVar("T")
 Answer: TypeAlias = dict[str, Any]
@@ -67,45 +67,54 @@ async def connected(settings: DockerSettings) -> AsyncIterator["EngineClient"]:
     ):
         engine = EngineClient(docker, settings)
         await engine.negotiate()
+        await engine.examine()
         yield engine
 
 
+class Abilities(msgspec.Struct, frozen=True):
+    """What an engine can, as far as it tells."""
+
+    podman: bool = False  # it is podman, which takes some things otherwise than Docker
+    init: bool = False  # it has one for containers: Docker says N/A if not, and podman doesn't tell
+    quota: bool = False  # its storage may bound what a container writes: xfs can only if it is mounted so
+    oci_runtimes: Sequence[str] = ()  # those in its configuration, by name
+
+
 class EngineClient:
-    """Every call may be cancelled; what it asked for may happen all the same.
+    """Every call may be cancelled; what it asked for may happen all the same. All raise `EngineError`s."""
 
-    All raise `EngineError` or `EngineDown`. `container` is an id or a name.
-    """
-
-    podman = False
-    """Whether it is podman, which takes some things otherwise than Docker."""
-    on_down: Callable[[], None] | None = None
-    """Called each time a call gets no answer; set by `EngineHealth`."""
+    able = Abilities()
+    on_down: Callable[[], None] | None = None  # called each time a call gets no answer; set by `EngineHealth`
 
     def __init__(self, docker: aiodocker.Docker, settings: DockerSettings) -> None:
         self._docker = docker
-        self._settings = settings
+        self.settings = settings
 
     async def ping(self) -> None:
         """Return if the engine is alive."""
-        async with self._answered("ping", self._settings.ping_timeout):
+        async with self._answered("ping", self.settings.ping_timeout):
             await self._get("/_ping")
 
     async def negotiate(self) -> None:
-        """Ask what it is, and from now on speak a version of the API that it understands.
-
-        Raises:
-            EngineError: it is too old.
-        """
+        """Ask what it is, and from now on speak a version of the API that it understands; it may be too old."""
         version = await self._read("version", "/version", _Version)
         if _numbers(version.newest) < _numbers(API):
             raise EngineError(None, f"its API is v{version.newest}, and must be v{API} or newer")
         self._docker.api_version = f"v{max(API, version.oldest or API, key=_numbers)}"
-        self.podman = "podman" in str(version.components).lower()
+        podman = "podman" in str(version.components).lower()
+        self.able = msgspec.structs.replace(self.able, podman=podman)
 
-    async def oci_runtimes(self) -> Sequence[str]:
-        """Return the names of the OCI runtimes in its configuration; none if it doesn't tell."""
-        runtimes = (await self._read("info", "info", Answer)).get("Runtimes")
-        return sorted(runtimes) if isinstance(runtimes, dict) else ()
+    async def examine(self) -> None:
+        """Ask what it can."""
+        info = await self._read("info", "info", Answer)
+        below = {"", *(value for _, value in info.get("DriverStatus") or ())}
+        runtimes = info.get("Runtimes")
+        self.able = Abilities(
+            podman=self.able.podman,
+            init=not self.able.podman and (info.get("InitCommit") or {}).get("ID") != "N/A",
+            quota=any((info.get("Driver"), system) in _BOUNDING for system in below),
+            oci_runtimes=sorted(runtimes) if isinstance(runtimes, dict) else (),
+        )
 
     async def image_exists(self, image: str) -> bool:
         """Return whether the engine has an image of this name."""
@@ -117,18 +126,18 @@ class EngineClient:
         filters = json.dumps({"label": [label]})
         return await self._read("list images", "images/json", list[Answer], filters=filters)
 
-    async def pull(self, image: str) -> None:
-        """Fetch an image, named with its tag, from its registry.
+    async def pull(self, image: str, authority: str | None = None) -> None:
+        """Fetch an image, named with its tag; `authority` is the header with credentials of its registry.
 
-        Raises:
-            EngineError: the registry doesn't have it or is too slow, which says nothing of the engine (T12).
+        A registry that doesn't have it or is too slow (`EngineError`) says nothing of the engine (T12).
         """
         _check_image(image)
-        limit = self._settings.pull_timeout
+        limit = self.settings.pull_timeout
         async with self._answered("pull", limit, late=EngineError(None, f"the registry sent no image within {limit}")):
             # Not by aiodocker's pull: cancelled, it leaves the response open and the engine pulling.
             url = self._url("images/create")
-            async with self._docker.session.post(url, params={"fromImage": image}) as response:
+            headers = {} if authority is None else {"X-Registry-Auth": authority}
+            async with self._docker.session.post(url, params={"fromImage": image}, headers=headers) as response:
                 await _accept(response)
                 async for line in response.content:
                     _raise_reported(line)
@@ -146,13 +155,13 @@ class EngineClient:
 
     async def create_network(self, config: Mapping[str, Any]) -> None:
         """Create a network, in the API's own words."""
-        async with self._answered("create network", self._settings.create_timeout):
+        async with self._answered("create network", self.settings.create_timeout):
             await self._docker.networks.create(dict(config))
 
     async def create(self, name: str, request: Mapping[str, Any]) -> str:
         """Create a container and return its id; without an answer there may be one all the same, of this name."""
         _check_name(name)
-        async with self._answered("create", self._settings.create_timeout):
+        async with self._answered("create", self.settings.create_timeout):
             return (await self._docker.containers.create(request, name=name)).id
 
     async def attach(self, container: str, output: AttachedOutput) -> None:
@@ -160,7 +169,7 @@ class EngineClient:
         _check_name(container)
         query = dict.fromkeys(("stream", "stdout", "stderr"), "1")
         headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
-        async with self._answered("attach", self._settings.start_timeout):  # podman does half of a start here
+        async with self._answered("attach", self.settings.start_timeout):  # podman does half of a start here
             url = self._url(f"containers/{container}/attach")
             response = await self._docker.session.post(url, params=query, headers=headers)
             with contextlib.ExitStack() as failed:
@@ -172,19 +181,34 @@ class EngineClient:
         output.response = response
         with contextlib.suppress(aiohttp.ClientError):  # it broke off at once
             output.feed_data(response.content.read_nowait())  # came with the head: 200 is an answer as well
+        self._keep_alive(response)
         protocol = None if response.connection is None else response.connection.protocol
         if protocol is not None:
-            if protocol.transport is not None and self._settings.address.path is None:  # it may say nothing for hours
-                connection = protocol.transport.get_extra_info("socket")
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE)
             protocol.set_parser(output, None)  # it is called as bytes arrive, as aiohttp's own is for web sockets
         if protocol is None or protocol.transport is None:  # it has ended already
             output.feed_eof()
 
+    async def events(self, names: Sequence[str], tell: Callable[[Answer], None]) -> None:
+        """Tell of each event with one of these names, until the engine tells no more."""
+        async with answered("events", None, on_down=self.on_down):
+            filters = json.dumps({"event": names})
+            async with self._docker.session.get(self._url("events"), params={"filters": filters}) as response:
+                await _accept(response)
+                self._keep_alive(response)
+                async for line in response.content:
+                    tell(msgspec.json.decode(line, type=Answer))
+
+    def _keep_alive(self, response: aiohttp.ClientResponse) -> None:
+        """Have the kernel look after a connection on which nothing may be said for hours."""
+        protocol = None if response.connection is None else response.connection.protocol
+        if protocol is not None and protocol.transport is not None and self.settings.address.path is None:
+            connection = protocol.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE)
+
     async def start(self, container: str) -> None:
         """Start a container; one that runs already is left alone."""
-        async with self._answered("start", self._settings.start_timeout):
+        async with self._answered("start", self.settings.start_timeout):
             await self._container(container).start()
 
     async def inspect(self, container: str) -> Answer:
@@ -194,17 +218,17 @@ class EngineClient:
 
     async def pause(self, container: str) -> None:
         """Freeze a container's processes."""
-        async with self._answered("pause", self._settings.pause_timeout):
+        async with self._answered("pause", self.settings.pause_timeout):
             await self._container(container).pause()
 
     async def unpause(self, container: str) -> None:
         """Let them go on."""
-        async with self._answered("unpause", self._settings.pause_timeout):
+        async with self._answered("unpause", self.settings.pause_timeout):
             await self._container(container).unpause()
 
     async def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes; return when it is gone, or if there was none."""
-        async with self._answered("remove", self._settings.remove_timeout):
+        async with self._answered("remove", self.settings.remove_timeout):
             look = _FIRST_LOOK
             while not await _gone(self._container(container)):
                 await asyncio.sleep(look)
@@ -226,7 +250,7 @@ class EngineClient:
 
     async def _read(self, what: str, path: str, shape: type[T], **query: str) -> T:
         """Ask a question. Not by aiodocker, which takes many an answer that is none for an empty one."""
-        async with self._answered(what, self._settings.inspect_timeout):
+        async with self._answered(what, self.settings.inspect_timeout):
             return msgspec.json.decode(await self._get(path, **query), type=shape)
 
     async def _get(self, path: str, **query: str) -> bytes:
@@ -304,11 +328,7 @@ def _check_image(image: str) -> None:
 
 
 def _tls(settings: DockerSettings) -> ssl.SSLContext | None:
-    """Return how connections are encrypted, TLS 1.2 or newer; `None` if they aren't.
-
-    Raises:
-        SettingsError: a file can't be read or isn't what it should be.
-    """
+    """Return how connections are encrypted, TLS 1.2 or newer; `None` if they aren't."""
     if not settings.tls:
         return None
     # One by one: the ssl module doesn't say which of its files it can't read.

@@ -1,7 +1,4 @@
-"""How calls of an engine fail, whose fault it is that a container didn't start, and whether it may later.
-
-This and `engine` are all that knows aiodocker's exceptions.
-"""
+"""How calls of an engine fail, whose fault it is that a container didn't start, and whether it may later."""
 
 import asyncio
 import contextlib
@@ -21,8 +18,7 @@ from invoker.errors import ContainerError, NoRoom, StartFailed
 
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
-GATEWAY: Final = frozenset({502, 503, 504})
-"""Somebody between us and the engine doesn't reach it."""
+GATEWAY: Final = frozenset({502, 503, 504})  # somebody between us and the engine doesn't reach it
 
 _UNREACHABLE: Final = 900  # aiodocker's own status of a connection that fails
 _LONGEST_MESSAGE: Final = 500  # characters; a registry's answer can be a whole page
@@ -43,10 +39,7 @@ _WAY_OUT: Final = {
 # engine that lacks a program itself says "no such file or directory" as well.
 _NO_COMMAND: Final = re.compile(
     r'exec: ".*": .*(?:no such file or directory|executable file not found|permission denied|is a directory)'
-    r"|executable file .* not found"
-    r"|a command that was not found"
-    r"|finding executable"
-    r"|open executable: "
+    r"|executable file .* not found|a command that was not found|finding executable|open executable: "
     r"|no command (?:specified|or entrypoint)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -58,8 +51,7 @@ _IMAGE: Final = re.compile(
 # Docker 20.10 and podman 4.3 (netavark) without an address left; a bridge, which has 1,023 ports; a control group above
 # the containers', or a disk, that is full.
 _FULL: Final = re.compile(
-    r"no available IPv[46] addresses|failed to find free IP"
-    r"|exchange full"
+    r"no available IPv[46] addresses|failed to find free IP|exchange full"
     r"|resource temporarily unavailable|cannot allocate memory|no space left on device",
     re.IGNORECASE,
 )
@@ -69,7 +61,7 @@ _NAME_TAKEN: Final = re.compile(r"name .*is already in use", re.IGNORECASE | re.
 class EngineError(ContainerError):
     """The engine said no. `status` is HTTP's, `None` where the answer had none of its own; `message` is the engine's.
 
-    The message may hold parts of users' texts, such as the name of an image: it is for logs.
+    That may hold parts of users' texts, such as the name of an image: it is for logs.
     """
 
     def __init__(self, status: int | None, message: str) -> None:
@@ -87,18 +79,16 @@ class EngineDown(EngineError):
 
 @asynccontextmanager
 async def answered(
-    what: str, seconds: float, *, late: EngineError | None = None, on_down: Callable[[], None] | None = None
+    what: str, seconds: float | None, *, late: EngineError | None = None, on_down: Callable[[], None] | None = None
 ) -> AsyncIterator[None]:
-    """Limit a call, and raise its errors as ours; `late` in place of `EngineDown` when the time is over.
-
-    `on_down` is called before an `EngineDown` is raised.
-    """
+    """Limit a call, and raise its errors as ours: `late`, if given, when it takes too long; no `EngineDown` untold."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except (EngineError, aiodocker.DockerError, *_RUBBISH) as error:  # a time-out is an OSError
-        failure = late or EngineDown(f"{what}: no answer within {seconds:g} s")
-        if not isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) and seconds is not None:
+            failure = late or EngineDown(f"{what}: no answer within {seconds:g} s")
+        else:
             failure = _failure(what, error)
         if on_down is not None and isinstance(failure, EngineDown):
             on_down()
@@ -138,6 +128,11 @@ def name_is_taken(error: EngineError) -> bool:
     return not isinstance(error, EngineDown) and (
         error.status == CONFLICT or _NAME_TAKEN.search(error.message) is not None
     )
+
+
+def has_no_quota(error: EngineError) -> bool:
+    """Whether a container was not created because the engine's storage can't bound what it writes."""
+    return "storage-opt" in error.message
 
 
 def something_is_missing(error: EngineError) -> bool:

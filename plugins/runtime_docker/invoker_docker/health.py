@@ -15,21 +15,14 @@ logger = logging.getLogger("invoker.docker")
 class EngineHealth:
     """What is known of the engine. `watch` finds it out; each call without an answer is a reason to look at once."""
 
-    def __init__(self, engine: EngineClient, interval: float, network: str) -> None:
-        """`interval` is in seconds; `network` is that of the containers."""
+    def __init__(self, engine: EngineClient) -> None:
         self._engine = engine
-        self._interval = interval
-        self._network = network
         self._watching: asyncio.Task[None] | None = None
-        self._doubted = asyncio.Event()
-        """The engine has failed somebody, so that the next look is now, and thorough."""
-        self._down: tuple[float, str] | None = None
-        """Since when, and why."""
-        self.up = asyncio.Event()
-        """Set while the engine is not known to be down."""
+        self._doubted = asyncio.Event()  # the engine has failed somebody: the next look is now, and thorough
+        self._down: tuple[float, str] | None = None  # since when, and why
+        self.up = asyncio.Event()  # while the engine is not known to be down
         self.up.set()
-        self._recovered = asyncio.Event()
-        """Set when it is up again, until somebody was told."""
+        self._recovered = asyncio.Event()  # it is up again, and nobody was told yet
         engine.on_down = self._doubt
 
     def faults(self) -> Sequence[str]:
@@ -41,11 +34,7 @@ class EngineHealth:
         return (f"the container engine does not answer: {reason}, since {seconds:.0f} s",)
 
     def check(self) -> None:
-        """Do nothing if containers can be started.
-
-        Raises:
-            StartFailed: not as long as the engine is down.
-        """
+        """Raise `StartFailed` as long as the engine is down."""
         for fault in self.faults():
             raise StartFailed(fault)
 
@@ -55,15 +44,14 @@ class EngineHealth:
         self._recovered.clear()
 
     async def watch(self) -> None:
-        """Look, for ever.
+        """Look, for ever. In case of doubt it isn't enough that the engine is awake.
 
-        In case of doubt it isn't enough that the engine is awake. Docker 20.10 was seen with a lock of its networks
-        held for good: it answered pings and listed its containers; all else hung, what is asked here included.
+        Docker 20.10 was seen with a lock of its networks held for good: it answered pings and little else.
         """
         self._watching = asyncio.current_task()
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._interval):
+                async with asyncio.timeout(self._engine.settings.ping_interval):
                     await self._doubted.wait()
             thorough = self._doubted.is_set() or self._down is not None
             self._doubted.clear()
@@ -73,7 +61,7 @@ class EngineHealth:
         try:
             if thorough:
                 await self._engine.negotiate()
-                await self._engine.network(self._network)
+                await self._engine.network(self._engine.settings.network)
             else:
                 await self._engine.ping()
         except EngineDown as error:

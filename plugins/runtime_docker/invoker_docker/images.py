@@ -6,24 +6,23 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Self
+from pathlib import Path
+from typing import Any, Final, Self, TypeAlias
 
 import msgspec
 
 from invoker.entities.runtimes import Runtime, Runtimes
-from invoker.errors import StartFailed
+from invoker.errors import SettingsError, StartFailed
 from invoker.wire import names
 from invoker_docker.engine import EngineClient
 from invoker_docker.failures import EngineDown, EngineError
-from invoker_docker.settings import LABEL_PREFIX, DockerSettings
+from invoker_docker.registries import HUB, RegistryConfig
+from invoker_docker.settings import LABEL_PREFIX
 
 LATEST: Final = "latest"
-KIND_LABEL: Final = f"{LABEL_PREFIX}kind"
-"""One kind or several, with spaces between: `python:3 python:3.11`."""
-DEFAULT_LABEL: Final = f"{LABEL_PREFIX}default"
-"""`true`: the first of them is its family's default."""
-SENTINELS_LABEL: Final = f"{LABEL_PREFIX}sentinels"
-"""`true`: the proxy ends each activation's output with sentinels (spec 9.11.1)."""
+KIND_LABEL: Final = f"{LABEL_PREFIX}kind"  # one kind or several, with spaces between: `python:3 python:3.11`
+DEFAULT_LABEL: Final = f"{LABEL_PREFIX}default"  # `true`: the first of them is its family's default
+SENTINELS_LABEL: Final = f"{LABEL_PREFIX}sentinels"  # `true`: the proxy ends each activation's output so (spec 9.11.1)
 HOMES: Final = ("functions-invoker", "localhost/functions-invoker")
 """Where an image with these labels must be: `functions-invoker/python` for kinds of `python`. The other is podman's."""
 
@@ -41,19 +40,14 @@ logger = logging.getLogger("invoker.docker")
 
 
 class ImageReference(msgspec.Struct, frozen=True):
-    """An image's name and its tag."""
+    """An image's name, with a registry or without one for Docker's own, and its tag."""
 
     name: str
-    """As it was written: with a registry, or without one for Docker's own."""
     tag: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a name that may have a tag; a digest is dropped (spec 6.4.1).
-
-        Raises:
-            ValueError: it is no name of an image.
-        """
+        """Read a name that may have a tag, or raise `ValueError`; a digest is dropped (spec 6.4.1)."""
         text = names.image_name(text, "the image")
         name, colon, tag = text.rpartition(":")
         return cls(name, tag) if colon and "/" not in tag else cls(text, LATEST)
@@ -63,12 +57,17 @@ class ImageReference(msgspec.Struct, frozen=True):
         """Name and tag, which can't be taken for the id of an image that somebody else brought."""
         return f"{self.name}:{self.tag}"
 
+    @property
+    def registry(self) -> str:
+        """Where it comes from: host and port."""
+        found = None if _HUB.match(self.name) else _REGISTRY.match(self.name)
+        return HUB if found is None else found[0].removesuffix("/")
+
     def fits(self, pattern: str) -> bool:
         """Return whether a pattern is for this image; one without a tag is for every tag.
 
-        `*` and `?` stand for anything within a part of the name, `**` for slashes as well: with `*` alone for all,
-        "*.example.org/**" would let in "example.com/x.example.org/y". Docker's own images fit with their registry and
-        without it.
+        `*` and `?` stand for anything within a part of the name, `**` for slashes as well: "*.example.org/**" isn't for
+        "example.com/x.example.org/y". Docker's own images fit with their registry and without it.
         """
         wanted = _compiled(pattern)
         return any(wanted.fullmatch(text) for name in self._spellings() for text in (name, f"{name}:{self.tag}"))
@@ -88,19 +87,20 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(_WILD.get(token, re.escape(token)) for token in _TOKEN.findall(pattern)))
 
 
+_Wanted: TypeAlias = tuple[ImageReference, Path | None]
+"""An image, and the file with credentials: who may not use them doesn't join who does."""
+
+
 class EngineImages:
     """The images that an engine has. Owns the pulls: each runs as a task in the group given, and never fails it."""
 
-    def __init__(self, engine: EngineClient, settings: DockerSettings, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, engine: EngineClient, tasks: asyncio.TaskGroup) -> None:
         self._engine = engine
-        self._settings = settings
+        self._settings = engine.settings
         self._tasks = tasks
-        self.pulls: dict[str, asyncio.Task[EngineError | None]] = {}
-        """Those that somebody waits for, by image."""
-        self._waiting: Counter[str] = Counter()
-        """How many wait for each."""
-        self.failed = 0
-        """Pulls that failed so far."""
+        self.pulls: dict[_Wanted, asyncio.Task[EngineError | None]] = {}  # those that somebody waits for
+        self._waiting: Counter[_Wanted] = Counter()  # how many wait for each
+        self.failed = 0  # pulls so far
 
     async def ensure(self, runtime: Runtime) -> None:
         """Return when the engine has the image, as new as the settings ask for (spec 10.8).
@@ -117,7 +117,10 @@ class EngineImages:
             return
         if policy == "never":
             raise self._failed(runtime, "it isn't there")
-        refusal = await self._pulled(reference.tagged)
+        config = self._settings.registry_config
+        if runtime.pull and self._settings.images_allowed is None:  # anybody could have the operator's images run
+            config = None
+        refusal = await self._pulled((reference, config))
         if refusal is None:
             return
         # One that may be old is as good as none, but for a tag that never means another image (spec 10.8.2).
@@ -137,20 +140,17 @@ class EngineImages:
         wanted: dict[str, list[str]] = {}
         for runtime in kinds:
             wanted.setdefault(runtime.image or "", []).append(runtime.kind)
-        return [
-            f"the engine lacks the image {image} for {', '.join(names)}, and {_REMEDY['never']}"
-            for image, names in wanted.items()
-            if await self._surely_missing(image)
-        ]
-
-    async def _surely_missing(self, image: str) -> bool:
-        """Whether the engine says that it has no such image; what it can't tell, whoever wants the image will learn."""
-        try:
-            return not await self._engine.image_exists(ImageReference.parse(image).tagged)
-        except EngineDown:
-            raise
-        except (EngineError, ValueError):
-            return False
+        lacking = []
+        for image, used_by in wanted.items():
+            try:
+                if not await self._engine.image_exists(ImageReference.parse(image).tagged):
+                    lacking.append(
+                        f"the engine lacks the image {image} for {', '.join(used_by)}, and {_REMEDY['never']}"
+                    )
+            except (EngineError, ValueError) as error:  # what it can't tell, whoever wants the image will learn
+                if isinstance(error, EngineDown):
+                    raise
+        return lacking
 
     def _reference(self, runtime: Runtime) -> ImageReference:
         if not runtime.image:
@@ -177,22 +177,19 @@ class EngineImages:
             f"and {_REMEDY[self._settings.pull]}"
         )
 
-    async def _pulled(self, image: str) -> str | None:
-        """Pull an image, or wait for whoever does; return why there is none.
-
-        Raises:
-            EngineDown: the engine doesn't answer.
-        """
-        pull = self.pulls.get(image)
+    async def _pulled(self, wanted: _Wanted) -> str | None:
+        """Pull an image, or wait for whoever does; return why there is none. Raises only `EngineDown`."""
+        image = wanted[0].tagged
+        pull = self.pulls.get(wanted)
         if pull is None:
-            pull = self.pulls[image] = self._tasks.create_task(self._pull(image), name=f"pull {image}")
-        self._waiting[image] += 1
+            pull = self.pulls[wanted] = self._tasks.create_task(self._pull(*wanted), name=f"pull {image}")
+        self._waiting[wanted] += 1
         try:
             await asyncio.wait({pull})
         finally:
-            self._waiting[image] -= 1
-            if not self._waiting[image]:  # nobody joins one that is over, or that nobody wants any more
-                del self._waiting[image], self.pulls[image]
+            self._waiting[wanted] -= 1
+            if not self._waiting[wanted]:  # nobody joins one that is over, or that nobody wants any more
+                del self._waiting[wanted], self.pulls[wanted]
                 pull.cancel()
         if pull.cancelled():
             raise StartFailed(f"the image {image} was being pulled when the invoker stopped")
@@ -201,12 +198,13 @@ class EngineImages:
             raise EngineDown(error.message)
         return None if error is None else error.message
 
-    async def _pull(self, image: str) -> EngineError | None:
+    async def _pull(self, reference: ImageReference, config: Path | None) -> EngineError | None:
         try:
-            await self._engine.pull(image)
-        except EngineError as error:
+            authority = None if config is None else await RegistryConfig.read(config).header(reference.registry)
+            await self._engine.pull(reference.tagged, authority)
+        except (EngineError, SettingsError) as error:
             self.failed += 1
-            return error
+            return error if isinstance(error, EngineError) else EngineError(None, str(error))
         return None
 
 
@@ -237,11 +235,7 @@ def _runtimes(image: Mapping[str, Any]) -> Iterator[Runtime]:
 
 
 def _name(family: str, tags: Iterable[object]) -> str | None:
-    """Return the name under which an image may offer kinds of a family, if it has one.
-
-    Labels alone say nothing: what is built from one of these images inherits them, and any image that an action names
-    itself may have them.
-    """
+    """Return the name under which an image may offer kinds of a family: labels alone say nothing, any may have them."""
     for tag in map(str, tags):
         try:
             reference = ImageReference.parse(tag)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from invoker.errors import SettingsError
 from invoker_docker.engine import EngineClient
 from invoker_docker.failures import EngineDown, EngineError
-from invoker_docker.settings import LABEL_PREFIX, DockerSettings
+from invoker_docker.settings import LABEL_PREFIX
 
 NETWORK_LABEL: Final = f"{LABEL_PREFIX}network"
 """Of the networks that an invoker created; they outlive it."""
@@ -24,14 +24,13 @@ logger = logging.getLogger("invoker.docker")
 class ContainerNetwork:
     """The network that the settings name: as it is, or created when it is first needed."""
 
-    def __init__(self, engine: EngineClient, settings: DockerSettings) -> None:
+    def __init__(self, engine: EngineClient) -> None:
         self._engine = engine
-        self._settings = settings
+        self._settings = engine.settings
         self._there = False
-        self._isolated = True
-        """Whether its containers are kept from each other by the engine, as far as was told; podman can't do that."""
+        self._isolated = True  # its containers are kept from each other, as far as was told; podman can't do that
         self._ensuring = asyncio.Lock()
-        self.bridge: str | None = settings.bridge
+        self.bridge: str | None = engine.settings.bridge
         """Its interface on the engine's machine; `None` if it is no bridge, or nobody can tell."""
 
     async def look(self) -> None:
@@ -43,14 +42,13 @@ class ContainerNetwork:
 
         Raises:
             SettingsError: it can't be created, such as because another network has its bridge.
-            EngineDown: the engine doesn't answer.
         """
         async with self._ensuring:
             if again or not self._there:
                 await self._note(await self._engine.network(self._settings.network) or await self._created())
 
     async def _note(self, found: Mapping[str, Any] | None) -> None:
-        isolated = not self._engine.podman
+        isolated = not self._engine.able.podman
         if found is None:
             self.bridge = self._settings.bridge
         else:
@@ -58,7 +56,7 @@ class ContainerNetwork:
             isolated = options.get(_ICC) == "false"
             if found.get("Driver") != "bridge":
                 self.bridge = None
-            elif self._engine.podman:  # by its id, for the default network has another name there
+            elif self._engine.able.podman:  # by its id, for the default network has another name there
                 self.bridge = await self._engine.podman_interface(found["Id"])
             else:  # where nobody chose one it is docker's own choice
                 self.bridge = options.get(_BRIDGE) or f"br-{found['Id'][:12]}"

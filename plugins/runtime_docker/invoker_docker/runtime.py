@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import msgspec
+
 from invoker import Settings
-from invoker.config import NodeSettings, PoolSettings
+from invoker.config import NodeSettings, PoolSettings, RolesSettings
 from invoker.contracts import ContainerRuntime, MetricFamily, Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtimes
@@ -17,21 +19,33 @@ from invoker.errors import SettingsError, StartFailed
 from invoker_docker.container import ContainersByName, DockerContainer, Removals
 from invoker_docker.create_request import create_request
 from invoker_docker.engine import EngineClient, connected
-from invoker_docker.failures import EngineDown, EngineError, name_is_taken, something_is_missing, start_failure
+from invoker_docker.failures import (
+    EngineDown,
+    EngineError,
+    has_no_quota,
+    name_is_taken,
+    something_is_missing,
+    start_failure,
+)
 from invoker_docker.health import EngineHealth
 from invoker_docker.images import KIND_LABEL, EngineImages, local_kinds
 from invoker_docker.network import ContainerNetwork
 from invoker_docker.ownership import Owner, Reconciler, owning
+from invoker_docker.registries import RegistryConfig
 from invoker_docker.settings import DockerSettings
 
-GRACE: Final = 30.0
-"""Seconds that leaving may take (as upstream, spec 10.9.2); what is left then is the next life's to sweep."""
-DOWN_GRACE: Final = 3.0
-"""The same while the engine is known to be down; and for a last look at what is left."""
-NAMES: Final = 4
-"""Names that are tried for one container."""
-CLEANING: Final = 5.0
-"""Seconds for which a start that failed or was cancelled waits for its container to be gone; it goes on without."""
+GRACE: Final = 30.0  # seconds that leaving may take (as upstream, spec 10.9.2); the next life sweeps what is left
+DOWN_GRACE: Final = 3.0  # the same while the engine is known to be down; and for a last look at what is left
+CLEANING: Final = 5.0  # seconds for which a start that failed or was cancelled waits for its container to be gone
+
+OPEN: Final = (
+    "actions reach the engine's machine, private networks and the cloud's metadata (169.254.169.254), unless something "
+    'else forbids it: set extra = ["firewall"]'
+)
+UNBOUNDED: Final = (
+    "nothing bounds what an action writes into its container, and one can fill the engine's disk in seconds: have the "
+    'engine keep its data on xfs with pquota, or set docker.file_system = "strict"'
+)
 
 logger = logging.getLogger("invoker.docker")
 
@@ -46,13 +60,19 @@ async def docker_runtime(settings: Settings) -> AsyncIterator["DockerRuntime"]:
     """
     chosen = settings[DockerSettings]
     with owning(settings[NodeSettings]) as owner:
+        if chosen.registry_config is not None:
+            RegistryConfig.read(chosen.registry_config)
         async with contextlib.AsyncExitStack() as opened:
             with _unusable(chosen):
                 engine = await opened.enter_async_context(connected(chosen))
-                await check_oci_runtime(engine, chosen)
-                network = ContainerNetwork(engine, chosen)
+                check_oci_runtime(engine, chosen)
+                network = ContainerNetwork(engine)
                 await network.look()
                 kinds = local_kinds(await engine.images(KIND_LABEL))
+            if "firewall" not in settings[RolesSettings].extra:
+                logger.warning("%s", OPEN)
+            if not engine.able.quota and {chosen.file_system, *chosen.file_systems.values()} != {"strict"}:
+                logger.warning("%s", UNBOUNDED)
             tasks = await opened.enter_async_context(ClosableTaskGroup())
             runtime = DockerRuntime(settings, engine, owner, network, kinds, tasks)
             opened.push_async_callback(runtime.close)
@@ -86,18 +106,18 @@ class DockerRuntime(ContainerRuntime):
         self._kinds = kinds
         self._tasks = tasks
         self._names: ContainersByName = {}
-        self._images = EngineImages(engine, chosen, tasks)
-        self._health = EngineHealth(engine, chosen.ping_interval, chosen.network)
+        self._images = EngineImages(engine, tasks)
+        self._health = EngineHealth(engine)
         self._removals = Removals(engine, self._health, tasks, lambda name: self._names.pop(name, None))
         self._reconciler = Reconciler(engine, owner, self._health, self._removals, self._names)
         self._create_slots = asyncio.Semaphore(chosen.parallel_creates)
         self._creates = 0
         self._closing = False
 
-    async def sweep(self) -> Sequence[str]:
+    async def sweep(self, *, force: bool = False) -> Sequence[str]:
         """See `ContainerRuntime`. Makes the network as well, so that one that can't be made is told at once."""
         with _unusable(self._settings):
-            swept = await self._reconciler.sweep()
+            swept = await self._reconciler.sweep(force=force)
             if swept:
                 logger.info("removed containers that an earlier life left: %s", ", ".join(sorted(swept)))
             await self._network.ensure()
@@ -136,10 +156,7 @@ class DockerRuntime(ContainerRuntime):
             return await self._images.lacking(kinds)
 
     async def create(self, spec: ContainerSpec, output: Output) -> DockerContainer:
-        """See `ContainerRuntime`. Under its name or, if a stranger has it, another.
-
-        At most `docker.parallel_creates` are under way; the others wait in the order in which their images were there.
-        """
+        """See `ContainerRuntime`. At most `docker.parallel_creates` start; who has its image first is first."""
         if self._closing:
             raise StartFailed("the runtime is closing")
         self._health.check()
@@ -184,24 +201,29 @@ class DockerRuntime(ContainerRuntime):
 
     def watches(self) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what must go on while the runtime is open."""
-        return self._health.watch(), self._reconciler.watch(self._settings.reconcile_interval)
+        return self._health.watch(), self._reconciler.watch(), self._reconciler.follow()
 
     async def _start(self, spec: ContainerSpec, output: Output) -> DockerContainer:
         try:
             return await self._attempt(spec, output)
         except EngineError as error:
-            if not something_is_missing(error):
+            if has_no_quota(error):
+                if self._engine.able.quota:
+                    logger.warning("%s (%s)", UNBOUNDED, error.message)
+                self._engine.able = msgspec.structs.replace(self._engine.able, quota=False)
+            elif something_is_missing(error):
+                logger.warning("%s: %s: what is missing is looked for again", spec.name, error.message)
+            else:
                 raise
-            logger.warning("%s: %s: what is missing is looked for again", spec.name, error.message)
         await self._images.ensure(spec.runtime)
         await self._network.ensure(again=True)
         return await self._attempt(spec, output)
 
     async def _attempt(self, spec: ContainerSpec, output: Output) -> DockerContainer:
         name, identifier = await self._created(spec)
-        container = DockerContainer(name, identifier, output, spec.memory, self._engine, self._removals)
+        container = DockerContainer(name, identifier, spec, output, self._engine, self._removals)
         try:
-            await container.start(self._settings.network)
+            await container.start()
         except BaseException as error:
             cleaning = self._tasks.create_task(container.remove(), name=f"clean-up of {name}")
             if not isinstance(error, EngineDown):
@@ -211,55 +233,27 @@ class DockerRuntime(ContainerRuntime):
         return container
 
     async def _created(self, spec: ContainerSpec) -> tuple[str, str]:
-        """Return name and id of a container that was created."""
-        name = spec.name
-        for _ in range(NAMES):
-            try:
-                return name, await self._create(name, spec)
-            except EngineError as error:
-                if not name_is_taken(error):
-                    raise
-            name = await self._next_name(name, spec)
-        raise StartFailed(f"{spec.name}: all of {NAMES} names are taken")
-
-    async def _next_name(self, name: str, spec: ContainerSpec) -> str:
-        """Free a name that an earlier container of this life still has; from anybody else's, go elsewhere.
-
-        So from another life's: those were swept, so that another invoker of this identity may live (see `ownership`).
-        """
+        """Return name and id of a container that was created; under another name if its own is somebody else's."""
         try:
-            holder = await self._engine.inspect(name)
-            labels = (holder.get("Config") or {}).get("Labels") or {}
-            if self._owner.owns(name, labels) and not self._owner.of_another_life(labels):
-                await self._engine.remove(str(holder["Id"]))
-                return name
-        except EngineDown:
-            raise
-        except EngineError:  # gone meanwhile, or half gone
-            return name
+            return spec.name, await self._create(spec.name, spec)
+        except EngineError as error:
+            if not name_is_taken(error):
+                raise
         other = f"{spec.name}-{secrets.token_hex(3)}"
-        logger.warning("the name %s is taken by a stranger's container: %s is used instead", name, other)
-        return other
+        logger.warning("the name %s is taken by another container: %s is used instead", spec.name, other)
+        return other, await self._create(other, spec)
 
     async def _create(self, name: str, spec: ContainerSpec) -> str:
         """Create a container. Once it is asked for, the answer is waited for, so that nothing comes of it unseen.
 
-        Where there is no answer, a container may come of it all the same: it is ours and unknown, so that
-        reconciliation removes it.
+        What comes of a call without an answer is ours and unknown, so that reconciliation removes it.
         """
-        request = create_request(
-            spec,
-            self._settings,
-            pool_memory=self._pool_memory,
-            labels=self._owner.labels(name, spec),
-            podman=self._engine.podman,
-        )
+        labels, able = self._owner.labels(name, spec), self._engine.able
+        request = create_request(spec, self._settings, pool_memory=self._pool_memory, labels=labels, able=able)
         self._names[name] = None
-        creation: asyncio.Task[str | EngineError] = self._tasks.create_task(
-            self._answer(name, request), name=f"creation of {name}"
-        )
+        creation = self._tasks.create_task(self._answer(name, request), name=f"creation of {name}")
         try:
-            answer = await asyncio.shield(creation)
+            answer: str | EngineError = await asyncio.shield(creation)
         except asyncio.CancelledError:
             cleaning = self._tasks.create_task(self._undo(name, creation), name=f"clean-up of {name}")
             await asyncio.wait({cleaning}, timeout=CLEANING)
@@ -318,15 +312,12 @@ def _unusable(settings: DockerSettings) -> Iterator[None]:
         raise StartFailed(f"the container engine at {settings.url} can't be used: {error}") from error
 
 
-async def check_oci_runtime(engine: EngineClient, settings: DockerSettings) -> None:
+def check_oci_runtime(engine: EngineClient, settings: DockerSettings) -> None:
     """Refuse an OCI runtime that the engine surely lacks: everything would seem well, and no container would start.
 
     It may have one that it doesn't list: podman takes a path, Docker from 23 on the name of any containerd shim.
     """
-    wanted = settings.oci_runtime
-    if wanted is None or set(wanted) & {"/", "."}:
-        return
-    there = await engine.oci_runtimes()
-    if there and wanted not in there:
+    wanted, there = settings.oci_runtime, engine.able.oci_runtimes
+    if wanted is not None and not set(wanted) & {"/", "."} and there and wanted not in there:
         names = ", ".join(there)
         raise SettingsError([f"docker.oci_runtime: the engine has no OCI runtime {wanted!r}; it has: {names}"])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 import msgspec
 
 from invoker import Section, SettingsSection
-from invoker.units import Seconds
+from invoker.units import ByteSize, Seconds
 
 Pull: TypeAlias = Literal["missing", "never", "always"]
 FileSystem: TypeAlias = Literal["image", "strict"]
@@ -34,8 +34,6 @@ _NO_NETWORK: Final = {
     "none": "actions would have no address, and nothing could be sent to them",
     "default": "which network that is differs between engines: name it",
 }
-
-
 _PROTECTED: Final[Mapping[str, str]] = {
     "name": "the invoker finds its containers by it",
     "image": "it is the action's",
@@ -54,15 +52,13 @@ _PROTECTED: Final[Mapping[str, str]] = {
     "hostconfig.pidmode": "actions would reach processes outside of their container",
     "hostconfig.ipcmode": "actions would share memory outside of their container",
 }
-"""What `extra` can't replace, and why or what to do instead: accounting, ownership and isolation depend on it.
-
-In lower case, for engines don't mind."""
+"""What `extra` can't replace, and why or what to do instead: accounting, ownership and isolation depend on it. In lower
+case, for engines don't mind."""
 
 _UNIX: Final = re.compile(r"unix://(?P<path>/[^\0]+)")
 _TCP: Final = re.compile(r"tcp://(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[\w.-]+))(?::(?P<port>\d{1,5}))?/?", re.ASCII)
 _LAST_PORT: Final = 65535
-_PLAIN_PORT: Final = 2375
-_TLS_PORT: Final = 2376  # both are the engine's own defaults
+_PLAIN_PORT, _TLS_PORT = 2375, 2376  # the engine's own defaults
 
 
 class EngineAddress(msgspec.Struct, frozen=True):
@@ -90,19 +86,14 @@ class EngineAddress(msgspec.Struct, frozen=True):
     @property
     def authority(self) -> str:
         """Host and port as a URL and a Host header have them; a Unix socket has `localhost`."""
-        if self.path is not None:
-            return "localhost"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return "localhost" if self.path is not None else f"{host}:{self.port}"
 
     @property
     def local(self) -> bool:
         """Whether the engine's machine is this one, as far as the address tells."""
-        if self.path is not None or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        near = self.path is not None or self.host == "localhost"
+        return near or (_is_address(self.host) and ipaddress.ip_address(self.host).is_loopback)
 
 
 class DockerSettings(Section, frozen=True, kw_only=True):
@@ -128,6 +119,9 @@ class DockerSettings(Section, frozen=True, kw_only=True):
     images_allowed: tuple[str, ...] | None = None
     """Which images actions may name themselves, such as "registry.example.org/team/*"; without this setting, any.
     `*` stands for anything without a slash, `**` for anything; a pattern without a tag is for every tag."""
+    registry_config: Annotated[Path, msgspec.Meta(examples=["~/.docker/config.json"])] | None = None
+    """File with the credentials of registries, as `docker login` writes it, or that names credential helpers; read at
+    each pull. They are used for images that actions name themselves only where `images_allowed` says which."""
     file_system: FileSystem = "image"
     """What actions may write: the image's own file system, or with "strict" nothing but /tmp and `writable`."""
     file_systems: dict[str, FileSystem] = msgspec.field(default_factory=dict)
@@ -137,6 +131,9 @@ class DockerSettings(Section, frozen=True, kw_only=True):
     All of them live in memory, and together get at most half of the container's."""
     oci_runtime: Annotated[str, msgspec.Meta(min_length=1, examples=["runsc"])] | None = None
     """What the engine runs containers with, if not its default: a name from its configuration."""
+    storage: ByteSize = ByteSize(4 << 30)
+    """How much an action may write into its image's file system, where the engine's storage can bound that: overlay2 on
+    xfs with pquota, zfs, and btrfs, which counts the image as well."""
     cpus: Annotated[float, msgspec.Meta(gt=0, examples=[4.0])] | None = None
     """Processors that all containers together may use, shared by memory; without it they share what there is."""
     dns: tuple[str, ...] = ()
@@ -154,7 +151,7 @@ class DockerSettings(Section, frozen=True, kw_only=True):
     open_files: Count = 1024
     """Files that one process may have open."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
-    """What else to ask for when a container is created, in the API's own words: {HostConfig = {OomScoreAdj = 500}}.
+    """What else to ask for when a container is created, in the API's own words: {HostConfig = {ShmSize = 8388608}}.
     It wins over everything else here: tables merge, all else is replaced (spec 10.7.5). Only what would undo the
     invoker's own work is refused; an engine ignores a key that it doesn't know, such as a misspelt one."""
     parallel_creates: Count = 4

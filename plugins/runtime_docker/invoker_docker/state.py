@@ -18,25 +18,17 @@ _LAST_SIGNAL: Final = 64
 
 
 class CgroupMemory:
-    """Reads the control group of one container, where that can be read on this machine.
-
-    It vanishes with the container: the last look is kept.
-    """
+    """Reads a container's control group, where that can be read here. It vanishes with it: the last look is kept."""
 
     def __init__(self, peak: Path | None = None, events: Path | None = None) -> None:
         self._peak_file = peak
         self._events_file = events
-        self.peak: int | None = None
-        """Bytes, at the last look."""
-        self.kills = 0
-        """Processes that the kernel had ended for want of memory, at the last look."""
+        self.peak: int | None = None  # bytes, at the last look
+        self.kills = 0  # processes that the kernel had ended for want of memory, at the last look
 
     @classmethod
     def of(cls, pid: int, container: str, *, processes: Path = PROCESSES, cgroups: Path = CGROUPS) -> Self:
-        """Find the control group of a process that belongs to a container; `container` is its id.
-
-        The engine may run elsewhere, or see other numbers: then that process is none of it, and nothing is read.
-        """
+        """Find that of a process, unless it belongs to no container of this id: the engine may run elsewhere."""
         for controller, path in _groups(processes / str(pid) / "cgroup"):
             if container not in path:
                 continue
@@ -72,9 +64,8 @@ def _groups(path: Path) -> Iterator[tuple[str, str]]:
 def read_state(inspected: Mapping[str, Any], memory: CgroupMemory, limit: int) -> ContainerState:
     """Return the state of a container that the engine knows; `limit` is that of its memory.
 
-    Memory was exhausted if the kernel said so *and* the first process was killed. The engine's flag alone doesn't tell:
-    Docker 20.10 sets it also when only a child was killed, and the first process left on its own later, for whatever
-    reason. podman 4.3 never sets it: there the control group's own count tells, read in time.
+    Memory was exhausted if the kernel said so *and* the first process was killed. Docker 20.10 sets its flag also when
+    only a child was killed; podman 4.3 never sets it: there the control group's own count tells, read in time.
     """
     state = inspected.get("State") or {}
     if state.get("Running"):
@@ -83,15 +74,6 @@ def read_state(inspected: Mapping[str, Any], memory: CgroupMemory, limit: int) -
     exhausted = code == -SIGKILL and (bool(state.get("OOMKilled")) or memory.kills > 0)
     peak = limit if exhausted and memory.peak is None else memory.peak  # it was reached, whoever could not look
     return ContainerState(running=False, exit_code=code, memory_exhausted=exhausted, peak_memory=peak)
-
-
-def told(state: ContainerState) -> str:
-    """Say how a container ended."""
-    if state.memory_exhausted:
-        return "its memory was exhausted"
-    if state.exit_code is None:
-        return "it has been removed"
-    return f"signal {-state.exit_code}" if state.exit_code < 0 else f"exit code {state.exit_code}"
 
 
 def may_be_flagged(state: ContainerState) -> bool:

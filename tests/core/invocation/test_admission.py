@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from invoker.config import ByteSize, IntakeSettings, RecordingSettings
+from invoker.entities.container import Reply
 from invoker.errors import Busy, Draining, MalformedRequest
 from invoker.recording import Recorder, recording
 from invoker.testing.builders import a_request, an_activation
-from invoker.testing.containers import FakeRuntime
+from invoker.testing.containers import FakeContainer, FakeRuntime, reply
 from invoker.testing.stores import MemoryActivations
 from invoker.wire.request import message
 from tests.core.invocation.line import HELLO, Line, a_line, until
@@ -80,7 +81,15 @@ async def test_a_message_is_counted_until_it_has_its_container() -> None:
     async def counted(line: Line) -> int:
         return line.admission.waiting_bytes
 
-    runtime = FakeRuntime()
+    runs, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow(container: FakeContainer, path: str, body: bytes) -> Reply:
+        if path == "/run":
+            runs.set()
+            await may_end.wait()
+        return reply(b"{}")
+
+    runtime = FakeRuntime(slow)
     runtime.gate.clear()
     async with a_line(runtime, HELLO) as line:
         heard = line.begin(LARGE)
@@ -88,6 +97,9 @@ async def test_a_message_is_counted_until_it_has_its_container() -> None:
         waiting = await counted(line)
         heard.gates["completed"].clear()
         runtime.gate.set()
+        await runs.wait()
+        assert await counted(line) == 0
+        may_end.set()
         await until(lambda: "completed" in heard.begun)
         placed = await counted(line)
         heard.gates["completed"].set()

@@ -18,6 +18,7 @@ from invoker.testing.containers import FakeContainer, FakeRuntime, reply
 from invoker.testing.stores import MemoryActivations
 from invoker.wire.request import message
 from tests.core.invocation.line import HELLO, Heard, Line, a_line, forever, until
+from tests.core.simulation import simulated
 
 
 def recorded_when_answered(line: Line, heard: Heard) -> list[bool]:
@@ -202,6 +203,23 @@ async def test_an_answer_that_no_transport_takes_in_time_is_given_up_and_not_the
     assert stuck.words == (["accepted", "completion"] if step == "result" else ["accepted", "result"])
     assert later.words[-1] == "combined"
     assert "its transport did not take" in caplog.text
+
+
+@simulated
+async def test_each_answer_has_a_time_of_its_own() -> None:
+    first, second = Heard(), Heard()
+    for heard in (first, second):
+        heard.gates["completed"].clear()
+    async with a_line(FakeRuntime(), HELLO, intake=IntakeSettings(answer_timeout=Seconds(10))) as line:
+        line.begin(a_request(HELLO), first)
+        await asyncio.sleep(6)
+        line.begin(a_request(HELLO), second)
+        await asyncio.sleep(6)
+        second.gates["completed"].set()
+        await second.ended.wait()
+
+    assert first.cancelled == ["completed"]
+    assert second.words == ["accepted", "combined"]
 
 
 async def test_a_caller_that_is_gone_is_counted() -> None:

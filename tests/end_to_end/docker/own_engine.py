@@ -21,7 +21,7 @@ from tests.services.images import run
 PROGRAMS = ("dockerd", "docker", "ip", "mount")
 PATIENCE = 30
 SPACE = 1 << 30
-"""Bytes of its disk, in memory: an image, twice while it is loaded, and a few containers."""
+"""Bytes of its disk: an image, twice while it is loaded, and a few containers."""
 
 
 class OwnEngine:
@@ -88,9 +88,9 @@ class OwnEngine:
 
 
 @contextmanager
-def own_engine(source: str, image: str, absent: Callable[[str], None]) -> Iterator[OwnEngine]:
-    """Run one that has an image of another engine."""
-    for program in PROGRAMS:
+def own_engine(source: str, image: str, absent: Callable[[str], None], system: str = "tmpfs") -> Iterator[OwnEngine]:
+    """Run one that has an image of another engine; its disk is a file system of this kind."""
+    for program in (*PROGRAMS, *([] if system == "tmpfs" else [f"mkfs.{system}"])):
         if shutil.which(program) is None:
             absent(f"there is no `{program}` on PATH, for an engine that may break")
     if os.geteuid():
@@ -98,7 +98,14 @@ def own_engine(source: str, image: str, absent: Callable[[str], None]) -> Iterat
     with tempfile.TemporaryDirectory(prefix="engine-") as place, new_namespace() as namespace:
         engine = OwnEngine(Path(place), namespace)
         engine.disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SPACE}", "engine", str(engine.disk)], check=True)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={SPACE}", "engine"]
+        if system != "tmpfs":
+            file = Path(place) / "file"
+            with file.open("wb") as made:
+                made.truncate(SPACE)
+            subprocess.run([f"mkfs.{system}", "-q", str(file)], check=True)
+            mount = ["mount", "-t", system, "-o", "loop", str(file)]
+        subprocess.run([*mount, str(engine.disk)], check=True)
         try:
             engine.start()
             try:

@@ -1,5 +1,6 @@
 """Actions in containers, as their callers see them: results, failures, logs, records."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +38,13 @@ function main(args) {
   return { hello: args.name, pid: process.pid, user: process.getuid(), folder: process.cwd() };
 }
 """
+ASKS_FOR_A_NAME = """
+import socket
+def main(args):
+    if "address" in args:
+        return {"name": socket.gethostbyaddr(args["address"])[0]}
+    return {"address": socket.gethostbyname(socket.gethostname())}
+"""
 PROJECT = {
     "__main__.py": "import lib, pathlib\ndef main(args): return {'got': [lib.A, pathlib.Path('a.txt').read_text()]}",
     "lib.py": "A = 1",
@@ -61,6 +69,7 @@ def program(home: DockerHome) -> Iterator[Running]:
         python("says-no", "def main(args): print('no'); return {'error': {'code': 7}}"),
         python("fails-to-import", "print('begins')\nimport no_such_module"),
         nodejs("fails-to-load", "console.log('begins'); require('no-such-module');"),
+        python("asks-for-a-name", ASKS_FOR_A_NAME),
         python("exits-in-init", "import sys\nprint('leaves', flush=True)\nsys.exit(1)"),
         python("exits-in-run", "import os\ndef main(args): print('leaves', flush=True); os._exit(0)"),
         python("hangs", "def main(args):\n print('begins')\n while True: pass", timeout=300),
@@ -128,7 +137,21 @@ async def test_a_failure_is_answered_recorded_and_explained(
 
     assert (ended.status, ended.result) == (status, {"error": error})
     assert line in ended.logs
-    assert (ended.logs[-1] == WARNING) == (status == 2)
+    assert (WARNING in ended.logs) == (status == 2)
+    told = [text for text in ended.logs if text.startswith("stderr: The container ")]
+    assert told == (
+        [f"stderr: The container exited with status {'1' if name == 'exits-in-init' else '0'}."]
+        if name.startswith("exits")
+        else []
+    )
+
+
+async def test_nobody_learns_from_names_whom_other_containers_are_for(program: Running, home: DockerHome) -> None:
+    mine = await invoke(program, "asks-for-a-name", namespace="teller")
+    theirs = await invoke(program, "asks-for-a-name", mine.result, namespace="asker")
+
+    assert theirs.result["name"].partition(".")[0] == mine.line["cid"]
+    assert re.fullmatch(rf"wsk{home.unique_name}0_[0-9a-f]{{8}}_\d+", mine.line["cid"])
 
 
 async def test_it_sees_what_an_action_is_told_and_nothing_of_the_invokers(program: Running) -> None:

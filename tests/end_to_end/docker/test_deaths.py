@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.end_to_end.docker.place import (
+    NETWORK,
     VISIT,
     DockerHome,
     action,
@@ -27,6 +28,7 @@ from tests.services.troubled_socket import troubled
 ABNORMAL_RUN = {"error": "The action did not produce a valid response and exited unexpectedly."}
 ABNORMAL_INIT = {"error": "The action did not initialize and exited unexpectedly."}
 WARNING = "stderr: The action did not initialize or run as expected. Log data might be missing."
+KILLED = "stderr: The container was killed by signal SIGKILL."
 LOG_FAILURE = "stderr: There was an issue while collecting your logs. Data might be missing."
 
 INITIALISES = f"""{VISIT}
@@ -64,7 +66,7 @@ async def test_right_after_its_start_before_it_listens(program: Running, home: D
         await asyncio.to_thread(home.engine.kill, name)
         ended = await invocation
 
-    assert (ended.status, ended.result, ended.logs) == (2, ABNORMAL_INIT, [WARNING])
+    assert (ended.status, ended.result, ended.logs) == (2, ABNORMAL_INIT, [WARNING, KILLED])
     assert ended.line["cid"] == name
     await unharmed(program, home.engine)
 
@@ -75,7 +77,7 @@ async def test_while_the_invoker_tries_to_reach_it(program: Running, home: Docke
     await asyncio.to_thread(home.engine.kill, container_of(view, "mute")["name"])
     ended = await invocation
 
-    assert (ended.status, ended.result, ended.logs) == (2, ABNORMAL_INIT, [WARNING])
+    assert (ended.status, ended.result, ended.logs) == (2, ABNORMAL_INIT, [WARNING, KILLED])
     await unharmed(program, home.engine)
 
 
@@ -89,7 +91,7 @@ async def test_in_init(program: Running, home: DockerHome) -> None:
         ended = await invocation
 
     assert (ended.status, ended.result) == (2, ABNORMAL_INIT)
-    assert ended.logs == ["stdout: initialises", WARNING]
+    assert ended.logs == ["stdout: initialises", WARNING, KILLED]
     await unharmed(program, home.engine)
 
 
@@ -103,7 +105,7 @@ async def test_in_run(program: Running, home: DockerHome, how: str) -> None:
         ended = await invocation
 
     assert (ended.status, ended.result) == (2, ABNORMAL_RUN)
-    assert ended.logs == ["stdout: runs", WARNING]
+    assert ended.logs == ["stdout: runs", WARNING, *([KILLED] if how == "kill" else [])]
     await unharmed(program, home.engine)
 
 
@@ -132,6 +134,27 @@ async def test_while_it_is_idle(program: Running, home: DockerHome, how: str) ->
 
     assert second.result["host"] != first.result["host"]
     assert (second.line["containerType"], second.line["coldStart"]) == ("cold", "died")
+    await unharmed(program, home.engine)
+
+
+async def test_one_that_is_cut_from_its_network_is_replaced(program: Running, home: DockerHome) -> None:
+    first = await invoke(program, "who")
+    cut = {"Container": first.line["cid"], "Force": True}
+    await asyncio.to_thread(home.engine.ask, "POST", f"/networks/{NETWORK}/disconnect", cut)
+    second = await invoke(program, "who")
+
+    assert (second.status, second.line["containerType"]) == (0, "cold")
+    assert second.result["host"] != first.result["host"]
+    await unharmed(program, home.engine)
+
+
+async def test_one_that_is_paused_by_hand_is_resumed(program: Running, home: DockerHome) -> None:
+    first = await invoke(program, "who")
+    await asyncio.to_thread(home.engine.ask, "POST", f"/containers/{first.line['cid']}/pause")
+    second = await invoke(program, "who")
+
+    assert (second.status, second.line["containerType"]) == (0, "warm")
+    assert second.result["host"] == first.result["host"]
     await unharmed(program, home.engine)
 
 

@@ -53,6 +53,7 @@ def main(args):
         os._exit(3)
     return {"code": subprocess.call([sys.executable, "-c", "kept = [b'x' * (4 << 20) for _ in range(1000)]"])}
 """
+LOOP_HOARDS = "#!/bin/sh\nread -r line\necho begins\nexec tail /dev/zero\n"
 BOMB = """
 import errno, os, signal
 def main(args):
@@ -113,7 +114,12 @@ def main(args):
 @pytest.fixture(scope="module")
 def program(home: DockerHome, odd: dict[str, str]) -> Iterator[Running]:
     home.offer(
-        {"python:3": home.images.python, "nodejs:18": home.images.nodejs, "plain:1": odd["plain"]}
+        {
+            "python:3": home.images.python,
+            "nodejs:18": home.images.nodejs,
+            "loop:1": home.images.actionloop,
+            "plain:1": odd["plain"],
+        }
     )  # under `plain` the file system is the image's own
     home.put(
         python("hoards-in-init", HOARDS_IN_INIT),
@@ -121,6 +127,7 @@ def program(home: DockerHome, odd: dict[str, str]) -> Iterator[Running]:
         nodejs("hoards-nodejs", HOARDS_NODEJS),
         python("hoards-later", HOARDS_LATER),
         python("child-hoards", CHILD_HOARDS),
+        action("loop-hoards", "loop:1", LOOP_HOARDS),
         python("bomb", BOMB),
         python("bomb-that-goes-on", BOMB_THAT_GOES_ON, timeout=1000),
         python("fills-strict", FILLS),
@@ -135,6 +142,15 @@ def program(home: DockerHome, odd: dict[str, str]) -> Iterator[Running]:
 @pytest.mark.parametrize("name", ["hoards-in-init", "hoards-in-run", "hoards-nodejs"])
 async def test_memory(program: Running, home: DockerHome, name: str) -> None:
     ended = await invoke(program, name)
+
+    assert (ended.status, ended.result) == (2, MEMORY)
+    assert ended.logs == ["stdout: begins", WARNING, LIMIT]
+    assert annotations_of(ended.record)["peakMemory"] == 128 * MB
+    await unharmed(program, home.engine)
+
+
+async def test_memory_of_a_program_whose_proxy_lives_on(program: Running, home: DockerHome) -> None:
+    ended = await invoke(program, "loop-hoards")
 
     assert (ended.status, ended.result) == (2, MEMORY)
     assert ended.logs == ["stdout: begins", WARNING, LIMIT]
@@ -159,7 +175,8 @@ async def test_memory_of_a_child_process_is_the_functions_own_affair(program: Ru
     second = await invoke(program, "child-hoards", {"leave": True})
 
     assert first.result == {"code": -9}
-    assert (second.status, second.result, second.logs) == (2, ABNORMAL_RUN, [WARNING])
+    assert (second.status, second.result) == (2, ABNORMAL_RUN)
+    assert second.logs == [WARNING, "stderr: The container exited with status 3."]
     await unharmed(program, home.engine)
 
 

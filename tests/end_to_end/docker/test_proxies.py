@@ -154,7 +154,7 @@ async def test_a_proxy_that_leaves_at_once_did_not_initialise(program: Running, 
     end = await invoke(program, "leaver")
 
     assert (end.status, end.result) == (2, {"error": ABNORMAL_INIT})
-    assert end.logs == ["stdout: going", WARNING]
+    assert end.logs == ["stdout: going", WARNING, "stderr: The container exited with status 7."]
     await unharmed(program, home.engine)
 
 

@@ -58,7 +58,8 @@ async def test_it_is_there_from_when_the_invoker_is_about_to_run_until_its_runti
     seen: dict[str, bool] = {}
 
     class Runtime(BridgedRuntime):
-        async def sweep(self) -> Sequence[str]:
+        async def sweep(self, *, force: bool = False) -> Sequence[str]:
+            seen["by force"] = force
             seen["while it sweeps"] = bool(listed())
             return ["swept"]
 
@@ -69,12 +70,13 @@ async def test_it_is_there_from_when_the_invoker_is_about_to_run_until_its_runti
 
     async with guarded(inner(), settings()) as runtime:
         seen["while somebody looks"] = bool(listed())
-        assert await runtime.sweep() == ["swept"]
+        assert await runtime.sweep(force=True) == ["swept"]
         seen["while it is used"] = bool(listed())
     seen["afterwards"] = bool(listed())
 
     assert seen == {
         "while somebody looks": False,
+        "by force": True,
         "while it sweeps": False,
         "while it is used": True,
         "when its containers are gone": True,
@@ -111,7 +113,7 @@ async def test_who_only_looks_leaves_the_table_of_one_that_runs_alone() -> None:
 
 async def test_a_runtime_that_refuses_to_sweep_has_the_table_of_another_left_alone() -> None:
     class Rivalled(BridgedRuntime):
-        async def sweep(self) -> Sequence[str]:
+        async def sweep(self, *, force: bool = False) -> Sequence[str]:
             raise StartFailed("another invoker runs")
 
     async with up():

@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from urllib.parse import urlencode
 import msgspec
 
 from invoker import Settings
-from invoker.config import NodeSettings, Seconds
+from invoker.config import NodeSettings, Seconds, state_dir
 from invoker.contracts import Container, ContainerRuntime, Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime
+from invoker.errors import Occupied
 from invoker.testing.containers import PATIENCE, RecordedOutput
-from invoker_docker.ownership import BOOT_LABEL, NAME_LABEL, OWNER_LABEL, identity
+from invoker_docker.ownership import BOOT_LABEL, HOME_LABEL, NAME_LABEL, OWNER_LABEL, identity, owning
 from invoker_docker.runtime import DockerRuntime, docker_runtime
 from invoker_docker.settings import DockerSettings
 from tests.services.docker import EngineConnection
@@ -132,11 +133,20 @@ class InvokerPlace(msgspec.Struct, frozen=True, kw_only=True):
         """Return which life of the invoker created a container."""
         return str(self.ask("GET", f"/containers/{name}/json")[1]["Config"]["Labels"][BOOT_LABEL])
 
+    @property
+    def home(self) -> str:
+        """What its containers have in common in all its lives; one that has had none begins one."""
+        with suppress(Occupied), owning(self.node):
+            pass
+        (lock,) = state_dir(self.node).glob("docker-*.lock")
+        return lock.read_text().split()[-1]
+
     def make(
         self, name: str, owner: str | None = None, *, start: bool = False, boot: str = "another", **labels: str
     ) -> str:
         """Create a container behind the runtime's back, of a life of this invoker or another; return its id."""
-        mine = {OWNER_LABEL: identity(self.node) if owner is None else owner, NAME_LABEL: name, BOOT_LABEL: boot}
+        owner = identity(self.node) if owner is None else owner
+        mine = {OWNER_LABEL: owner, HOME_LABEL: self.home, NAME_LABEL: name, BOOT_LABEL: boot}
         given = {label: value for label, value in {**mine, **labels}.items() if value}
         request = {"Image": self.image, "Labels": given, **ALONE}
         status, said = self.ask("POST", "/containers/create", request, name=name)

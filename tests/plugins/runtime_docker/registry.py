@@ -121,7 +121,7 @@ def theirs(image: str) -> Runtime:
 async def images_on(url: str, **settings: Any) -> AsyncIterator[EngineImages]:
     chosen = settings_for(url, **settings)
     async with connected(chosen) as engine, asyncio.TaskGroup() as tasks:
-        yield EngineImages(engine, chosen, tasks)
+        yield EngineImages(engine, tasks)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from unittest.mock import ANY
 
@@ -18,6 +19,7 @@ from invoker_docker.container import DockerContainer
 from invoker_docker.engine import EngineClient
 from invoker_docker.runtime import docker_runtime
 from tests.plugins.runtime_docker.invoker_place import ECHO, MEMORY, InvokerPlace, in_trouble, loaded, run, until
+from tests.plugins.runtime_docker.tiny_image import asked
 
 GREEDY = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
 
@@ -29,7 +31,19 @@ def main(args):
     child = subprocess.run([sys.executable, "-c", {GREEDY!r}])
     if "exit" in args:
         os._exit(args["exit"])
+    if "fail" in args:
+        raise ValueError("the child is gone")
     return {{"child": child.returncode}}
+"""
+
+
+FAILING = """
+hoards = main
+
+def main(args):
+    if "only fail" in args:
+        raise ValueError("nothing to do with memory")
+    return hoards(args)
 """
 
 
@@ -79,6 +93,27 @@ async def test_memory_that_only_a_child_exhausted_is_not_what_ended_the_containe
         state = await lost(container, exit=3)
 
     assert (state.running, state.exit_code, state.memory_exhausted) == (False, 3, False)
+
+
+async def test_a_request_that_fails_for_a_child_that_exhausted_the_memory_is_lost_to_that(place: InvokerPlace) -> None:
+    async with docker_runtime(place.settings) as runtime:
+        state = await lost(await loaded(runtime, place.spec(), GREEDY_CHILD), fail=True)
+
+    assert state == ContainerState(running=True, memory_exhausted=True, peak_memory=MEMORY)
+
+
+async def test_a_child_that_was_killed_in_an_earlier_request_is_no_reason_for_a_later_ones_failure(
+    docker_place: InvokerPlace,
+) -> None:
+    async with docker_runtime(docker_place.settings) as runtime:
+        container = await loaded(runtime, docker_place.spec(), f"{GREEDY_CHILD}\n{FAILING}")
+        assert isinstance(container, DockerContainer)
+        assert await run(container) == {"child": -9}
+        await until(lambda: container._memory.kills == 1)
+
+        reply = await container.post("/run", b'{"value": {"only fail": true}}', timeout=PATIENCE, limit=1 << 20)
+
+    assert reply.status != HTTPStatus.OK
 
 
 @pytest.mark.parametrize("number", [11, 15])
@@ -139,7 +174,9 @@ async def test_a_container_that_died_while_nobody_used_it_takes_nothing(place: I
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["left", "removed at once"])
-@pytest.mark.parametrize(("how", "told"), [("TERM", "signal 15|exit code"), ("KILL", "signal 9")])
+@pytest.mark.parametrize(
+    ("how", "told"), [("TERM", "was killed by signal SIGTERM|exited"), ("KILL", "was killed by signal SIGKILL")]
+)
 async def test_how_a_container_ended_that_nobody_used_is_logged_once(
     place: InvokerPlace, caplog: pytest.LogCaptureFixture, how: str, told: str, *, at_once: bool
 ) -> None:
@@ -153,7 +190,7 @@ async def test_how_a_container_ended_that_nobody_used_is_logged_once(
             await until_ended(container)
         await container.remove()
 
-    assert re.findall(f"{place.name} ended while it had no request: ({told})", caplog.text) == [ANY]
+    assert re.findall(rf"{place.name} \(python:3\) ended while it had no request: it ({told})", caplog.text) == [ANY]
 
 
 async def test_the_end_of_a_container_is_not_logged_where_an_activation_tells_it_or_it_was_wanted(
@@ -263,6 +300,76 @@ async def test_no_connection_outlives_a_pause(docker_place: InvokerPlace) -> Non
 
         assert before != [None]
         assert paused == [None]
+
+
+async def test_a_container_that_somebody_has_paused_is_resumed_for_the_next_request(place: InvokerPlace) -> None:
+    async with docker_runtime(place.settings) as runtime:
+        container = await loaded(runtime, place.spec(), ECHO)
+        assert isinstance(container, DockerContainer)
+        for number in range(2):
+            await asyncio.to_thread(place.ask, "POST", f"/containers/{place.name}/pause")
+            await until(lambda: container._frozen)
+
+            assert await run(container, n=number) == {"n": number}
+
+
+async def test_one_that_somebody_has_paused_and_resumed_is_left_as_it_is(docker_place: InvokerPlace) -> None:
+    async with in_trouble(docker_place) as (trouble, runtime):
+        container = await loaded(runtime, docker_place.spec(), ECHO)
+        assert isinstance(container, DockerContainer)
+        docker_place.ask("POST", f"/containers/{docker_place.name}/pause")
+        await until(lambda: container._frozen)
+        docker_place.ask("POST", f"/containers/{docker_place.name}/unpause")
+        await until(lambda: not container._frozen)
+
+        assert await run(container, n=1) == {"n": 1}
+        assert not [one for one in trouble.asked if one.endswith("/unpause")]
+
+
+async def test_one_that_is_paused_and_can_not_be_resumed_takes_nothing(docker_place: InvokerPlace) -> None:
+    async with in_trouble(docker_place, pause_timeout=Seconds(0.2)) as (trouble, runtime):
+        container = await loaded(runtime, docker_place.spec(), ECHO)
+        assert isinstance(container, DockerContainer)
+        docker_place.ask("POST", f"/containers/{docker_place.name}/pause")
+        await until(lambda: container._frozen)
+
+        with trouble.holding("POST /containers/.*/unpause"), pytest.raises(Unreachable, match="can't be resumed"):
+            await run(container, n=1)
+
+
+async def test_a_container_that_is_cut_from_its_network_is_given_up(
+    place: InvokerPlace, caplog: pytest.LogCaptureFixture
+) -> None:
+    idle, busy = RecordedOutput(), RecordedOutput()
+    async with docker_runtime(place.settings) as runtime, asyncio.TaskGroup() as tasks:
+        first = await loaded(runtime, place.spec(), ECHO, idle)
+        second = await loaded(runtime, place.spec(f"{place.name}-2"), HANGING, busy)
+        request = tasks.create_task(lost(second))
+        await busy.says(b"here")
+
+        for container in (first, second):
+            cut = json.dumps({"Container": container.name, "Force": True}).encode()
+            await asyncio.to_thread(asked, place.url, "POST", f"/networks/{place.docker.network}/disconnect", cut)
+
+        assert not (await request).known, "nobody can tell what became of it"
+        await idle.ends()
+        await busy.ends()
+        with pytest.raises(Unreachable):
+            await run(first, n=1)
+        assert caplog.text.count("was cut from its network by somebody else") == 2
+
+
+async def test_events_are_told_again_when_the_engine_is_back(docker_place: InvokerPlace) -> None:
+    async with in_trouble(docker_place) as (trouble, runtime):
+        await until(lambda: "GET /events" in trouble.asked)
+        trouble.cut()
+        await trouble.hears("GET /events")
+        container = await loaded(runtime, docker_place.spec(), ECHO)
+        assert isinstance(container, DockerContainer)
+
+        docker_place.ask("POST", f"/containers/{docker_place.name}/pause")
+
+        await until(lambda: container._frozen)
 
 
 async def test_a_container_of_which_nobody_knows_whether_it_is_paused_takes_nothing(docker_place: InvokerPlace) -> None:

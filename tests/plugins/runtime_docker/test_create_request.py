@@ -11,7 +11,7 @@ import pytest
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime
 from invoker_docker.create_request import create_request, file_system
-from invoker_docker.engine import connected
+from invoker_docker.engine import Abilities, connected
 from invoker_docker.images import ImageReference
 from invoker_docker.settings import DockerSettings
 from tests.plugins.runtime_docker.invoker_place import PROCESSES, a_name
@@ -24,6 +24,12 @@ MIB = 1 << 20
 
 
 POOL = 2048 * MIB
+
+
+DOCKER = Abilities(init=True)
+
+
+PODMAN = Abilities(podman=True)
 
 
 LABELS = {"functions-invoker.invoker": "0", "functions-invoker.action": "guest/hello"}
@@ -49,29 +55,29 @@ FULL = DockerSettings(
 def a_spec(image: str = "openwhisk/action-python-v3.11:nightly", memory: int = 256, **more: Any) -> ContainerSpec:
     environment = {"__OW_API_HOST": "https://api.example.org", "__OW_ALLOW_CONCURRENT": "false"}
     runtime = Runtime(kind="python:3.11", family="python", image=image)
-    given: dict[str, Any] = {"name": "wsk0_1_guest_hello", "runtime": runtime, "memory": memory * MIB}
+    given: dict[str, Any] = {"name": "wsk0_1a2b3c4d_1", "runtime": runtime, "memory": memory * MIB}
     return ContainerSpec(**given | {"environment": environment} | more)
 
 
 def a_request(settings: DockerSettings | None = None, spec: ContainerSpec | None = None, **more: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {"pool_memory": POOL, "labels": LABELS, "podman": False} | more
+    given: dict[str, Any] = {"pool_memory": POOL, "labels": LABELS, "able": DOCKER} | more
     return create_request(spec or a_spec(), settings or DockerSettings(), **given)
 
 
 @pytest.mark.parametrize(
-    ("golden", "settings", "podman"),
+    ("golden", "settings", "able"),
     [
-        ("image", DockerSettings(), False),
-        ("strict", DockerSettings(file_system="strict"), False),
-        ("full", FULL, False),
-        ("podman", DockerSettings(), True),
-        ("podman-strict", DockerSettings(file_system="strict"), True),
+        ("image", DockerSettings(), Abilities(init=True, quota=True)),
+        ("strict", DockerSettings(file_system="strict"), Abilities(init=True, quota=True)),
+        ("full", FULL, DOCKER),
+        ("podman", DockerSettings(), PODMAN),
+        ("podman-strict", DockerSettings(file_system="strict"), PODMAN),
     ],
 )
-def test_the_whole_request_is_as_agreed(golden: str, settings: DockerSettings, podman: bool) -> None:  # noqa: FBT001
+def test_the_whole_request_is_as_agreed(golden: str, settings: DockerSettings, able: Abilities) -> None:
     agreed = (GOLDENS / f"{golden}.json").read_text(encoding="utf-8")
 
-    assert json.dumps(a_request(settings, podman=podman), indent=2) + "\n" == agreed
+    assert json.dumps(a_request(settings, able=able), indent=2) + "\n" == agreed
 
 
 def test_a_megabyte_of_memory_is_1048576_bytes_and_there_is_no_swap() -> None:  # T73
@@ -115,15 +121,13 @@ def sizes_in(request: Mapping[str, Any]) -> list[int]:
 
 @pytest.mark.parametrize("memory", [128, 129, 256, 512, 3000])
 @pytest.mark.parametrize("writable", [(), ("/a",), ("/a", "/b", "/c")])
-@pytest.mark.parametrize("podman", [False, True])
+@pytest.mark.parametrize("able", [DOCKER, PODMAN])
 def test_what_can_be_filled_is_half_of_the_memory_at_most(
-    memory: int,
-    writable: tuple[str, ...],
-    podman: bool,  # noqa: FBT001
+    memory: int, writable: tuple[str, ...], able: Abilities
 ) -> None:
     settings = DockerSettings(file_system="strict", writable=writable)
 
-    sizes = sizes_in(a_request(settings, a_spec(memory=memory), podman=podman))
+    sizes = sizes_in(a_request(settings, a_spec(memory=memory), able=able))
 
     assert sum(sizes) <= memory * MIB // 2
     assert all(size % 4096 == 0 and size >= MIB for size in sizes)  # the kernel rounds up to pages
@@ -132,7 +136,7 @@ def test_what_can_be_filled_is_half_of_the_memory_at_most(
 def test_a_directory_that_podman_makes_writable_can_be_given_room() -> None:
     settings = DockerSettings(file_system="strict", writable=("/run",))
 
-    tmpfs = a_request(settings, podman=True)["HostConfig"]["Tmpfs"]
+    tmpfs = a_request(settings, able=PODMAN)["HostConfig"]["Tmpfs"]
 
     assert tmpfs["/run"] == tmpfs["/tmp"]
     assert tmpfs["/var/tmp"].endswith(f"size={MIB}")
@@ -203,7 +207,17 @@ MEMORY = 64 << 20
 PROCESS = "grep -q '^NoNewPrivs:.1$' /proc/self/status && grep -q '^CapEff:.0*$' /proc/self/status"
 
 
-FILES = "test $(ulimit -n) = 77"
+FILES = "test $(ulimit -n) = 77 && test $(ulimit -c) = 0"
+
+
+DIES_FIRST = "grep -qx 1000 /proc/self/oom_score_adj"
+
+
+FIRST_PROCESS = "grep -q docker-init /proc/1/cmdline"
+
+
+OWN_CGROUPS = "! grep -q ':/.' /proc/self/cgroup"
+"""podman doesn't do that where control groups are of version 1."""
 
 
 CGROUPS = """
@@ -252,8 +266,8 @@ async def code_of(url: str, image: str, script: str, **more: Any) -> int:
     environment = {"__OW_API_HOST": 'https://a b"c$d'}
     spec = ContainerSpec(name=a_name(), runtime=runtime, memory=MEMORY, environment=environment)
     async with connected(settings) as engine:
-        request = create_request(spec, settings, pool_memory=1 << 30, labels={}, podman=engine.podman)
-        if engine.podman:
+        request = create_request(spec, settings, pool_memory=1 << 30, labels={}, able=engine.able)
+        if engine.able.podman:
             request["HostConfig"]["Ulimits"].append(PROCESSES)
         request["HostConfig"]["NetworkMode"] = "none"
         try:
@@ -267,7 +281,9 @@ async def code_of(url: str, image: str, script: str, **more: Any) -> int:
 
 
 async def test_a_container_has_what_it_was_asked_for_with_and_no_more(engine_url: str, image: str) -> None:
-    checks = [PROCESS, FILES, CGROUPS, NO_SWAP, VARIABLES, NO_INPUT]
+    checks = [PROCESS, FILES, DIES_FIRST, CGROUPS, NO_SWAP, VARIABLES, NO_INPUT]
+    if "podman" not in engine_url:
+        checks += [FIRST_PROCESS, OWN_CGROUPS]
     script = "\n".join(f"{{ {check.strip()}\n}} || exit {number}" for number, check in enumerate(checks, 1))
 
     assert await code_of(engine_url, image, script) == 0  # or the number of what it has otherwise

@@ -108,8 +108,8 @@ async def test_images_are_there_or_not(engine_url: str, image: str) -> None:
 async def test_an_engine_says_what_it_is(docker_url: str) -> None:
     async with connected(settings_for(docker_url)) as engine:
         await engine.ping()
-        assert not engine.podman
-        assert "runc" in await engine.oci_runtimes()
+        assert not engine.able.podman
+        assert "runc" in engine.able.oci_runtimes
 
 
 async def test_images_are_listed_by_a_label(engine_url: str, image: str) -> None:

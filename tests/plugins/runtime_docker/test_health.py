@@ -12,7 +12,8 @@ from invoker.testing.containers import RecordedOutput
 from invoker_docker.engine import EngineClient
 from invoker_docker.failures import EngineDown
 from invoker_docker.health import EngineHealth
-from tests.plugins.runtime_docker.invoker_place import ECHO, InvokerPlace, in_trouble, loaded, metric, run, until
+from invoker_docker.settings import DockerSettings
+from tests.plugins.runtime_docker.invoker_place import ECHO, NEVER, InvokerPlace, in_trouble, loaded, metric, run, until
 
 
 async def test_an_engine_that_has_ended_is_a_fault_until_it_is_back(docker_place: InvokerPlace) -> None:
@@ -24,7 +25,7 @@ async def test_an_engine_that_has_ended_is_a_fault_until_it_is_back(docker_place
 
         assert metric(runtime, "gauge_docker_engine_up") == 0
         (fault,) = runtime.faults()
-        assert fault.startswith("the container engine does not answer: ping: ")
+        assert fault.startswith("the container engine does not answer: ")
         assert fault.endswith(", since 0 s")
         with pytest.raises(StartFailed, match="the container engine does not answer"):
             await runtime.create(docker_place.spec(), RecordedOutput())
@@ -67,6 +68,7 @@ class DeadEngine:
     def __init__(self) -> None:
         self.on_down: Callable[[], None] = lambda: None
         self.looks = 0
+        self.settings = DockerSettings(ping_interval=NEVER)
 
     async def negotiate(self) -> None:
         self.looks += 1
@@ -77,7 +79,7 @@ class DeadEngine:
 
 async def test_a_look_at_an_engine_that_is_down_is_no_reason_for_another_at_once() -> None:
     engine = DeadEngine()
-    health = EngineHealth(cast("EngineClient", engine), 3600, "network")
+    health = EngineHealth(cast("EngineClient", engine))
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(health.watch())
         await asyncio.sleep(0)

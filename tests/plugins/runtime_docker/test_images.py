@@ -155,7 +155,7 @@ async def test_a_pull_that_nobody_waits_for_any_more_is_given_up() -> None:
         await images.ensure(theirs("a:1"))
 
     assert [each.cancelled() for each in waiting] == [True, True]
-    assert engine_there.asked[1:] == ["POST /v1.41/images/create?fromImage=a:1"] * 2
+    assert engine_there.asked[2:] == ["POST /v1.41/images/create?fromImage=a:1"] * 2
 
 
 async def test_pulls_of_different_images_do_not_wait_for_each_other(docker_url: str, tiny_layer: bytes) -> None:
@@ -229,7 +229,7 @@ async def test_an_image_that_will_be_pulled_is_not_missed(pull: Pull) -> None:
     async with stand_in() as engine_there, asyncio.TaskGroup() as tasks:
         settings = settings_for(engine_there.url, pull=pull)
         async with connected(settings) as engine:
-            assert not await EngineImages(engine, settings, tasks).lacking(kinds(ruby="none:1"))
+            assert not await EngineImages(engine, tasks).lacking(kinds(ruby="none:1"))
 
 
 async def test_what_can_not_be_told_of_an_image_is_not_said() -> None:
@@ -237,9 +237,7 @@ async def test_what_can_not_be_told_of_an_image_is_not_said() -> None:
         engine_there.answers["GET /images/none:1/json"] = says({"message": "odd"}, status=500)
         settings = settings_for(engine_there.url, pull="never")
         async with connected(settings) as engine:
-            lacking = await EngineImages(engine, settings, tasks).lacking(
-                kinds(ruby="none:1", perl="gone:1", tcl="No Name")
-            )
+            lacking = await EngineImages(engine, tasks).lacking(kinds(ruby="none:1", perl="gone:1", tcl="No Name"))
 
     assert [text.split(" forbids")[0] for text in lacking] == [
         'the engine lacks the image gone:1 for perl:1, and docker.pull = "never"'

@@ -55,7 +55,7 @@ def create(settings: DockerSettings, **more: Any) -> None:
 async def test_a_missing_network_is_created(engine_url: str) -> None:
     with a_network(engine_url) as settings:
         async with connected(settings) as engine:
-            network = ContainerNetwork(engine, settings)
+            network = ContainerNetwork(engine)
             await network.look()
             planned = network.bridge
             assert asked(settings.url, "GET", f"/networks/{settings.network}")[0] == http.client.NOT_FOUND
@@ -73,10 +73,10 @@ async def test_a_network_that_is_there_is_taken_as_it_is(engine_url: str, caplog
         before = shown(settings)
         async with connected(settings) as engine:
             with caplog.at_level(logging.WARNING):
-                network = ContainerNetwork(engine, settings)
+                network = ContainerNetwork(engine)
                 await network.look()
                 await network.ensure()
-            podman = engine.podman
+            podman = engine.able.podman
         after = shown(settings)
 
     assert after == before
@@ -88,7 +88,7 @@ async def test_a_network_that_is_there_is_taken_as_it_is(engine_url: str, caplog
 async def test_several_invokers_may_create_it_at_once(engine_url: str) -> None:
     with a_network(engine_url) as settings:
         async with connected(settings) as engine:
-            networks = [ContainerNetwork(engine, settings) for _ in range(6)]
+            networks = [ContainerNetwork(engine) for _ in range(6)]
             await asyncio.gather(*(network.ensure() for network in networks))
         listed = json.loads(asked(engine_url, "GET", "/networks")[1])
 
@@ -99,7 +99,7 @@ async def test_several_invokers_may_create_it_at_once(engine_url: str) -> None:
 async def test_the_engines_default_network_can_be_used(engine_url: str) -> None:
     settings = settings_for(engine_url, network="bridge")
     async with connected(settings) as engine:
-        network = ContainerNetwork(engine, settings)
+        network = ContainerNetwork(engine)
         await network.look()
 
     assert network.bridge in ("docker0", "podman0", "cni-podman0")
@@ -110,7 +110,7 @@ async def test_an_interface_that_another_network_has_is_told(engine_url: str) ->
         create(other, Options={"com.docker.network.bridge.name": settings.bridge})
         async with connected(settings) as engine:
             with pytest.raises(SettingsError, match=r"with the bridge .*bridge name.*set docker\.bridge to") as caught:
-                await ContainerNetwork(engine, settings).ensure()
+                await ContainerNetwork(engine).ensure()
             assert f"can't create '{settings.network}'" in str(caught.value)
 
 
@@ -120,7 +120,7 @@ async def test_an_engine_that_is_down_has_no_network() -> None:
         async with connected(settings) as engine:
             engine_there.answers["POST /networks/create"] = never
             with pytest.raises(EngineDown):
-                await ContainerNetwork(engine, settings).ensure()
+                await ContainerNetwork(engine).ensure()
 
 
 @pytest.mark.parametrize("driver", ["macvlan", "overlay"])
@@ -130,7 +130,7 @@ async def test_a_network_without_a_bridge_has_none(driver: str) -> None:
         engine_there.answers["GET /networks/n"] = says(found)
         settings = settings_for(engine_there.url, network="n")
         async with connected(settings) as engine:
-            network = ContainerNetwork(engine, settings)
+            network = ContainerNetwork(engine)
             await network.look()
 
     assert network.bridge is None
@@ -141,7 +141,7 @@ async def running(engine: EngineClient, settings: DockerSettings, image: str, *c
     """Run a command in a container as actions have it; yield the container's name."""
     name = a_name()
     spec = ContainerSpec(name=name, runtime=Runtime(kind="a:1", family="a", image=image), memory=128 << 20)
-    request = create_request(spec, settings, pool_memory=1 << 30, labels={}, podman=False)
+    request = create_request(spec, settings, pool_memory=1 << 30, labels={}, able=engine.able)
     try:
         await engine.create(name, request | {"Cmd": command})
         await engine.start(name)
@@ -180,7 +180,7 @@ async def test_containers_reach_each_other_only_where_somebody_wanted_it(
         if icc == "true":
             create(settings)
         async with connected(settings) as engine:
-            await ContainerNetwork(engine, settings).ensure()
+            await ContainerNetwork(engine).ensure()
             async with running(engine, settings, docker_image, "busybox", "httpd", "-f", "-p", str(PORT)) as server:
                 address = await address_of(engine, server, settings.network)
                 reached_from_here = await answers(address)

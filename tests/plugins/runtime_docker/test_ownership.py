@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +13,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from invoker.config import NodeSettings
+from invoker.config import NodeSettings, Seconds
 from invoker.errors import SettingsError
 from invoker.testing.containers import RecordedOutput
-from invoker_docker.ownership import NAME_LABEL, OWNER_LABEL, Owner, identity, owning
+from invoker_docker.ownership import HOME_LABEL, NAME_LABEL, identity, owning
 from invoker_docker.runtime import DockerRuntime, docker_runtime
 from tests.plugins.runtime_docker.invoker_place import ECHO, SOON, InvokerPlace, in_trouble, loaded, run, until
 
+COMPLAINT = (
+    r"another invoker that calls itself '.*', with another node\.state_dir, has containers on this engine; they "
+    r"are left alone: give one of the two a node\.unique_name or node\.id of its own\. If the other runs no more, "
+    r"`invoker reap --force` removes them: (.*)"
+)
 HOLDER = """
 import sys
 from pathlib import Path
@@ -53,6 +59,7 @@ def test_the_next_life_has_the_identity_again_and_is_another_life(tmp_path: Path
         pass
 
     assert first.identity == second.identity == "0/zoe"
+    assert first.home == second.home
     assert first.boot != second.boot
 
 
@@ -67,8 +74,9 @@ def test_a_killed_invoker_leaves_no_lock(tmp_path: Path) -> None:
         holder.send_signal(signal.SIGKILL)
         holder.wait()
 
+        home = (tmp_path / "docker-0%2Fzoe.lock").read_text().split()[-1]
         with owning(node(tmp_path)) as owner:
-            assert owner.identity == "0/zoe"
+            assert (owner.identity, owner.home) == ("0/zoe", home)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_other_identities_have_other_locks_and_other_marks(
 ) -> None:
     with owning(node(tmp_path, *one)) as first, owning(node(tmp_path, *other)) as second:
         assert first.identity != second.identity
-        assert not second.owns("wsk_1", {OWNER_LABEL: first.identity, NAME_LABEL: "wsk_1"})
+        assert first.home != second.home
 
 
 def test_a_state_directory_that_is_none_is_named(tmp_path: Path) -> None:
@@ -88,15 +96,6 @@ def test_a_state_directory_that_is_none_is_named(tmp_path: Path) -> None:
     refusal = pytest.raises(SettingsError, match=r"node\.state_dir: can't open .*: (Not a directory|File exists)")
     with refusal, owning(node(tmp_path / "file")):
         pass
-
-
-def test_labels_that_a_container_has_from_its_image_make_it_nobodys() -> None:
-    owner = Owner("0/zoe", "now")
-
-    assert owner.owns("wsk_1", {OWNER_LABEL: "0/zoe", NAME_LABEL: "wsk_1"})
-    assert not owner.owns("wsk_1", {OWNER_LABEL: "0/zoe"})
-    assert not owner.owns("wsk_1", {OWNER_LABEL: "0/zoe", NAME_LABEL: "another"})
-    assert not owner.owns("wsk_1", {})
 
 
 async def test_containers_say_whose_they_are_and_what_they_run(place: InvokerPlace) -> None:
@@ -121,57 +120,78 @@ async def test_containers_say_whose_they_are_and_what_they_run(place: InvokerPla
 
 async def test_nobody_elses_containers_are_touched(docker_place: InvokerPlace) -> None:
     mine, theirs = identity(docker_place.node), f"{identity(docker_place.node)}0"
-    names = [f"{docker_place.node.unique_name}-{number}" for number in range(3)]
+    names = [f"{docker_place.node.unique_name}-{number}" for number in range(4)]
     docker_place.make(names[0], theirs)
     docker_place.make(names[1], mine)
-    docker_place.make(names[2], mine, **{NAME_LABEL: "not its name"})
+    for name, label in zip(names[2:], ("not its name", ""), strict=True):  # as from labels of its image
+        docker_place.make(name, mine, **{NAME_LABEL: label})
     try:
         async with docker_runtime(docker_place.settings) as runtime:
-            assert await runtime.sweep() == [names[1]]
+            assert await runtime.sweep(force=True) == [names[1]]
             assert await runtime.sweep() == []
 
         assert docker_place.containers(theirs) == [names[0]]
-        assert docker_place.containers(mine) == [names[2]]
+        assert sorted(docker_place.containers(mine)) == names[2:]
     finally:
         for name in names:
             docker_place.remove(name)
 
 
 @asynccontextmanager
-async def the_same_elsewhere(place: InvokerPlace, folder: Path) -> AsyncIterator[DockerRuntime]:
+async def the_same_elsewhere(place: InvokerPlace, folder: Path, **docker: Seconds) -> AsyncIterator[DockerRuntime]:
     """Run another invoker of this identity, that has its state elsewhere: no lock is between them."""
     node = msgspec.structs.replace(place.node, state_dir=folder / "elsewhere")
-    async with docker_runtime(msgspec.structs.replace(place, node=node).settings) as runtime:
+    async with docker_runtime(msgspec.structs.replace(place.but(**docker), node=node).settings) as runtime:
         yield runtime
 
 
 async def test_another_of_this_identity_is_told_and_its_containers_are_left_alone(
     place: InvokerPlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    complaint = f"another invoker that calls itself '{identity(place.node)}' uses this engine"
-    caplog.set_level("INFO")
+    name = f"{place.name}-2"
     async with docker_runtime(place.but(reconcile_interval=SOON).settings) as first:
         await first.sweep()
-        await first.create(place.spec(), RecordedOutput())
-        async with the_same_elsewhere(place, tmp_path) as second:
-            assert await second.sweep() == [place.name]
-            theirs = await loaded(second, place.spec(), ECHO)
-            await until(lambda: caplog.text.count("there is still another invoker") > 1)
-
-            ours = await loaded(first, place.spec(f"{place.name}-2"), ECHO)
+        ours = await loaded(first, place.spec(), ECHO)
+        async with the_same_elsewhere(place, tmp_path, reconcile_interval=SOON) as second:
+            assert await second.sweep() == []
+            told = complaints(caplog)
+            theirs = await loaded(second, place.spec(name), ECHO)
+            await until(lambda: len(complaints(caplog)) > 1)
 
             assert await run(theirs, n=1) == await run(ours, n=1) == {"n": 1}
-            assert sorted(place.containers()) == [place.name, f"{place.name}-2"]
-        await until(lambda: "no other invoker that calls itself" in caplog.text)
+            assert sorted(place.containers()) == [place.name, name]
 
         assert await run(ours, n=2) == {"n": 2}  # the other's end has left it alone
-    assert caplog.text.count(complaint) == 1
-    assert "give one of them a node.unique_name or node.id of its own" in caplog.text
+    assert told == [place.name], "the second is told whose containers are there"
+    assert complaints(caplog) == [place.name, name], "and the first, once"
 
 
-async def test_a_name_that_another_of_this_identity_has_is_not_taken_from_it(
-    docker_place: InvokerPlace, tmp_path: Path
-) -> None:
+def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the containers of others that were told of, and what to do about them."""
+    told = [re.fullmatch(COMPLAINT, text) for text in caplog.messages if "another node.state_dir" in text]
+    return [match[1] if match else "told otherwise" for match in told]
+
+
+@pytest.mark.parametrize("start", [False, True])
+async def test_what_has_another_home_goes_only_by_force(docker_place: InvokerPlace, *, start: bool) -> None:
+    names = [f"{docker_place.name}{rest}" for rest in ("", "-of-nobody-knows-where")]
+    for name, home in zip(names, ("elsewhere", ""), strict=True):
+        docker_place.make(name, start=start, **{HOME_LABEL: home})
+    try:
+        async with docker_runtime(docker_place.but(reconcile_interval=SOON).settings) as runtime:
+            assert await runtime.sweep() == []
+            await loaded(runtime, docker_place.spec(f"{docker_place.name}-2"), ECHO)
+            assert len(docker_place.containers()) == 3
+        assert sorted(docker_place.containers()) == names
+
+        async with docker_runtime(docker_place.settings) as runtime:
+            assert sorted(await runtime.sweep(force=True)) == names
+    finally:
+        for name in names:
+            docker_place.remove(name)
+
+
+async def test_a_name_that_another_has_is_not_taken_from_it(docker_place: InvokerPlace, tmp_path: Path) -> None:
     async with docker_runtime(docker_place.settings) as first, the_same_elsewhere(docker_place, tmp_path) as second:
         theirs = await loaded(second, docker_place.spec(), ECHO)
 

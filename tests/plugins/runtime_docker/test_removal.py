@@ -39,7 +39,7 @@ class RemovingEngine:
         """Dispose of containers here; leaving waits until all are gone."""
         engine = cast("EngineClient", self)
         async with asyncio.TaskGroup() as tasks:
-            yield Removals(engine, EngineHealth(engine, 5.0, "network"), tasks, on_gone)
+            yield Removals(engine, EngineHealth(engine), tasks, on_gone)
 
 
 async def test_what_is_to_go_again_at_the_moment_at_which_it_is_gone_is_removed_again() -> None:

@@ -1,15 +1,21 @@
 """Opening a runtime, which changes nothing, and closing it, which leaves nothing."""
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from invoker.config import Seconds
+from invoker import Settings
+from invoker.config import NodeSettings, RolesSettings, Seconds
 from invoker.errors import SettingsError, StartFailed
 from invoker.testing.containers import RecordedOutput
+from invoker_docker.engine import connected
 from invoker_docker.ownership import Reconciler
 from invoker_docker.runtime import docker_runtime
+from invoker_docker.settings import DockerSettings, FileSystem
 from tests.plugins.runtime_docker.invoker_place import ECHO, SOON, InvokerPlace, in_trouble, loaded, until
+from tests.plugins.runtime_docker.stand_in import says, stand_in
 
 
 async def test_what_could_not_be_removed_is_named_and_swept_by_the_next_life(
@@ -27,6 +33,67 @@ async def test_what_could_not_be_removed_is_named_and_swept_by_the_next_life(
     assert docker_place.containers() == [docker_place.name]
     async with docker_runtime(docker_place.settings) as runtime:
         assert await runtime.sweep() == [docker_place.name]
+
+
+@pytest.mark.parametrize(("extra", "told"), [((), 1), (("firewall",), 0)])
+async def test_without_a_firewall_it_is_told_once_what_actions_reach(
+    docker_place: InvokerPlace, caplog: pytest.LogCaptureFixture, extra: tuple[str, ...], told: int
+) -> None:
+    settings = Settings.of(docker_place.node, docker_place.docker, RolesSettings(extra=extra))
+    async with docker_runtime(settings) as runtime:
+        await runtime.sweep()
+        await runtime.create(docker_place.spec(), RecordedOutput())
+
+    warnings = [text for text in caplog.messages if "169.254.169.254" in text]
+    assert len(warnings) == told
+    assert all('set extra = ["firewall"]' in text for text in warnings)
+
+
+@pytest.mark.parametrize(
+    ("policy", "policies", "told"), [("image", {}, 1), ("strict", {}, 0), ("strict", {"a/*": "image"}, 1)]
+)
+async def test_where_the_engine_can_not_bound_what_actions_write_it_is_told_unless_they_write_nothing(
+    policy: FileSystem, policies: dict[str, FileSystem], told: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stand_in() as engine_there:
+        engine_there.answers["GET /images/json"] = says([])
+        engine_there.answers["GET /info"] = says(OVERLAY_ON_EXT4)
+        docker = DockerSettings(url=engine_there.url, file_system=policy, file_systems=policies)
+        async with docker_runtime(Settings.of(NodeSettings(state_dir=tmp_path), docker)):
+            pass
+
+    assert caplog.text.count("nothing bounds what an action writes") == told
+
+
+OVERLAY_ON_EXT4 = {"Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "extfs"]]}
+
+
+@pytest.mark.parametrize(
+    ("info", "quota"),
+    [
+        (OVERLAY_ON_EXT4, False),
+        (OVERLAY_ON_EXT4 | {"DriverStatus": [["Backing Filesystem", "xfs"], ["Supports d_type", "true"]]}, True),
+        ({"Driver": "overlay", "DriverStatus": [["Backing Filesystem", "xfs"]]}, True),  # podman's
+        ({"Driver": "btrfs", "DriverStatus": None}, True),
+        ({"Driver": "zfs"}, True),
+        ({"Driver": "overlayfs", "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}, False),
+        ({"Driver": "vfs"}, False),
+        ({}, False),
+    ],
+)
+async def test_which_storage_may_bound_what_a_container_writes(info: dict[str, Any], *, quota: bool) -> None:
+    async with stand_in() as engine_there:
+        engine_there.answers["GET /info"] = says(info)
+        async with connected(DockerSettings(url=engine_there.url)) as engine:
+            assert engine.able.quota == quota
+
+
+@pytest.mark.parametrize(("commit", "init"), [("de40ad0", True), ("", True), ("N/A", False)])
+async def test_an_engine_without_an_init_is_asked_for_none(commit: str, *, init: bool) -> None:
+    async with stand_in() as engine_there:
+        engine_there.answers["GET /info"] = says({"InitBinary": "docker-init", "InitCommit": {"ID": commit}})
+        async with connected(DockerSettings(url=engine_there.url)) as engine:
+            assert engine.able.init == init
 
 
 async def test_an_engine_that_is_not_there_is_named(docker_place: InvokerPlace) -> None:
