@@ -223,11 +223,11 @@ class HttpConnection(asyncio.Protocol):
         if reader.held_back:
             reader.held_back = False
             self.write(INVITATION)
-        if not reader.partial:
-            self._allow(min(owner.keep_alive, owner.patience) if self._fresh else owner.keep_alive)
-        elif not self._arriving:
+        if reader.partial and not self._arriving:
             self._arriving = True
             self._allow(owner.patience)
+        elif not (reader.partial or self._fresh):  # a newcomer's time goes on as from its beginning
+            self._allow(owner.keep_alive)
 
     def write(self, data: bytes) -> None:
         """Send something; what nobody is there for is dropped."""

@@ -56,8 +56,7 @@ class Endpoint:
         """`hosts` are the names of a listener on loopback; of another, for which it is `None`, any will do."""
         names = None if hosts is None else frozenset(name.lower() for name in hosts)
         self._knows = lru_cache(maxsize=64)(lambda host: names is None or _is_local(host, names))
-        self.limit = limit
-        """Bytes of the largest body that is wanted."""
+        self.limit = limit  # bytes of the largest body that is wanted
         text = f"the message is too large: {limit} bytes are allowed"
         self.too_large = refusal(413, "large", text, closes=True)
 

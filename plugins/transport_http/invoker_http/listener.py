@@ -155,3 +155,4 @@ class Acceptor:
         except (OSError, MemoryError) as error:  # of TLS, too
             reason = "timeout" if isinstance(error, ConnectionAbortedError) else "failed"
             owner.refusals.note_handshake(reason, error)
+            connection.close()

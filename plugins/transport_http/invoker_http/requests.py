@@ -54,7 +54,7 @@ class RequestReader:
     @property
     def kept(self) -> int:
         """Bytes of what was sent and nobody has taken: all that the last read brought, and heads and bodies."""
-        return self._bodies + (self._brought if self._rest else 0) + (self._quiet if self.partial else 0)
+        return self._bodies + (self._brought if self._rest else 0) + (self._head + self._quiet if self.partial else 0)
 
     @property
     def more(self) -> bool:
@@ -208,12 +208,12 @@ class RequestReader:
 
 
 def _reason(error: httptools.HttpParserError) -> HttpResponse:
-    """Return what is said when the parser gives up. It doesn't tell what `on_body` and its like have raised."""
+    """Return what is said when the parser gives up, because of the bytes or of what one of ours has raised."""
     cause = error.__context__
-    if cause is not None and not isinstance(cause, MemoryError):
-        logger.error("a request broke the invoker", exc_info=cause)
-        return responses.BROKEN
-    return responses.NO_MEMORY if cause or "callback error" in str(error) else responses.BAD_REQUEST
+    if cause is None or isinstance(cause, MemoryError):
+        return responses.NO_MEMORY if cause else responses.BAD_REQUEST
+    logger.error("a request broke the invoker", exc_info=cause)
+    return responses.BROKEN
 
 
 def _clean(value: bytes) -> str:

@@ -1,9 +1,10 @@
 """Callers: raw connections that say what a test tells them, and a client for the contract suite."""
 
 import asyncio
+import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -150,6 +151,15 @@ async def one_caller(
         calling(url, reluctant=reluctant) as caller,
     ):
         yield caller
+
+
+async def settled(measure: Callable[[], float]) -> float:
+    """Wait until nothing changes any more that changes with the loop's turns; return it."""
+    last = math.nan
+    while last != (last := measure()):
+        for _ in range(100):
+            await asyncio.sleep(0)
+    return last
 
 
 class HttpMessage:

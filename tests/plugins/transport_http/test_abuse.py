@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import resource
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -18,12 +20,13 @@ from invoker.contracts import Admitted
 from invoker.testing.intake import FakeIntake
 from invoker.testing.operations import FakeOperations
 from invoker.testing.transport import a_message
+from invoker_http.connection import HttpConnection
 from invoker_http.endpoints import MessageEndpoint
 from invoker_http.requests import RequestReader
 from invoker_http.tls import ServerTls
 from invoker_http.transport import HttpTransport, most_connections, opened
 from tests.core.loop_watch import never_held
-from tests.plugins.transport_http.caller import Caller, calling, connected, get, http, one_caller, post
+from tests.plugins.transport_http.caller import Caller, calling, connected, get, http, one_caller, post, settled
 from tests.plugins.transport_http.certificates import Certificates, issued
 
 T = TypeVar("T")
@@ -87,8 +90,16 @@ async def drained(caller: Caller) -> None:
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
+class Careful(FakeIntake):
+    """Notes what is counted of a message when it is asked to take it."""
+
+    def admit(self, body: bytes, **options: Any) -> Admitted:
+        self.note(f"{self.reserved} of {len(body)}")
+        return super().admit(body, **options)
+
+
 async def test_what_is_on_its_way_is_counted_until_it_is_taken() -> None:
-    intake, message = FakeIntake(), post(a_message(size=LIMIT))
+    intake, message = Careful(), post(a_message(size=LIMIT))
 
     async with one_caller(intake) as caller:
         await caller.send(message[:600_000])
@@ -96,6 +107,7 @@ async def test_what_is_on_its_way_is_counted_until_it_is_taken() -> None:
         got = await caller.ask(message[600_000:])
 
     assert got.status == HTTPStatus.OK
+    assert intake.count(f"0 of {LIMIT}") == 1
     assert intake.reserved == 0
 
 
@@ -138,7 +150,7 @@ class Starved(FakeIntake):
         raise MemoryError
 
 
-def starve(*_: object) -> None:
+def starve(*_: object, **__: object) -> None:
     raise MemoryError
 
 
@@ -248,17 +260,85 @@ async def test_more_than_can_be_told_wait_outside(monkeypatch: pytest.MonkeyPatc
     assert got.status == HTTPStatus.OK
 
 
-async def test_a_caller_that_has_asked_for_nothing_is_not_kept_for_long() -> None:
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("sent", [b"", b"\r\n"])
+async def test_a_caller_that_has_asked_for_nothing_is_not_kept_for_long(sent: bytes) -> None:
     async with (
-        serving(keep_alive=Seconds(60), body_timeout=Seconds(0.05)) as transport,
+        serving(keep_alive=Seconds(60), body_timeout=Seconds(0.1)) as transport,
         calling(transport.url) as used,
         calling(transport.url) as silent,
+        asyncio.TaskGroup() as tasks,
     ):
+
+        async def trickle() -> None:
+            while True:
+                await asyncio.sleep(0.02)  # which is what such a caller does
+                await silent.send(sent)
+
         await used.ask(get("/ping"))
-        assert await silent.rest() == b""
+        trickling = tasks.create_task(trickle())
+        with suppress(ConnectionError):
+            assert await silent.rest() == b""
+        trickling.cancel()
         got = await used.ask(get("/ping"))
 
     assert got.status == HTTPStatus.OK
+
+
+@pytest.mark.timeout(20)
+async def test_who_reads_no_answers_makes_room_for_others_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invoker_http.connection.LINGER", 0.0)
+
+    async with serving(max_connections=1) as transport, calling(transport.url, reluctant=True) as slow:
+        slow.writer.write(get("/ping") * 200_000)
+        await settled(slow.writer.transport.get_write_buffer_size)
+        async with calling(transport.url) as other:
+            await other.ask(post(a_message()))
+            await until(lambda: transport.metrics()[0].samples == [({}, 1)])
+        slow.writer.transport.abort()
+
+
+async def test_whose_messages_are_taken_keeps_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invoker_http.connection.LINGER", 0.0)
+
+    async with serving(max_connections=1) as transport, calling(transport.url) as used:
+        await used.ask(post(a_message()))
+        async with calling(transport.url) as other:
+            await other.rest()
+        got = await used.ask(post(a_message()))
+
+    assert got.status == HTTPStatus.OK
+
+
+async def test_a_connection_that_makes_room_before_it_is_in_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invoker_http.listener.LINGER", -1.0)
+
+    async with serving(max_connections=1) as transport:
+        where = urlsplit(transport.url)
+        both = [socket.create_connection((where.hostname, where.port)) for _ in range(2)]  # in the kernel's queue
+        both[1].sendall(get("/ping"))
+        with both[0], both[1]:
+            got = [await asyncio.to_thread(one.recv, 100) for one in both]
+        gc.collect()  # what nobody has closed is complained of
+
+    assert got[0] == b""
+    assert got[1].startswith(b"HTTP/1.1 200")
+
+
+async def test_without_memory_for_a_connection_there_is_another(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving() as transport:
+        with monkeypatch.context() as patch:
+            patch.setattr(HttpConnection, "__init__", starve)
+            async with calling(transport.url) as unlucky:
+                with suppress(ConnectionError):
+                    await unlucky.rest()
+        async with calling(transport.url) as other:
+            got = await other.ask(get("/ping"))
+
+    assert got.status == HTTPStatus.OK
+    assert "MemoryError()" in caplog.text
 
 
 # --- browsers --------------------------------------------------------------------------------------------------------
@@ -328,6 +408,7 @@ async def test_who_is_kept_out_is_counted_and_told_of_once(caplog: pytest.LogCap
 # --- TLS -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(8)
 async def test_a_handshake_has_as_long_as_a_request(
     certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:

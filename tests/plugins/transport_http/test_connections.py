@@ -5,13 +5,12 @@ import errno
 import gc
 import json
 import logging
-import math
 import re
 import socket
 import struct
 import weakref
 from asyncio import sslproto
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Any
@@ -31,7 +30,18 @@ from invoker_http.endpoints import MessageEndpoint
 from invoker_http.requests import RequestReader
 from invoker_http.responses import Refusals
 from invoker_http.transport import HttpTransport, opened
-from tests.plugins.transport_http.caller import Caller, Got, calling, connected, get, http, listening, one_caller, post
+from tests.plugins.transport_http.caller import (
+    Caller,
+    Got,
+    calling,
+    connected,
+    get,
+    http,
+    listening,
+    one_caller,
+    post,
+    settled,
+)
 from tests.plugins.transport_http.certificates import Certificates
 
 LIMIT = LimitsSettings().message
@@ -110,15 +120,6 @@ async def test_what_is_sent_ahead_waits_with_the_caller() -> None:
     assert 0 < kept <= 1 << 19  # what is read at once
     assert intake.reserved == 0
     assert [each.status for each in got] == [HTTPStatus.OK] * count
-
-
-async def settled(measure: Callable[[], float]) -> float:
-    """Wait until nothing changes any more that changes with the loop's turns; return it."""
-    last = math.nan
-    while last != (last := measure()):
-        for _ in range(100):
-            await asyncio.sleep(0)
-    return last
 
 
 async def test_an_invitation_does_not_come_between_the_parts_of_an_answer() -> None:

@@ -129,6 +129,31 @@ def test_what_is_kept_is_known_at_every_byte(reader: RequestReader) -> None:
     assert kept == [(11, 0), (5, 0)]
 
 
+def test_what_arrives_and_what_it_came_with_is_kept_until_it_is_taken(reader: RequestReader) -> None:
+    reader.feed(get("/ping")[:-1])
+    reader.read()
+    of_a_head = reader.kept
+    reader.feed(b"\n" + post(b"hello") * 1000)
+    brought = reader.kept - of_a_head
+    reader.read()
+    of_many = reader.kept - sum(len(each.body) for each in reader._ready)
+
+    assert 0 < of_a_head < 2 * len(get("/ping"))
+    assert brought == 1 + 1000 * len(post(b"hello")) <= of_many
+    assert len(read(reader)) == 1001
+    assert reader.kept == 0
+
+
+def test_a_refusal_keeps_nothing_of_what_was_whole_before(reader: RequestReader) -> None:
+    reader.feed(post(b"hello"))
+    reader.read()
+
+    reader.refuse(TOO_SLOW)
+
+    assert [bytes(each.body) for each in taken(reader)] == [b"hello", b""]
+    assert reader.kept == 0
+
+
 def test_a_request_is_partial_from_its_first_byte_to_its_last(reader: RequestReader) -> None:
     request = post(b"hello")
 
