@@ -98,7 +98,7 @@ class DockerRuntime(ContainerRuntime):
         kinds: Runtimes,
         tasks: "ClosableTaskGroup",
     ) -> None:
-        chosen = self._settings = settings[DockerSettings]
+        self._settings = settings[DockerSettings]
         self._pool_memory = int(settings[PoolSettings].memory)
         self._engine = engine
         self._owner = owner
@@ -110,7 +110,6 @@ class DockerRuntime(ContainerRuntime):
         self._health = EngineHealth(engine)
         self._removals = Removals(engine, self._health, tasks, lambda name: self._names.pop(name, None))
         self._reconciler = Reconciler(engine, owner, self._health, self._removals, self._names)
-        self._create_slots = asyncio.Semaphore(chosen.parallel_creates)
         self._creates = 0
         self._closing = False
 
@@ -156,7 +155,7 @@ class DockerRuntime(ContainerRuntime):
             return await self._images.lacking(kinds)
 
     async def create(self, spec: ContainerSpec, output: Output) -> DockerContainer:
-        """See `ContainerRuntime`. At most `docker.parallel_creates` start; who has its image first is first."""
+        """See `ContainerRuntime`. How many are created at once is for the pool to say."""
         if self._closing:
             raise StartFailed("the runtime is closing")
         self._health.check()
@@ -169,10 +168,9 @@ class DockerRuntime(ContainerRuntime):
             try:
                 await self._images.ensure(spec.runtime)
                 await self._network.ensure()
-                async with self._create_slots:
-                    self._health.check()
-                    unbegun.pop_all()  # from here on it is known how to get rid of it
-                    return await self._start(spec, output)
+                self._health.check()
+                unbegun.pop_all()  # from here on it is known how to get rid of it
+                return await self._start(spec, output)
             except EngineError as error:
                 raise start_failure(error, spec.runtime) from error
             except SettingsError as error:  # another network has taken its place meanwhile

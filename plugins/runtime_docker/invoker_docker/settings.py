@@ -154,9 +154,6 @@ class DockerSettings(Section, frozen=True, kw_only=True):
     """What else to ask for when a container is created, in the API's own words: {HostConfig = {ShmSize = 8388608}}.
     It wins over everything else here: tables merge, all else is replaced (spec 10.7.5). Only what would undo the
     invoker's own work is refused; an engine ignores a key that it doesn't know, such as a misspelt one."""
-    parallel_creates: Count = 4
-    """Containers that are created and started at the same time; the others wait, in the order in which they came.
-    An image that is being pulled holds up nobody."""
     create_timeout: Seconds = Seconds(60)
     """How long the engine may take to create a container, or the network."""
     start_timeout: Seconds = Seconds(60)

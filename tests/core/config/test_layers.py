@@ -156,7 +156,7 @@ def test_logs_may_be_a_table_in_a_variable() -> None:
 
 
 def test_roles_are_told_before_the_sections_of_plugins_are_known(write: Write) -> None:
-    file = write('runtime = "docker"\ntransports = ["http", "kafka"]\n[docker]\nparallel_creates = 4\n')
+    file = write('runtime = "docker"\ntransports = ["http", "kafka"]\n[docker]\nopen_files = 4\n')
 
     roles, logs = layers(file, environ={"INVOKER_ACTIVATIONS": "couchdb"}).roles()
 
