@@ -78,8 +78,10 @@ def _authorization(parts: SplitResult) -> dict[str, str]:
 
 def _refused(where: str, page: str, status: int) -> str:
     match status:
-        case 401 | 403:
+        case 401:
             return f"{where} wants to know who asks: --url {_FORM.replace('//', '//user:password@')}"
+        case 403:
+            return f"{where} is not to be asked by that name: try localhost, or list it in its http.hosts"
         case 404:
             return f"there is no /{page} at {where}: is it the address for operators, and not the one for messages?"
         case _:

@@ -25,12 +25,7 @@ FAILED = 1  # exit code: it did not work
 MISUSED = 2  # exit code: the command or the settings are wrong
 _MISUSES = (SettingsError, PluginNotInstalled, ModuleMissing, ProviderCount, NotSupported)
 
-COLOURS = {
-    Status.SUCCESS: "green",
-    Status.APPLICATION_ERROR: "yellow",
-    Status.DEVELOPER_ERROR: "red",
-    Status.WHISK_ERROR: "magenta",
-}
+COLOURS = dict(zip(Status, ("green", "yellow", "red", "magenta"), strict=True))  # from success to our own failures
 
 
 def json_option(command: F) -> F:
