@@ -1,0 +1,6 @@
+"""From the end of an activation to its record in the store."""
+
+from invoker.recording.recorder import Recorder, recording
+from invoker.recording.spool import Spool
+
+__all__ = ["Recorder", "Spool", "recording"]
