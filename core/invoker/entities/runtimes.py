@@ -42,9 +42,19 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """Functions of this kind must name their entry point (spec 6.3.4)."""
     sentinelled_logs: bool = True
     """The proxy ends each activation's output with the sentinel on both streams (spec 9.11.1)."""
+    concurrent: bool | None = None
+    """Whether the proxy keeps activations that run at the same time apart; `None`: as one of its family does."""
     pull: bool = False
     """The image must be pulled before a container is created (spec 10.8)."""
     prewarm: tuple[PrewarmConfig, ...] = ()
+
+    @property
+    def shareable(self) -> bool:
+        """Whether several activations may be in one container (spec 10.12).
+
+        Node.js proxies can do that; actionloop gives callers each other's results.
+        """
+        return self.family == "nodejs" if self.concurrent is None else self.concurrent
 
 
 class Runtimes:

@@ -1,6 +1,7 @@
 """The containers of one action and caller, and whether another one is worth its start. Durations are in seconds."""
 
 import asyncio
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -9,6 +10,8 @@ from invoker.entities.container import ContainerSpec
 from invoker.entities.function import Executable
 from invoker.pool.container import PooledContainer, Waiter, name_of
 from invoker.pool.snapshot import ActionSnapshot, StartReason
+
+logger = logging.getLogger("invoker.pool")
 
 REMEMBERED: Final = 2000
 """Actions without containers whose averages are kept; one takes about a kilobyte."""
@@ -188,7 +191,14 @@ class KnownActions:
                 namespace=namespace,
                 action=function.document_id,
             )
-            action = self._actions[key] = ActionContainers(key, spec, limits.concurrency)
+            shares = limits.concurrency
+            if shares > 1 and not executable.runtime.shareable:
+                what = (
+                    "action %s asks for %d activations at once in a container and gets 1: kind %s can't tell them apart"
+                )
+                logger.warning(what, function.document_id, shares, executable.runtime.kind)
+                shares = 1
+            action = self._actions[key] = ActionContainers(key, spec, shares)
         self._empty.pop(key, None)
         return action
 

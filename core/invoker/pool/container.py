@@ -219,15 +219,18 @@ class ContainerFactory:
         self._counter = count(1)
         self._prefix = f"wsk{_UNSAFE_IN_INSTANCE.sub('', node.unique_name or '')}{node.id}"
         self._environment = {} if node.api_host is None else {"__OW_API_HOST": node.api_host}  # spec 10.7.6
-        if limits.max_concurrency > 1:  # for prewarmed ones too, of which nobody knows yet whom they will serve
-            self._environment["__OW_ALLOW_CONCURRENT"] = "true"  # spec 10.12.6
+        self._shared = self._environment | {"__OW_ALLOW_CONCURRENT": "true"}  # spec 10.12.6
+        self._concurrent = limits.max_concurrency > 1
 
     def container(
         self, spec: ContainerSpec, on_gone: Callable[[PooledContainer], None], *, prewarmed: bool = False
     ) -> PooledContainer:
         """Return a container that is not created yet; `spec` has the last part of its name."""
         name = f"{self._prefix}_{next(self._counter)}_{spec.name}"[:_LONGEST]
-        spec = msgspec.structs.replace(spec, name=name, environment=self._environment)
+        shared = (
+            self._concurrent and spec.runtime.shareable
+        )  # prewarmed ones too: nobody knows yet whom they will serve
+        spec = msgspec.structs.replace(spec, name=name, environment=self._shared if shared else self._environment)
         return PooledContainer(spec, self._logs.follow(spec), self.clock(), on_gone, prewarmed)
 
     async def create(self, container: PooledContainer) -> None:

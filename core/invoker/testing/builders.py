@@ -76,7 +76,9 @@ def a_ref(function: Function | None = None, **changes: Any) -> FunctionRef:
 
 def a_runtime(**changes: Any) -> Runtime:
     """Return a kind as a manifest lists it."""
-    return msgspec.structs.replace(Runtime(kind="python:3", family="python", image="example/python:3"), **changes)
+    return msgspec.structs.replace(
+        Runtime(kind="python:3", family="python", image="example/python:3", concurrent=True), **changes
+    )
 
 
 def an_executable(function: Function | None = None, runtime: Runtime | None = None) -> Executable:

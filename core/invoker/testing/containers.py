@@ -16,7 +16,7 @@ from invoker.entities.runtimes import Runtime, Runtimes
 from invoker.errors import ContainerError, Lost, PostTimedOut, StartFailed, Unreachable
 from invoker.sentinel import SENTINEL_LINE
 
-KINDS: Final = Runtimes([Runtime(kind="python:3", family="python", default=True)])
+KINDS: Final = Runtimes([Runtime(kind="python:3", family="python", default=True, concurrent=True)])
 SIGKILL: Final = 9
 PATIENCE: Final = 60.0
 """Seconds for which output is waited for."""

@@ -6,6 +6,7 @@ import pytest
 
 from invoker.config import Seconds
 from invoker.pool import StartReason, State, WaitReason
+from invoker.pool.actions import WORTH
 from tests.core.pool.holders import INSTANT, PLENTY, Holder, burst, release_all, run, use, waiting, warmed
 from tests.core.pool.workshop import Workshop, a_pool
 from tests.core.simulation import idle, simulated
@@ -279,3 +280,15 @@ async def test_who_came_a_little_later_than_those_who_wait_once_more_is_overdue_
         assert workshop.attempts - began == 1
         await asyncio.sleep(0.1)
         await release_all(*holders)
+
+
+@simulated
+@pytest.mark.parametrize(("warm", "before"), [(11, 2.0), (11, INSTANT), (8, 2.0)])
+async def test_one_more_than_there_are_warm_containers_does_not_wait_for_a_second_round(
+    warm: int, before: float
+) -> None:
+    """All of them come free at the same time, in 2 seconds, where the averages say that the first is free sooner."""
+    async with a_pool(Workshop(start=0.3), memory=PLENTY) as pool:
+        await warmed(pool, warm, seconds=before)
+
+        assert await burst(pool, 12, seconds=2.0) == pytest.approx(WORTH * 0.3 + 0.3 + 2.0, abs=0.1)

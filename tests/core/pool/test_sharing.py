@@ -1,16 +1,18 @@
 """Several activations in one container (spec 10.12), the first of which initialises it."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from invoker.entities.activation import Outcome, Status
+from invoker.entities.function import Limits
 from invoker.errors import Aborted, StartFailed, Unreachable
 from invoker.pool import Pool, State
 from invoker.pool.actions import ActionContainers
-from invoker.testing.builders import an_outcome
+from invoker.testing.builders import a_function, a_runtime, an_executable, an_outcome
 from tests.core.pool.holders import Holder, release_all, waiting
-from tests.core.pool.workshop import Workshop, a_pool
+from tests.core.pool.workshop import Workshop, a_pool, a_task
 from tests.core.simulation import idle, simulated
 
 BROKEN: Outcome = an_outcome(b'{"error":"no main"}', Status.DEVELOPER_ERROR)
@@ -47,6 +49,37 @@ async def test_as_many_as_the_function_allows_share_one_container() -> None:
         assert [holder.warm for holder in holders] == [False, True, True, False]
         await release_all(*holders)
         assert pool.count(State.IDLE) == 2
+
+
+@simulated
+@pytest.mark.parametrize(("runtime", "containers"), [({}, 3), ({"family": "nodejs"}, 1), ({"concurrent": True}, 1)])
+async def test_only_a_kind_that_can_has_several_in_one_container(
+    runtime: dict[str, Any], containers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With actionloop callers got each other's results."""
+    kind = a_runtime(**{"concurrent": None} | runtime)
+    workshop = Workshop()
+    async with a_pool(workshop, memory=3 * 256, concurrency=3) as pool, asyncio.TaskGroup() as tasks:
+        _, request = a_task(concurrency=3)
+        executable = an_executable(a_function(limits=Limits(concurrency=3)), kind)
+        entered = asyncio.Barrier(4)
+
+        async def once() -> None:
+            async with pool.lease(executable, request) as lease:
+                if not lease.warm:
+                    lease.initialised(None)
+                await entered.wait()
+                lease.keep = True
+
+        for _ in range(3):
+            tasks.create_task(once())
+        await entered.wait()
+        specs = [shell.spec for shell in workshop.shells]
+
+    environments = {spec.environment.get("__OW_ALLOW_CONCURRENT") for spec in specs}
+    assert workshop.created == containers
+    assert environments == ({None} if containers == 3 else {"true"})
+    assert ("gets 1: kind python:3 can't tell them apart" in caplog.text) is (containers == 3)
 
 
 @simulated

@@ -28,14 +28,14 @@ class Shell(Container):
     """A container without content, which can't be paused."""
 
     def __init__(self, spec: ContainerSpec, output: Output, workshop: "Workshop") -> None:
-        self._name = spec.name
+        self.spec = spec
         self.memory = spec.memory
         self.output = output
         self.workshop = workshop
 
     @property
     def name(self) -> str:
-        return self._name
+        return self.spec.name
 
     async def post(self, path: str, body: bytes, *, timeout: float, limit: int) -> Reply:  # noqa: ASYNC109
         return Reply(200, b"{}", 2)
