@@ -58,6 +58,8 @@ class Overview:
             )
         elif recorder.failing:
             found.append(f"the activation store takes no records; {recorder.pending} wait")
+        if recorder.spool_failure is not None:
+            found.append(f"the spool of activation records can't be written: {recorder.spool_failure}")
         for part in self._parts:
             found.extend(part.faults())
         return found
@@ -116,6 +118,9 @@ def _register(
     )
     metrics.gauge("gauge_invoker_records_pending", "Records that wait for the store", lambda: recorder.pending)
     metrics.gauge("gauge_invoker_records_pending_bytes", "Their size", lambda: recorder.pending_bytes)
+    metrics.gauge("gauge_invoker_records_age_seconds", "Since the oldest of their activations began", lambda: recorder.age)
+    metrics.gauge("gauge_invoker_spool_bytes", "Bytes of the spool", lambda: recorder.spool_bytes)
+    metrics.reading("counter_invoker_spool_replayed", "Records read from the spool", lambda: recorder.replayed)
     metrics.gauge(
         "gauge_invoker_messages_waiting_bytes",
         "Messages without a container yet, and answers on their way",

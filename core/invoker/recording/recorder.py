@@ -35,7 +35,7 @@ async def recording(
     Without a spool, and with `recording.safety = "memory"`, it is lost.
 
     Raises:
-        SettingsError: the spool can't be used.
+        SettingsError: the spool can't be used, or another process uses it.
     """
     if spool is not None:
         try:
@@ -77,6 +77,7 @@ class Recorder:
         self._unsafe: list[Entry] = []
         """What has come since the spool could not be written: it is as safe as asked for when the store has it."""
         self._unsynced: list[Entry] = []
+        self._retry: asyncio.TimerHandle | None = None
         self._written = asyncio.Event()
         """There is something to sync."""
         self._waiting: deque[Entry] = deque()
@@ -217,9 +218,11 @@ class Recorder:
         if self.spool_failure is None:
             logger.error("the spool can't be written (%s): no new work until it can", error)
         self.spool_failure = str(error)
-        self._loop.call_later(_SPOOL_RETRY, self._write_again)
+        if self._retry is None:
+            self._retry = self._loop.call_later(_SPOOL_RETRY, self._write_again)
 
     def _write_again(self) -> None:
+        self._retry = None
         if self._closed or self._spool is None:
             return
         entries = [entry for entry in self._unsafe if entry.safe is None or not entry.safe.done()]
@@ -328,11 +331,13 @@ class Recorder:
         """Hold records no longer: the store has them, or will never take them."""
         self.batch_sizes(len(entries))
         for entry in entries:
-            if (reason := refused.get(entry.record.activation_id)) is not None:
+            reason = refused.get(entry.record.activation_id)
+            if reason is None:
+                self.stored += 1
+            else:
+                self.refused += 1
                 self._set_aside(entry, reason)
             entry.is_safe()
-        self.refused += len(refused)
-        self.stored += len(entries) - len(refused)
         self.pending_bytes -= sum(entry.size for entry in entries)
         if self._spool is not None:
             for segment, count in Counter(entry.segment for entry in entries).items():

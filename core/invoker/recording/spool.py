@@ -4,6 +4,7 @@ A directory of segments. Each begins with `_HEADER`; frames follow, each with it
 segment is deleted when the store has all of it. Beside them is what stores refused, with their reasons, in frames too.
 """
 
+import fcntl
 import logging
 import os
 import struct
@@ -12,10 +13,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
+from invoker.config import NodeSettings, state_dir
 from invoker.entities.activation import ActivationRecord
+from invoker.errors import Occupied
 
 logger = logging.getLogger("invoker.spool")
 
@@ -27,6 +31,7 @@ _HEADER: Final = b"functions-invoker spool 1\n"
 _FRAME: Final = struct.Struct("<II")
 """Bytes, and CRC-32 of them."""
 _SUFFIX: Final = ".spool"
+_LOCK: Final = "lock"
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder(ActivationRecord)
@@ -54,7 +59,7 @@ class Segment:
         self.left = left
         """Records that the store has not got yet."""
         self.size = size
-        self.counted = size
+        self.counted = size if left else 0
         """What the recorder has counted for those of its records that are not in memory."""
         self.descriptor = descriptor
         """-1 once nothing more is written to it."""
@@ -65,6 +70,7 @@ class Spool:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._lock = -1
         self._active: Segment | None = None
         self._number = 0
         self._dirty: list[int] = []
@@ -81,12 +87,23 @@ class Spool:
         """Bytes of torn or damaged frames that were found when it was opened."""
 
     def open(self) -> None:
-        """Look for what an earlier life has left, and cut off what was not written to its end.
+        """Lock it, look for what an earlier life has left, and cut off what was not written to its end.
 
         Raises:
             OSError: the directory can't be used.
+            Occupied: another process uses it.
         """
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            found = holder(self._directory)
+            os.close(self._lock)
+            fault = f"node.id: {self._directory} is in use by process {found or 'unknown'}, which is the same invoker"
+            raise Occupied(fault, holder=found) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, b"%d" % os.getpid(), 0)
         for path in segments(self._directory):
             self._number = max(self._number, int(path.stem))
             count, good = _measured(path)
@@ -199,6 +216,9 @@ class Spool:
         self._seal()
         self._dirty = []
         self.settle()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _begin(self, *, held: bool) -> Segment:
         self._seal()
@@ -235,6 +255,20 @@ class Spool:
         if not segment.left:
             self.size -= segment.size
             segment.path.unlink(missing_ok=True)
+
+
+def spool_directory(node: NodeSettings) -> Path:
+    """Return where an invoker's spool is. It need not be there."""
+    return state_dir(node) / "spool" / quote(f"{node.unique_name or ''}invoker{node.id}", safe="")
+
+
+def holder(directory: Path) -> int | None:
+    """Return the process that uses a spool, or used it last; `None` if nobody ever has."""
+    try:
+        text = (directory / _LOCK).read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(text) if text.isdecimal() else None
 
 
 def segments(directory: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 One builder makes them all (spec 15.5). `compat` decides where the two families of controllers differ (8.1 and 8.8).
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -96,8 +97,15 @@ def recorded(activation: Activation, *, compat: Compat, updated: int) -> Activat
         activation.start,
         activation.outcome.status,
         fields,
-        _encode(activation.logs) if activation.logs else b"[]",
+        _logs(activation.logs) if activation.logs else b"[]",
     )
+
+
+def _logs(logs: tuple[str, ...]) -> bytes:
+    try:
+        return _encode(logs)
+    except UnicodeEncodeError:  # lone surrogates: escaped
+        return json.dumps(logs).encode()
 
 
 def annotations(activation: Activation, compat: Compat) -> list[Annotation]:
