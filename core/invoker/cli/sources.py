@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from invoker.entities.function import Function, Limits
-from invoker.wire.function import binary_code, with_digest
+from invoker.wire.attachment import binary_code
+from invoker.wire.function import with_digest
 
 _KINDS = {".py": "python:default", ".js": "nodejs:default", ".mjs": "nodejs:default", ".cjs": "nodejs:default"}
 _MARKS = {"__main__.py": "python:default", "package.json": "nodejs:default", "index.js": "nodejs:default"}

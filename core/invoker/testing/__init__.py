@@ -2,7 +2,8 @@
 
 `function_store`, `function_catalog`, `activation_store`, `activation_reader`, `log_extractor` and their like hold one
 suite each, named for the contract: subclass it, provide the fixtures that its docstring lists, and pytest runs it on
-your implementation. `builders` makes valid entities in a line. Install the extra: `functions-invoker[testing]`.
+your implementation. A suite's tests are coroutines; tests of your own that are none belong outside of your subclass.
+`builders` makes valid entities in a line. Install the extra: `functions-invoker[testing]`.
 """
 
 import pkgutil

@@ -1,7 +1,6 @@
 """What every activation store that can be read must do, besides what an `ActivationStore` must."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,21 +11,14 @@ from invoker.contracts import ActivationReader, ActivationStore
 from invoker.entities.activation import Activation, Status
 from invoker.entities.function import Limits
 from invoker.plugins import check_contract
+from invoker.testing.activation_store import document_of
 from invoker.testing.builders import an_activation, an_id, an_outcome
-
-_KEPT = (
-    *("activation_id", "namespace", "subject", "path", "name", "version", "kind", "limits"),
-    *("start", "end", "wait_time", "init_time", "cause", "binding", "logs"),
-)
+from invoker.testing.function_store import PATIENCE
 
 
 def contents(activation: Activation | None) -> dict[str, Any] | None:
     """Return what a record says; how its JSON is written doesn't matter."""
-    if activation is None:
-        return None
-    outcome = activation.outcome
-    response = {"status": outcome.status, "result": json.loads(bytes(outcome.response)), "size": outcome.size}
-    return {**{name: getattr(activation, name) for name in _KEPT}, **response}
+    return None if activation is None else document_of(activation)
 
 
 def _ids(activations: Any) -> list[str]:
@@ -48,13 +40,15 @@ async def begun(records: AsyncIterator[Activation], store: ActivationStore, name
 async def taken(records: AsyncIterator[Activation], number: int) -> list[Activation]:
     """Return the next `number` records that `begun` didn't put."""
     found: list[Activation] = []
-    while len(found) < number:
-        activation = await anext(records)
-        if activation.subject != "marker":
-            found.append(activation)
+    async with asyncio.timeout(PATIENCE):
+        while len(found) < number:
+            activation = await anext(records)
+            if activation.subject != "marker":
+                found.append(activation)
     return found
 
 
+@pytest.mark.asyncio
 class ActivationReaderContract:
     """What every reader must do: `class TestMine(ActivationReaderContract, ActivationStoreContract)`.
 
@@ -68,11 +62,9 @@ class ActivationReaderContract:
         assert store.reader is not None
         return store.reader
 
-    @pytest.mark.asyncio
     async def test_a_reader_has_what_the_contract_asks_for(self, reader: ActivationReader) -> None:
         check_contract("yours", "open_activation_store", ActivationReader, reader)
 
-    @pytest.mark.asyncio
     async def test_a_record_is_read_as_it_was_put(self, store: ActivationStore, reader: ActivationReader) -> None:
         activation = an_activation(
             path="acme/tools/resize",
@@ -89,7 +81,6 @@ class ActivationReaderContract:
         assert contents(await reader.get("guest", activation.activation_id)) == contents(activation)
         assert contents(await reader.get("guest", bare.activation_id)) == contents(bare)
 
-    @pytest.mark.asyncio
     async def test_what_is_not_there_is_none(self, store: ActivationStore, reader: ActivationReader) -> None:
         activation = an_activation(namespace="guest")
         await store.put_many([activation])
@@ -101,7 +92,6 @@ class ActivationReaderContract:
         for activation_id in ("", "%", "*", "..", activation.activation_id[:-1]):
             assert await reader.get("guest", activation_id) is None
 
-    @pytest.mark.asyncio
     async def test_the_newest_come_first_in_whatever_order_they_were_put(
         self, store: ActivationStore, reader: ActivationReader
     ) -> None:
@@ -113,7 +103,6 @@ class ActivationReaderContract:
 
         assert _ids(recent) == _ids([newest, newer, older, oldest])
 
-    @pytest.mark.asyncio
     async def test_a_listing_has_no_logs_and_all_else(self, store: ActivationStore, reader: ActivationReader) -> None:
         activation = an_activation(logs=("hello",), init_time=3)
         await store.put_many([activation])
@@ -122,7 +111,6 @@ class ActivationReaderContract:
 
         assert contents(listed) == contents(msgspec.structs.replace(activation, logs=()))
 
-    @pytest.mark.asyncio
     async def test_a_listing_ends_at_its_limit(self, store: ActivationStore, reader: ActivationReader) -> None:
         batch = [an_activation() for _ in range(7)]
         await store.put_many(batch)
@@ -131,7 +119,6 @@ class ActivationReaderContract:
 
         assert _ids(recent) == _ids(batch[:-4:-1])
 
-    @pytest.mark.asyncio
     async def test_namespaces_do_not_mix(self, store: ActivationStore, reader: ActivationReader) -> None:
         namespaces = ["guest", "guest2", "gues_", "Guest", "guest a", "guest-a", "g", "_____"]
         batch = [an_activation(namespace=namespace, path="guest/hello") for namespace in namespaces]
@@ -143,7 +130,6 @@ class ActivationReaderContract:
         for namespace in ("nobody", "gues%", "%", "*", "", "..", "guest%20a", "guest+a", "gu\u00e9st", "guest/"):
             assert list(await reader.recent(namespace, limit=10)) == []
 
-    @pytest.mark.asyncio
     async def test_one_action_is_listed_alone(self, store: ActivationStore, reader: ActivationReader) -> None:
         paths = ["guest/hello", "guest/hello2", "guest/pkg/hello", "guest/hell_", "guest/he llo", "acme/hello"]
         batch = [an_activation(path=path, name=path.rpartition("/")[2]) for path in paths * 3]
@@ -156,7 +142,6 @@ class ActivationReaderContract:
         for path in ("guest/nothing", "guest/%", "guest/he%20llo", "guest/he+llo", "guest/hello/", "guest", ""):
             assert list(await reader.recent("guest", limit=10, action=path)) == []
 
-    @pytest.mark.asyncio
     async def test_a_repeated_record_is_listed_once(self, store: ActivationStore, reader: ActivationReader) -> None:
         activation = an_activation()
         await store.put_many([activation, activation])
@@ -164,7 +149,6 @@ class ActivationReaderContract:
 
         assert _ids(await reader.recent("guest", limit=10)) == _ids([activation])
 
-    @pytest.mark.asyncio
     async def test_a_follower_sees_what_is_stored_from_now_on(
         self, store: ActivationStore, reader: ActivationReader
     ) -> None:
@@ -179,7 +163,6 @@ class ActivationReaderContract:
         found = await taken(following, 3)
         assert [contents(each) for each in found] == [contents(each) for batch in batches for each in batch]
 
-    @pytest.mark.asyncio
     async def test_a_follower_sees_a_repeated_record_once(
         self, store: ActivationStore, reader: ActivationReader
     ) -> None:
@@ -193,7 +176,6 @@ class ActivationReaderContract:
 
         assert _ids(found) == _ids([first, second])
 
-    @pytest.mark.asyncio
     async def test_a_follower_sees_its_own_namespace(self, store: ActivationStore, reader: ActivationReader) -> None:
         following = reader.follow("guest")
         await begun(following, store, "guest")
@@ -206,7 +188,6 @@ class ActivationReaderContract:
         found = await taken(following, 2)
         assert _ids(found) == _ids([batch[1], batch[5]])
 
-    @pytest.mark.asyncio
     async def test_two_followers_both_see_everything(self, store: ActivationStore, reader: ActivationReader) -> None:
         one, other = reader.follow("guest"), reader.follow("guest")
         await begun(one, store, "guest")

@@ -4,8 +4,7 @@ What a real container could not bear, such as a request while it is paused, fail
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol, cast
 
 import pytest
@@ -174,12 +173,6 @@ class FakeContainer(Container):
             raise ContainerError(f"the container {self.name} is gone")
 
 
-class UnpausableContainer(FakeContainer):
-    """One that can't be paused."""
-
-    pausable = False
-
-
 class FakeRuntime(ContainerRuntime):
     """Creates containers at once, unless the test has it wait or fail. They can be paused unless `pausable` is False.
 
@@ -209,7 +202,7 @@ class FakeRuntime(ContainerRuntime):
         self.gate = _open_gate()
         """`create` waits while it is not set."""
         self._kinds = kinds
-        self._kind_of_container = FakeContainer if pausable else UnpausableContainer
+        self._pausable = pausable
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`."""
@@ -225,7 +218,8 @@ class FakeRuntime(ContainerRuntime):
             raise self.failure
         if spec.name in self.running:
             raise StartFailed(f"there is a container {spec.name} already")
-        container = self._kind_of_container(spec, output, self.script, self._forget)
+        container = FakeContainer(spec, output, self.script, self._forget)
+        container.pausable = self._pausable
         self.created.append(container)
         self.running[spec.name] = container
         return container
@@ -238,7 +232,7 @@ class RecordedOutput:
     """An `Output` that keeps everything and can be waited for."""
 
     def __init__(self) -> None:
-        self.written: dict[Stream, bytes] = {Stream.STDOUT: b"", Stream.STDERR: b""}
+        self.written = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
         self.closings = 0
         self._changed = asyncio.Event()
 
@@ -258,6 +252,10 @@ class RecordedOutput:
         """Wait until `text` was printed."""
         await self._until(lambda: text in self.written[stream])
 
+    async def reaches(self, count: int) -> None:
+        """Wait until so many bytes of stdout have come."""
+        await self._until(lambda: len(self.written[Stream.STDOUT]) >= count)
+
     async def ends(self) -> None:
         """Wait for the end of both streams."""
         await self._until(lambda: self.closings > 0)
@@ -273,16 +271,3 @@ def _open_gate() -> asyncio.Event:
     gate = asyncio.Event()
     gate.set()
     return gate
-
-
-@asynccontextmanager
-async def fake_runtime(
-    script: Script | None = None, kinds: Runtimes = KINDS, *, pausable: bool = True
-) -> AsyncIterator[FakeRuntime]:
-    """Open a runtime of containers in memory; leaving removes them all."""
-    runtime = FakeRuntime(script, kinds, pausable=pausable)
-    try:
-        yield runtime
-    finally:
-        for container in list(runtime.running.values()):
-            await container.remove()

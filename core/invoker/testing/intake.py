@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from invoker.config import LimitsSettings
 from invoker.contracts import NO_CONTEXT, Admitted, Answers
-from invoker.entities.activation import Ack, Activation, Outcome
+from invoker.entities.activation import Ack, Outcome
+from invoker.entities.request import Request
 from invoker.errors import Busy, Draining, MalformedRequest
 from invoker.testing.builders import an_activation, an_outcome
 from invoker.wire.request import parse
@@ -126,7 +127,7 @@ class FakeIntake:
 
     def invoke(self, admitted: Admitted, answers: Answers) -> None:
         """See `Intake.invoke`."""
-        task = asyncio.get_running_loop().create_task(self._carry(_Told(self, admitted, answers)))
+        task = asyncio.get_running_loop().create_task(self._carry(admitted, answers))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -142,53 +143,29 @@ class FakeIntake:
             if self._draining:
                 raise Draining
 
-    async def _carry(self, told: "_Told") -> None:
-        await told.accepted()
+    async def _carry(self, admitted: Admitted, answers: Answers) -> None:
+        request = admitted.request
+        await self._told(request, "accepted", answers.accepted())
         await self._free.wait()
-        outcome = self.outcomes.popleft() if self.outcomes else an_outcome()
-        await told.end(outcome, ahead=self.late_logs)
-
-
-class _Told:
-    """One invocation's answers, in the order that `contracts.Answers` promises."""
-
-    def __init__(self, intake: FakeIntake, admitted: Admitted, answers: Answers) -> None:
-        self._intake = intake
-        self._request = admitted.request
-        self._answers = answers
-
-    async def accepted(self) -> None:
-        try:
-            await self._answers.accepted()
-        except Exception:  # noqa: BLE001 (whatever it is, the invocation goes on)
-            self._note("untold")
-        else:
-            self._note("accepted")
-
-    async def end(self, outcome: Outcome, *, ahead: bool) -> None:
-        activation = self._activation(outcome)
-        split = ahead and self._request.blocking and self._answers.splits
-        try:
-            if split:
-                await self._answers.result(activation)
-                self._note("result")
-            whole = Ack.COMBINED if self._request.blocking and not split else Ack.COMPLETION
-            await self._answers.completed(activation, whole)
-        except Exception:  # noqa: BLE001 (as above)
-            self._note("untold")
-        else:
-            self._note("completed")
-
-    def _activation(self, outcome: Outcome) -> Activation:
-        request = self._request
-        return an_activation(
+        activation = an_activation(
             activation_id=request.activation_id,
             namespace=request.caller.namespace,
             subject=request.caller.subject,
-            outcome=outcome,
+            outcome=self.outcomes.popleft() if self.outcomes else an_outcome(),
             blocking=request.blocking,
             cause=request.cause,
         )
+        split = self.late_logs and request.blocking and answers.splits
+        if not split or await self._told(request, "result", answers.result(activation)):
+            whole = Ack.COMBINED if request.blocking and not split else Ack.COMPLETION
+            await self._told(request, "completed", answers.completed(activation, whole))
 
-    def _note(self, what: str) -> None:
-        self._intake.note(what, self._request.activation_id)
+    async def _told(self, request: Request, what: str, telling: Awaitable[None]) -> bool:
+        """Tell a transport something, in the order that `contracts.Answers` promises; return whether it was told."""
+        try:
+            await telling
+        except Exception:  # noqa: BLE001 (whatever it is, the invocation goes on)
+            self.note("untold", request.activation_id)
+            return False
+        self.note(what, request.activation_id)
+        return True

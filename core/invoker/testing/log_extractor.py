@@ -39,6 +39,17 @@ def end_output(follower: LogFollower) -> None:
     follower.write(ERR, SENTINEL_LINE)
 
 
+async def logs_of(follower: LogFollower, *output: tuple[Stream, bytes], limit: int = PLENTY) -> Logs:
+    """Return the logs of an activation that prints this and ends as it should."""
+    follower.begin(REQUEST, limit)
+    for stream, chunk in output:
+        follower.write(stream, chunk)
+    end_output(follower)
+    assert await follower.settled(60)
+    return follower.end(expected=True)
+
+
+@pytest.mark.asyncio
 class LogExtractorContract:
     """What every log extractor that returns lines must do: `class TestMine(LogExtractorContract)`.
 
@@ -51,24 +62,13 @@ class LogExtractorContract:
         """Return the follower of a container with sentinels."""
         return extractor.follow(a_container())
 
-    @pytest.mark.asyncio
     async def test_an_activation_that_prints_nothing_has_no_logs(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, PLENTY)
-        end_output(follower)
+        assert await logs_of(follower) == Logs(())
 
-        assert await follower.settled(60)
-        assert follower.end(expected=True) == Logs(())
-
-    @pytest.mark.asyncio
     async def test_lines_have_time_stream_and_text_in_the_order_they_came(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"one\ntwo\n\n")
-        follower.write(ERR, "thr\u00e9\u00e9\r\n".encode())
-        follower.write(OUT, b"%s {} \xff\n")
-        end_output(follower)
+        output = ((OUT, b"one\ntwo\n\n"), (ERR, "thr\u00e9\u00e9\r\n".encode()), (OUT, b"%s {} \xff\n"))
 
-        assert await follower.settled(60)
-        assert texts(follower.end(expected=True)) == [
+        assert texts(await logs_of(follower, *output)) == [
             ("stdout", "one"),
             ("stdout", "two"),
             ("stdout", ""),
@@ -76,7 +76,6 @@ class LogExtractorContract:
             ("stdout", "%s {} \ufffd"),
         ]
 
-    @pytest.mark.asyncio
     async def test_every_way_to_split_the_output_gives_the_same_lines(self, extractor: LogExtractor) -> None:
         output = "h\u00e9llo\r\nand the end ".encode() + SENTINEL_LINE
         for at in range(len(output)):
@@ -90,18 +89,13 @@ class LogExtractorContract:
 
             assert (texts(logs), logs.complete) == ([("stdout", "h\u00e9llo"), ("stdout", "and the end ")], True)
 
-    @pytest.mark.asyncio
     async def test_output_before_the_first_activation_is_its_own(self, follower: LogFollower) -> None:
         follower.write(OUT, b"proxy listens\npro")
 
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"mpt\n")
-        end_output(follower)
+        logs = await logs_of(follower, (OUT, b"mpt\n"))
 
-        logs = follower.end(expected=True)
         assert texts(logs) == [("stdout", "proxy listens"), ("stdout", "prompt")]
 
-    @pytest.mark.asyncio
     async def test_output_between_activations_belongs_to_nobody(self, follower: LogFollower) -> None:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"first\n" + SENTINEL_LINE + b"late\n")
@@ -109,22 +103,17 @@ class LogExtractorContract:
         first = follower.end(expected=True)
         follower.write(ERR, b"later\nlat")
 
-        follower.begin(REQUEST, PLENTY)
-        follower.write(ERR, b"second\n")
-        end_output(follower)
-        second = follower.end(expected=True)
+        second = await logs_of(follower, (ERR, b"second\n"))
 
         assert texts(first) == [("stdout", "first")]
         assert texts(second) == [("stderr", "second")]
 
-    @pytest.mark.asyncio
     async def test_both_streams_must_end(self, follower: LogFollower) -> None:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, SENTINEL_LINE + SENTINEL_LINE)
 
         assert not await follower.settled(0.01)
 
-    @pytest.mark.asyncio
     async def test_missing_sentinels_are_told_in_the_last_line(self, follower: LogFollower) -> None:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"whole\nunfin")
@@ -136,7 +125,6 @@ class LogExtractorContract:
         assert printed == [("stdout", "whole"), ("stdout", "unfin")]
         assert last[0] == "stderr"
 
-    @pytest.mark.asyncio
     async def test_without_sentinels_nothing_is_missing(self, extractor: LogExtractor) -> None:
         follower = extractor.follow(a_container(sentinelled=False))
         follower.begin(REQUEST, PLENTY)
@@ -146,7 +134,6 @@ class LogExtractorContract:
 
         assert texts(logs) == [("stdout", "whole"), ("stdout", "unfin")]
 
-    @pytest.mark.asyncio
     async def test_a_developer_error_keeps_what_was_printed(self, follower: LogFollower) -> None:
         follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"Traceback\n")
@@ -155,7 +142,6 @@ class LogExtractorContract:
 
         assert texts(logs)[0] == ("stderr", "Traceback")
 
-    @pytest.mark.asyncio
     async def test_a_container_that_is_gone_is_not_waited_for(self, follower: LogFollower) -> None:
         follower.begin(REQUEST, PLENTY)
         follower.write(ERR, b"Killed")
@@ -164,46 +150,26 @@ class LogExtractorContract:
         assert not await follower.settled(60)
         assert texts(follower.end(expected=True, error="it failed"))[0] == ("stderr", "Killed")
 
-    @pytest.mark.asyncio
     async def test_more_than_the_limit_is_replaced_by_one_line(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, 1000)
-        for _ in range(1000):
-            follower.write(OUT, "\u00e9\n".encode() * 100)
-        end_output(follower)
+        logs = await logs_of(follower, *[(OUT, "\u00e9\n".encode() * 100)] * 1000, limit=1000)
 
-        assert await follower.settled(60)
-        logs = follower.end(expected=True)
         assert logs.complete
         assert logs.reusable
         *kept, last = logs.lines
         assert 1000 - len(kept[0].encode()) <= sum(len(line.encode()) for line in kept) <= 1000
         assert " stderr: " in last
 
-    @pytest.mark.asyncio
     async def test_the_next_activation_has_a_limit_of_its_own(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, 1)
-        follower.write(OUT, b"too long\n")
-        end_output(follower)
-        follower.end(expected=True)
+        await logs_of(follower, (OUT, b"too long\n"), limit=1)
 
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"hello\n")
-        end_output(follower)
+        assert texts(await logs_of(follower, (OUT, b"hello\n"))) == [("stdout", "hello")]
 
-        assert texts(follower.end(expected=True)) == [("stdout", "hello")]
-
-    @pytest.mark.asyncio
     async def test_a_forged_sentinel_ends_the_logs_and_the_container(self, follower: LogFollower) -> None:
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"before\n" + SENTINEL_LINE + b"after\n")
-        end_output(follower)
-
-        logs = follower.end(expected=True)
+        logs = await logs_of(follower, (OUT, b"before\n" + SENTINEL_LINE + b"after\n"))
 
         assert texts(logs) == [("stdout", "before")]
         assert not logs.reusable
 
-    @pytest.mark.asyncio
     async def test_activations_at_the_same_time_have_no_logs_and_spoil_nothing(self, follower: LogFollower) -> None:
         follower.begin(REQUEST, PLENTY)
         follower.write(OUT, b"first\nunfin")
@@ -216,17 +182,12 @@ class LogExtractorContract:
         end_output(follower)
 
         shared = follower.end(expected=False)
-        follower.begin(REQUEST, PLENTY)
-        follower.write(OUT, b"alone\n")
-        end_output(follower)
+        alone = await logs_of(follower, (OUT, b"alone\n"))
 
         assert shared == Logs(())
-        assert await follower.settled(60)
-        alone = follower.end(expected=True)
         assert texts(alone) == [("stdout", "alone")]
         assert alone.reusable
 
-    @pytest.mark.asyncio
     async def test_activations_at_the_same_time_are_not_waited_for(self, follower: LogFollower) -> None:
         follower.begin(REQUEST, PLENTY)
         waiting = asyncio.ensure_future(follower.settled(60))
@@ -237,7 +198,6 @@ class LogExtractorContract:
             assert await waiting
             assert await follower.settled(60)
 
-    @pytest.mark.asyncio
     async def test_late_output_of_activations_at_the_same_time_is_in_no_later_logs(self, follower: LogFollower) -> None:
         follower.begin(REQUEST, PLENTY)
         follower.join(REQUEST)
@@ -257,7 +217,6 @@ class LogExtractorContract:
         assert sorted(texts(alone)) == [("stderr", "alone too"), ("stdout", "alone")]
         assert alone.reusable
 
-    @pytest.mark.asyncio
     async def test_a_sentinel_that_never_comes_costs_later_logs_and_mixes_nothing(self, follower: LogFollower) -> None:
         follower.begin(REQUEST, PLENTY)
         follower.join(REQUEST)

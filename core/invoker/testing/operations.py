@@ -43,6 +43,7 @@ OpenForOperators: TypeAlias = Callable[[Operations], AbstractAsyncContextManager
 """How a transport is opened for operators; it yields the URL at which they are served."""
 
 
+@pytest.mark.asyncio
 class OperatorsContract:
     """What a transport must do that serves operators: `class TestMine(OperatorsContract)`.
 
@@ -50,7 +51,6 @@ class OperatorsContract:
         open_for_operators: opens the transport on operations, `async with open_for_operators(operations) as url`.
     """
 
-    @pytest.mark.asyncio
     async def test_the_pool_is_told_as_json(self, open_for_operators: OpenForOperators) -> None:
         operations = FakeOperations()
 
@@ -62,7 +62,6 @@ class OperatorsContract:
         assert first == {"memory": 1, "containers": FakeOperations().containers}
         assert second == {"memory": 1, "containers": []}
 
-    @pytest.mark.asyncio
     async def test_who_it_is_is_told_as_json(self, open_for_operators: OpenForOperators) -> None:
         async with open_for_operators(FakeOperations()) as url:
             assert await asyncio.to_thread(_get, url, "info") == FakeOperations().info()

@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
@@ -92,33 +91,14 @@ class MemoryActivations(ActivationStore, ActivationReader):
         newest = sorted(found, key=lambda activation: activation.start, reverse=True)[:limit]
         return [msgspec.structs.replace(activation, logs=()) for activation in newest]
 
-    def follow(self, namespace: str) -> "MemoryFollowing":
+    async def follow(self, namespace: str) -> AsyncIterator[Activation]:
         """See `ActivationReader.follow`."""
-        return MemoryFollowing(self, namespace)
-
-    async def after(self, position: int) -> list[Activation]:
-        """Wait until more than `position` records are stored; return those that came after it."""
-        async with self._arrived:
-            await self._arrived.wait_for(lambda: len(self.records) > position)
-        return list(self.records.values())[position:]
-
-
-class MemoryFollowing:
-    """The records of a namespace as they are stored."""
-
-    def __init__(self, activations: MemoryActivations, namespace: str) -> None:
-        self._activations = activations
-        self._namespace = namespace
-        self._position = len(activations.records)
-
-    def __aiter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __anext__(self) -> Activation:
-        """Wait for the next record."""
+        seen = len(self.records)
         while True:
-            activation, *_ = await self._activations.after(self._position)
-            self._position += 1
-            if activation.namespace == self._namespace:
-                return activation
+            async with self._arrived:
+                while len(self.records) == seen:
+                    await self._arrived.wait()
+            for activation in list(self.records.values())[seen:]:
+                seen += 1
+                if activation.namespace == namespace:
+                    yield activation

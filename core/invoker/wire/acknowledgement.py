@@ -28,25 +28,15 @@ class _Instance(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True
     displayed_name: str | None = None
 
 
-class _Combined(msgspec.Struct, kw_only=True, rename="camel"):
+class _Message(msgspec.Struct, gc=False, kw_only=True, rename="camel"):
+    """Any of the shapes of spec 2.2 and 2.8."""
+
     transid: msgspec.Raw
-    response: Record | str
-    is_system_error: bool
-    instance: msgspec.Raw | msgspec.UnsetType
-    invoker: msgspec.Raw | msgspec.UnsetType
-
-
-class _Completion(msgspec.Struct, kw_only=True, rename="camel"):
-    transid: msgspec.Raw
-    activation_id: str
-    is_system_error: bool
-    instance: msgspec.Raw | msgspec.UnsetType
-    invoker: msgspec.Raw | msgspec.UnsetType
-
-
-class _Result(msgspec.Struct, kw_only=True):
-    transid: msgspec.Raw
-    response: Record
+    response: Record | str | msgspec.UnsetType = msgspec.UNSET
+    activation_id: str | msgspec.UnsetType = msgspec.UNSET
+    is_system_error: bool | msgspec.UnsetType = msgspec.UNSET
+    instance: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    invoker: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 def invoker(node: Node) -> bytes:
@@ -79,26 +69,18 @@ class Acknowledger:
         """
         transid = request.transaction.raw
         if ack is Ack.RESULT:
-            return _encode(_Result(transid=transid, response=self._record(activation)))
-        if ack is Ack.COMPLETION:
-            return _encode(
-                _Completion(
-                    transid=transid,
-                    activation_id=activation.activation_id,
-                    is_system_error=activation.is_system_error,
-                    instance=self._instance,
-                    invoker=self._invoker,
-                )
-            )
-        return _encode(
-            _Combined(
-                transid=transid,
-                response=self._record(activation) if ack is Ack.COMBINED else activation.activation_id,
-                is_system_error=activation.is_system_error,
-                instance=self._instance,
-                invoker=self._invoker,
-            )
+            return _encode(_Message(transid=transid, response=self._record(activation)))
+        message = _Message(
+            transid=transid,
+            is_system_error=activation.is_system_error,
+            instance=self._instance,
+            invoker=self._invoker,
         )
+        if ack is Ack.COMPLETION:
+            message.activation_id = activation.activation_id
+        else:
+            message.response = self._record(activation) if ack is Ack.COMBINED else activation.activation_id
+        return _encode(message)
 
     def _record(self, activation: Activation) -> Record:
         return record(activation, self._compat, activation.logs if self._compat == "functions" else ())

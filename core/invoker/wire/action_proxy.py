@@ -1,11 +1,10 @@
 """The protocol of action proxies: bodies of `/init` and `/run`, and how replies are read (spec 9.2-9.7)."""
 
-import enum
 import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -124,7 +123,7 @@ def _text(value: msgspec.Raw) -> str:
     text = bytes(value).decode()
     match text[0]:
         case '"':
-            return _string(value)
+            return str(json.loads(text))  # may have lone surrogates
         case "n":
             return ""
         case "t" | "f":
@@ -133,13 +132,6 @@ def _text(value: msgspec.Raw) -> str:
             return _compact(text)
         case _:
             return _number(text)
-
-
-def _string(value: msgspec.Raw) -> str:
-    try:
-        return raw.string(value) or ""
-    except NotJSON:  # lone surrogates
-        return str(json.loads(bytes(value)))
 
 
 def _compact(text: str) -> str:
@@ -175,21 +167,13 @@ def _json(value: Mapping[str, object] | str) -> bytes:
 # --- what is answered ------------------------------------------------------------------------------------------
 
 
-class Form(enum.Enum):
-    """What a body is. Numbers, texts and booleans are of no use as results and need no distinction (9.7.6)."""
+Form: TypeAlias = Literal["object", "array", "null", "scalar", "no JSON"]
+"""What a body is. Numbers, texts and booleans are of no use as results and need no distinction (9.7.6)."""
 
-    OBJECT = enum.auto()
-    ARRAY = enum.auto()
-    NULL = enum.auto()
-    SCALAR = enum.auto()
-    NOT_JSON = enum.auto()
+_FORMS: Final[Mapping[bytes, Form]] = {b"{": "object", b"[": "array", b"n": "null"}
 
 
-_OBJECT: Final = Form.OBJECT  # half the time of the look-up
-_FORMS: Final = {b"{": Form.OBJECT, b"[": Form.ARRAY, b"n": Form.NULL}
-
-
-class RunAnswer(msgspec.Struct, frozen=True):
+class RunAnswer(msgspec.Struct, frozen=True, gc=False):
     """What a container answered to `/run`, or to an `/init` that failed."""
 
     form: Form
@@ -199,29 +183,9 @@ class RunAnswer(msgspec.Struct, frozen=True):
     """The member `error` of an object; JSON's `null` counts too (spec T51)."""
 
     @property
-    def raw(self) -> msgspec.Raw:
-        """The body as JSON; not to be asked for if it is none."""
-        return msgspec.Raw(self.body)
-
-    @property
     def text(self) -> str:
         """The body as messages quote it."""
         return self.body.decode()
-
-    @property
-    def is_object(self) -> bool:
-        """Whether it is a JSON object."""
-        return self.form is _OBJECT
-
-    @property
-    def is_array(self) -> bool:
-        """Whether it is a JSON array."""
-        return self.form is Form.ARRAY
-
-    @property
-    def is_null(self) -> bool:
-        """Whether it is JSON's `null`."""
-        return self.form is Form.NULL
 
     def size(self, compat: Compat) -> int:
         """Return the length that records state: in UTF-16 units, or in bytes for `functions` (spec 8.4.4, T52)."""
@@ -230,7 +194,7 @@ class RunAnswer(msgspec.Struct, frozen=True):
         return len(self.text.encode("utf-16-le")) // 2
 
 
-class _Reply(msgspec.Struct):
+class _Reply(msgspec.Struct, gc=False):
     """All that matters in an object; the rest is checked and passed over."""
 
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -259,17 +223,17 @@ def read_run(body: bytes) -> RunAnswer:
         error = _REPLY.decode(body).error
     except (msgspec.DecodeError, RecursionError):
         return _unusual(body)
-    return RunAnswer(_OBJECT, body) if error is msgspec.UNSET else RunAnswer(_OBJECT, body, error)
+    return RunAnswer("object", body, None if error is msgspec.UNSET else error)
 
 
 def _unusual(body: bytes) -> RunAnswer:
     """Read what is no object, or one with lone surrogates, which are legal and stay."""
     try:
         value = raw.checked(body)
-        form = _FORMS.get(memoryview(value)[:1].tobytes(), Form.SCALAR)
-        error = _REPLY.decode(raw.masked(body)).error if form is _OBJECT else msgspec.UNSET
+        form = _FORMS.get(memoryview(value)[:1].tobytes(), "scalar")
+        error = _REPLY.decode(raw.masked(body)).error if form == "object" else msgspec.UNSET
     except (NotJSON, RecursionError):
-        return RunAnswer(Form.NOT_JSON, body)
+        return RunAnswer("no JSON", body)
     return RunAnswer(form, body, None if error is msgspec.UNSET else raw.unmasked(error))
 
 

@@ -17,28 +17,19 @@ _INLINE: Final = "mem"
 _URL_SAFE: Final = str.maketrans("-_+/", "+/!!")  # to the standard alphabet, whose own two are in none of its texts
 
 
-class Attachment(msgspec.Struct, frozen=True, kw_only=True):
-    """Code that a store keeps beside its document."""
+class Attachment(
+    msgspec.Struct, frozen=True, omit_defaults=True, rename={"id": "attachmentName", "type": "attachmentType"}
+):
+    """What a document has in place of code that its store keeps beside it, or that the attachment's own name holds."""
 
-    name: str
-    """Without the scheme."""
-    scheme: str
-    """Who has it, such as `couch`; empty for legacy names, which CouchDB has as they are."""
+    id: str
+    """Scheme, colon and name; legacy ones, which CouchDB has as they are, have no scheme."""
     type: str
     """Its media type."""
     length: int | None = None
     """Bytes."""
     digest: str | None = None
     """The algorithm's name, a hyphen, the value, as who wrote it has it."""
-
-
-class Reference(msgspec.Struct, rename="camel", omit_defaults=True):
-    """What documents have in place of code that is elsewhere."""
-
-    attachment_name: str
-    attachment_type: str
-    length: int | None = None
-    digest: str | None = None
 
     @classmethod
     def inline(cls, code: str, *, binary: bool) -> Self:
@@ -56,9 +47,14 @@ class Reference(msgspec.Struct, rename="camel", omit_defaults=True):
 
     @property
     def scheme(self) -> str:
-        """What stands before the colon of its name."""
-        scheme, colon, _ = self.attachment_name.partition(":")
+        """Who has it, such as `couch`; empty for legacy names."""
+        scheme, colon, _ = self.id.partition(":")
         return scheme if colon else ""
+
+    @property
+    def name(self) -> str:
+        """What its store knows it by."""
+        return self.id.partition(":")[2] if self.scheme else self.id
 
     @property
     def is_inline(self) -> bool:
@@ -71,23 +67,12 @@ class Reference(msgspec.Struct, rename="camel", omit_defaults=True):
         Raises:
             ValueError: it is no URL-safe base64.
         """
-        text = self.attachment_name.partition(":")[2]
-        if text == "//":
+        if self.name == "//":
             return b""
         try:
-            return base64.b64decode(text.translate(_URL_SAFE), validate=True)
+            return base64.b64decode(self.name.translate(_URL_SAFE), validate=True)
         except ValueError:
             raise ValueError("exec.code has an inline attachment that is no URL-safe base64") from None
-
-    def attachment(self) -> Attachment:
-        """Return it as stores see it."""
-        return Attachment(
-            name=self.attachment_name.partition(":")[2] if self.scheme else self.attachment_name,
-            scheme=self.scheme,
-            type=self.attachment_type,
-            length=self.length,
-            digest=self.digest,
-        )
 
 
 def code_text(data: bytes, *, binary: bool) -> str:
@@ -100,7 +85,5 @@ def binary_code(text: str) -> bool:
     trimmed = text.strip(_BLANK)
     if not trimmed or len(trimmed) % _GROUP or not trimmed.isascii():
         return False
-    body = trimmed.encode()
-    body = body[:-1] if body.endswith(b"=") else body
-    body = body[:-1] if body.endswith(b"=") else body
+    body = trimmed.encode().removesuffix(b"=").removesuffix(b"=")
     return not body.translate(None, _ALPHABET)

@@ -12,7 +12,7 @@ from invoker.wire import names, raw
 _Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
-class Namespace(msgspec.Struct, gc=False):
+class _Namespace(msgspec.Struct, gc=False):
     """Of `user`, as it is on the wire. `annotations` come from the Go variant's controllers alone (spec 1.10.2)."""
 
     name: str
@@ -20,7 +20,7 @@ class Namespace(msgspec.Struct, gc=False):
     annotations: msgspec.Raw = msgspec.Raw()
 
 
-class NamespaceLimits(
+class _Limits(
     msgspec.Struct,
     gc=False,
     omit_defaults=True,
@@ -53,22 +53,19 @@ class NamespaceLimits(
     truncation: str | None = None
 
 
-class User(msgspec.Struct, gc=False):
+class _User(msgspec.Struct, gc=False):
     """As it is on the wire. `rights` were the controller's to check."""
 
     subject: str
-    namespace: Namespace
+    namespace: _Namespace
     authkey: msgspec.Raw = msgspec.Raw(b"{}")
-    limits: NamespaceLimits | None = None
+    limits: _Limits | None = None
 
 
-_NO_LIMITS: Final = NamespaceLimits()
+_NO_LIMITS: Final = _Limits()
 _SHORTEST_SUBJECT: Final = 5
 _RIGHTS: Final = ("READ", "PUT", "DELETE", "ACTIVATE")
-
-
-_USER: Final = msgspec.json.Decoder(User)
-
+_USER: Final = msgspec.json.Decoder(_User)
 
 _USUAL: Final = 4096
 """Bytes of a `user` that is remembered; 700 are usual, and a stranger may send a megabyte."""
@@ -95,7 +92,7 @@ _remembered: Final = lru_cache(maxsize=1024)(_read)
 """The same few callers come again and again: 0.3 µs instead of 2. At most 8 MB, values included."""
 
 
-def _caller(user: User) -> Caller:
+def _caller(user: _User) -> Caller:
     if len(user.subject) < _SHORTEST_SUBJECT:
         raise names.Misfit(f"user.subject has fewer than {_SHORTEST_SUBJECT} characters")
     if not raw.is_object(user.authkey):
@@ -125,22 +122,15 @@ def write(caller: Caller) -> dict[str, object]:
     }
 
 
-def _limits(given: NamespaceLimits | None) -> CallerLimits:
+def _limits(given: _Limits | None) -> CallerLimits:
     if given is None or given == _NO_LIMITS:
         return NARROWS_NOTHING
-    return CallerLimits(
-        store_activations=given.store_activations is not False,
-        min_timeout=given.min_timeout,
-        max_timeout=given.max_timeout,
-        min_memory=given.min_memory,
-        max_memory=given.max_memory,
-        min_logs=given.min_logs,
-        max_logs=given.max_logs,
-        min_concurrency=given.min_concurrency,
-        max_concurrency=given.max_concurrency,
-        max_payload=_size(given.max_payload, "user.limits.maxPayloadSize"),
-        truncation=_size(given.truncation, "user.limits.truncationSize"),
-    )
+    read = {
+        "store_activations": given.store_activations is not False,
+        "max_payload": _size(given.max_payload, "user.limits.maxPayloadSize"),
+        "truncation": _size(given.truncation, "user.limits.truncationSize"),
+    }
+    return CallerLimits(**msgspec.structs.asdict(given) | read)
 
 
 def _size(text: str | None, place: str) -> int | None:
@@ -153,17 +143,8 @@ def _size(text: str | None, place: str) -> int | None:
         raise names.Misfit(f"{place} is no size such as '1 MB'") from None
 
 
-def _limits_of(limits: CallerLimits) -> NamespaceLimits:
+def _limits_of(limits: CallerLimits) -> _Limits:
     sizes = {"max_payload": limits.max_payload, "truncation": limits.truncation}
-    return NamespaceLimits(
-        store_activations=None if limits.store_activations else False,
-        min_timeout=limits.min_timeout,
-        max_timeout=limits.max_timeout,
-        min_memory=limits.min_memory,
-        max_memory=limits.max_memory,
-        min_logs=limits.min_logs,
-        max_logs=limits.max_logs,
-        min_concurrency=limits.min_concurrency,
-        max_concurrency=limits.max_concurrency,
-        **{name: f"{int(size)} B" for name, size in sizes.items() if size is not None},
-    )
+    written: dict[str, object] = {name: None if size is None else f"{int(size)} B" for name, size in sizes.items()}
+    written["store_activations"] = None if limits.store_activations else False
+    return _Limits(**msgspec.structs.asdict(limits) | written)

@@ -12,9 +12,7 @@ from invoker.entities.function import Function, Limits
 from invoker.errors import FunctionUnreadable
 from invoker.wire import names, parameters, raw
 from invoker.wire.action_proxy import PIECE
-from invoker.wire.attachment import Attachment, Reference, binary_code, code_text
-
-__all__ = ["Attachment", "Stored", "binary_code", "document", "read", "with_digest"]
+from invoker.wire.attachment import Attachment, binary_code, code_text
 
 _Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
@@ -26,8 +24,8 @@ class _Head(msgspec.Struct, rename={"id": "_id", "entity_type": "entityType"}):
 
 class _Exec(msgspec.Struct):
     kind: str
-    code: str | Reference | None = None
-    jar: str | Reference | None = None
+    code: str | Attachment | None = None
+    jar: str | Attachment | None = None
     """What old documents of Java actions have in place of `code` (spec 6.3.3)."""
     image: msgspec.Raw = msgspec.Raw()
     binary: bool | None = None
@@ -141,12 +139,11 @@ def document(function: Function, *, updated: int) -> bytes:
 
 
 def _written(function: Function, updated: int) -> bytes:
-    code: str | Reference | None = function.code
+    code: str | Attachment | None = function.code
     if function.code is not None and binary_code(function.code) != function.binary:
-        code = Reference.inline(function.code, binary=function.binary)  # as text it would be mistaken (spec T27)
+        code = Attachment.inline(function.code, binary=function.binary)  # as text it would be mistaken (spec T27)
     execution = {"kind": function.kind, "image": function.image, "code": code, "main": function.main}
     execution = {name: value for name, value in execution.items() if value is not None}
-    limits = function.limits
     return msgspec.json.encode(
         {
             "_id": function.document_id,
@@ -159,7 +156,7 @@ def _written(function: Function, updated: int) -> bytes:
             "publish": False,
             "exec": {**execution, "binary": function.binary},
             "parameters": function.parameters,
-            "limits": _Limits(limits.timeout, limits.memory, limits.logs, limits.concurrency),
+            "limits": function.limits,
             "annotations": function.annotations,
         }
     )
@@ -188,15 +185,14 @@ def _stored(given: _Document, kind: str) -> Stored:
         annotations=given.annotations.copy(),  # a view would keep the whole document, code included
         parameters=given.parameters.copy(),
     )
-    publish = given.publish
-    if not isinstance(code, Reference):
-        return Stored(_completed(function, code, publish=publish), None, publish)
-    if code.is_inline:
-        return Stored(Stored(function, None, publish).with_code(code.contents()), None, publish)
-    return Stored(function, _attachment(code, given.attachments), publish)
+    if isinstance(code, Attachment):
+        if not code.is_inline:
+            return Stored(function, _checked(code, given.attachments), given.publish)
+        code = code_text(code.contents(), binary=function.binary)
+    return Stored(_completed(function, code, publish=given.publish), None, given.publish)
 
 
-def _source(execution: _Exec, kind: str) -> str | Reference | None:
+def _source(execution: _Exec, kind: str) -> str | Attachment | None:
     """Return the code, or where it is; only a user's own image may have neither (spec 6.3.3, 6.4.2)."""
     code = execution.code if execution.code is not None else execution.jar
     if code is None and kind != _BLACKBOX:
@@ -211,43 +207,35 @@ def _image(execution: _Exec) -> str:
 
 
 def _limits(given: _Limits) -> Limits:
-    standard = Limits()
-    return Limits(
-        timeout=given.timeout,
-        memory=given.memory,
-        logs=standard.logs if given.logs is None else given.logs,
-        concurrency=standard.concurrency if given.concurrency is None else given.concurrency,
-    )
+    return Limits(**{name: value for name, value in msgspec.structs.asdict(given).items() if value is not None})
 
 
-def _attachment(reference: Reference, stubs: dict[str, _Stub] | None) -> Attachment:
+def _checked(attachment: Attachment, stubs: dict[str, _Stub] | None) -> Attachment:
     """Return where the code is; the document's own list of attachments must agree (spec 6.5.4)."""
     if not stubs:
-        return reference.attachment()
+        return attachment
     if len(stubs) > 1:
         raise names.Misfit(f"it has {len(stubs)} attachments instead of one")
     [(name, stub)] = stubs.items()
-    if reference.attachment_name != (f"couch:{name}" if _UUID.fullmatch(name) else name):
+    if attachment.id != (f"couch:{name}" if _UUID.fullmatch(name) else name):
         raise names.Misfit("its attachment is another one than exec.code names")
-    return msgspec.structs.replace(reference.attachment(), length=stub.length, digest=stub.digest)
+    return msgspec.structs.replace(attachment, length=stub.length, digest=stub.digest)
 
 
 def _completed(function: Function, code: str | None, *, publish: bool) -> Function:
     """Add the code. A user's own image with blank code has none (spec 6.4.2)."""
-    if function.kind == _BLACKBOX and (code is None or not code.strip()):
-        function = msgspec.structs.replace(function, code=None, binary=False)
-    else:
-        function = msgspec.structs.replace(function, code=code)
+    if function.kind == _BLACKBOX and not (code or "").strip():
+        function, code = msgspec.structs.replace(function, binary=False), None
+    function = msgspec.structs.replace(function, code=code)
     return msgspec.structs.replace(function, digest=_digest(function, publish=publish))
 
 
 def _digest(function: Function, *, publish: bool) -> bytes:
     """Return a hash of what spec 10.2.1 compares, in whatever order the members of its JSON are."""
-    limits = function.limits
     plain = (
         *(function.path, function.name, function.version, publish, function.provide_api_key),
         *(function.kind, function.image, function.main, function.binary, function.code is None),
-        *(limits.timeout, limits.memory, limits.logs, limits.concurrency),
+        *msgspec.structs.astuple(function.limits),
     )
     digest = hashlib.sha256()
     for part in (

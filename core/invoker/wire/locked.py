@@ -78,14 +78,10 @@ class Keys:
             raise Undecryptable(name, "there is no key of the name it was encrypted with")
         try:
             return raw.checked(_decrypted(cipher, value))  # JSON, quotes included (spec T40)
-        except _NotOpened as error:
-            raise Undecryptable(name, str(error)) from None
         except raw.NotJSON:
             raise Undecryptable(name, "what was encrypted is not JSON") from None
-
-
-class _NotOpened(Exception):
-    """The reason, without any of the value."""
+        except ValueError as error:
+            raise Undecryptable(name, str(error)) from None
 
 
 def _cipher(name: str, text: str) -> AESGCM:
@@ -101,15 +97,19 @@ def _cipher(name: str, text: str) -> AESGCM:
 
 
 def _decrypted(cipher: AESGCM, value: msgspec.Raw) -> bytes:
-    """Open an envelope: base64 of the nonce's length, the nonce, the ciphertext and its tag (spec 7.1.3)."""
+    """Open an envelope: base64 of the nonce's length, the nonce, the ciphertext and its tag (spec 7.1.3).
+
+    Raises:
+        ValueError: the reason, without any of the value.
+    """
     try:
         envelope = base64.b64decode(raw.string(value) or "", validate=True)
     except ValueError:
-        raise _NotOpened("it is not base64") from None
+        raise ValueError("it is not base64") from None
     start = _LENGTH_SIZE + int.from_bytes(envelope[:_LENGTH_SIZE])
     if start - _LENGTH_SIZE not in _NONCE_SIZES or len(envelope) < start + _TAG_SIZE:
-        raise _NotOpened("it is no encrypted parameter")
+        raise ValueError("it is no encrypted parameter")
     try:
         return cipher.decrypt(envelope[_LENGTH_SIZE:start], envelope[start:], None)
     except InvalidTag:
-        raise _NotOpened("it was encrypted with another key, or damaged since") from None
+        raise ValueError("it was encrypted with another key, or damaged since") from None

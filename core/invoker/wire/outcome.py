@@ -3,6 +3,8 @@
 Replies are mapped in the order of spec 9.6 and 9.7, failures before a container by 9.9.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from invoker.config import Compat
@@ -80,34 +82,40 @@ class Outcomes:
         """`/init` answered, in time, that it did not succeed; or too much to be believed."""
         if reply.truncated:
             return self._truncated(Status.DEVELOPER_ERROR, reply, allowed)
-        answer = read_run(reply.body)
-        size = answer.size(self._compat)
-        if answer.error is not None:
-            return _failure(Status.DEVELOPER_ERROR, answer.error, size)
-        return _failure(Status.DEVELOPER_ERROR, self._texts.invalid_init(answer.text), size)
+        return self._developer_error(read_run(reply.body), self._texts.invalid_init)
 
     def ran(self, reply: Reply, allowed: int) -> Outcome:
         """`/run` answered in time."""
         if reply.truncated:
             return self._truncated(Status.APPLICATION_ERROR, reply, allowed)
         answer = read_run(reply.body)
-        if reply.status == _OK and answer.is_object:
-            if answer.error is None:
-                return Outcome(Status.SUCCESS, answer.raw, answer.size(self._compat))
-            return _failure(Status.APPLICATION_ERROR, answer.error, answer.size(self._compat))
-        return self._unusual(reply, answer)
+        if reply.status != _OK or answer.form != "object":
+            return self._unusual(reply, answer)
+        size = answer.size(self._compat)
+        if answer.error is None:
+            return Outcome(Status.SUCCESS, msgspec.Raw(answer.body), size)
+        if self._compat == "functions":  # with what stands beside the error (spec 8.8.6)
+            return Outcome(Status.APPLICATION_ERROR, msgspec.Raw(answer.body), size)
+        return _failure(Status.APPLICATION_ERROR, answer.error, size)
 
     def _unusual(self, reply: Reply, answer: RunAnswer) -> Outcome:
         """A status other than 200, or no object (spec 9.7.4-9.7.6; for `functions` 9.10.6)."""
-        size = answer.size(self._compat)
-        if reply.status == _OK and answer.is_array and self._compat == "openwhisk":
-            return Outcome(Status.SUCCESS, answer.raw, size)
-        if reply.status == _OK and answer.is_null and self._compat == "functions":
-            return Outcome(Status.SUCCESS, _EMPTY, size)
-        if answer.error is not None:
-            return _failure(Status.DEVELOPER_ERROR, answer.error, size)
-        return _failure(Status.DEVELOPER_ERROR, self._texts.invalid_run(answer.text), size)
+        if reply.status == _OK and answer.form == "array" and self._compat == "openwhisk":
+            return Outcome(Status.SUCCESS, msgspec.Raw(answer.body), answer.size(self._compat))
+        if reply.status == _OK and answer.form == "null" and self._compat == "functions":
+            return Outcome(Status.SUCCESS, _EMPTY, answer.size(self._compat))
+        return self._developer_error(answer, self._texts.invalid_run)
+
+    def _developer_error(self, answer: RunAnswer, otherwise: Callable[[str], str]) -> Outcome:
+        """What the container says is wrong, or the text that `otherwise` makes of its answer."""
+        error = answer.error if answer.error is not None else otherwise(answer.text)
+        return self._answered(Status.DEVELOPER_ERROR, error, answer.size(self._compat))
 
     def _truncated(self, status: Status, reply: Reply, allowed: int) -> Outcome:
         text = reply.body.decode("utf-8", "replace")
-        return _failure(status, self._texts.truncated(reply.length, allowed, text), reply.length)
+        return self._answered(status, self._texts.truncated(reply.length, allowed, text), reply.length)
+
+    def _answered(self, status: Status, error: str | msgspec.Raw, size: int) -> Outcome:
+        """A failure whose error replaces the answer of `size`; `functions` counts the error instead (spec 8.8.6)."""
+        response = error_response(error)
+        return Outcome(status, response, memoryview(response).nbytes if self._compat == "functions" else size)

@@ -22,14 +22,14 @@ _encode: Final = msgspec.json.Encoder().encode
 _NULL: Final = msgspec.Raw(b"null")
 
 
-class Annotation(msgspec.Struct, frozen=True):
+class Annotation(msgspec.Struct, frozen=True, gc=False):
     """One element of a record's `annotations`."""
 
     key: str
     value: object
 
 
-class Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Response(msgspec.Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """A record's `response` (spec 8.4)."""
 
     status_code: int
@@ -37,7 +37,7 @@ class Response(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     size: int | None = None
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel", omit_defaults=True):
     """A record as acknowledgements carry it; all but `cause` is required by its reader (spec 2.3.1, T6)."""
 
     namespace: str
@@ -58,6 +58,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
 def record(activation: Activation, compat: Compat, logs: tuple[str, ...]) -> Record:
     """Return the record without what only databases keep (spec 2.3.7)."""
+    annotations = _annotations_of_openwhisk if compat == "openwhisk" else _annotations_of_functions
     outcome = activation.outcome
     size = outcome.size
     if size is None and compat == "functions":  # always there, of errors of ours too (spec 8.8.6)
@@ -74,7 +75,7 @@ def record(activation: Activation, compat: Compat, logs: tuple[str, ...]) -> Rec
         logs=logs,
         version=activation.version,
         publish=False,
-        annotations=annotations(activation, compat),
+        annotations=annotations(activation),
         duration=activation.duration,
     )
 
@@ -106,11 +107,6 @@ def _logs(logs: tuple[str, ...]) -> bytes:
         return _encode(logs)
     except UnicodeEncodeError:  # lone surrogates: escaped
         return json.dumps(logs).encode()
-
-
-def annotations(activation: Activation, compat: Compat) -> list[Annotation]:
-    """Return what a record says about the activation besides its result."""
-    return _annotations_of_openwhisk(activation) if compat == "openwhisk" else _annotations_of_functions(activation)
 
 
 def _annotations_of_openwhisk(activation: Activation) -> list[Annotation]:
@@ -234,6 +230,8 @@ def read(document: bytes) -> Activation:
     stored = _stored(document)
     found = {each.key: each.value for each in stored.annotations or ()}
     start = _milliseconds(stored.start)
+    limits = _value(found, "limits", Limits)
+    entry = _value(found, "entry", str)
     return Activation(
         activation_id=stored.activation_id,
         namespace=stored.namespace,
@@ -242,7 +240,7 @@ def read(document: bytes) -> Activation:
         name=stored.name,
         version=stored.version,
         kind=_value(found, "kind", str) or "unknown",
-        limits=_limits(found),
+        limits=limits if limits is not None and limits.timeout else None,  # without a timeout not fetched (spec 8.8.2)
         outcome=Outcome(stored.response.status_code, stored.response.result, stored.response.size),
         start=start,
         end=_milliseconds(stored.end) if stored.end else start,  # 0 in what controllers write for triggers
@@ -251,7 +249,7 @@ def read(document: bytes) -> Activation:
         timed_out=_value(found, "timeout", bool) or False,
         cause=stored.cause,
         binding=_value(found, "binding", str),
-        main=_main(found),
+        main=None if entry == "main" else entry or None,
         notes=tuple(_notes(found)),
         logs=stored.logs or (),
     )
@@ -281,17 +279,6 @@ def _value(found: Mapping[str, msgspec.Raw], key: str, kind: type[T]) -> T | Non
         return msgspec.json.decode(found[key], type=kind)
     except (KeyError, msgspec.DecodeError):
         return None
-
-
-def _limits(found: Mapping[str, msgspec.Raw]) -> Limits | None:
-    """No timeout is zero: such limits mean that the action was not fetched (spec 8.8.2)."""
-    limits = _value(found, "limits", Limits)
-    return limits if limits is not None and limits.timeout else None
-
-
-def _main(found: Mapping[str, msgspec.Raw]) -> str | None:
-    entry = _value(found, "entry", str)
-    return None if entry == "main" else entry or None
 
 
 def _notes(found: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, str | int]]:

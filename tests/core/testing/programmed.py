@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from invoker.entities.container import ContainerSpec, Reply
-from invoker.testing.containers import KINDS, FakeContainer, Script, reply
+from invoker.testing.containers import KINDS, FakeContainer, FakeRuntime, Script, reply
 from invoker.testing.programs import EXIT_CODE, MEET, TICK_SECONDS, Program
 
 
@@ -12,6 +14,17 @@ def a_spec(name: str) -> ContainerSpec:
     kind = KINDS.resolve("python:default")
     assert kind is not None
     return ContainerSpec(name=name, runtime=kind, memory=128 << 20)
+
+
+@asynccontextmanager
+async def fake_runtime(script: Script | None = None, *, pausable: bool = True) -> AsyncIterator[FakeRuntime]:
+    """Open a runtime of containers in memory; leaving removes them all."""
+    runtime = FakeRuntime(script, pausable=pausable)
+    try:
+        yield runtime
+    finally:
+        for container in list(runtime.running.values()):
+            await container.remove()
 
 
 def programmed() -> Script:

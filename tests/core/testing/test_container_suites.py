@@ -11,10 +11,15 @@ import pytest
 from invoker.contracts import Output
 from invoker.entities.container import ContainerSpec, ContainerState, Reply
 from invoker.errors import ContainerError
+from invoker.testing.container_requests import starting
 from invoker.testing.container_runtime import ContainerRuntimeContract
-from invoker.testing.containers import FakeContainer, FakeRuntime, UnpausableContainer
+from invoker.testing.containers import FakeContainer, FakeRuntime
 from invoker.testing.programs import init_body
 from tests.core.testing.programmed import a_spec, programmed
+
+
+class UnpausableContainer(FakeContainer):
+    pausable = False
 
 
 class GoesOn(FakeContainer):
@@ -99,6 +104,7 @@ def fixtures(runtime: FakeRuntime, *, pauses: bool) -> dict[str, Any]:
         "opening": opening(runtime),
         "spec": a_spec,
         "init_body": init_body,
+        "start": starting(a_spec, init_body),
         "left": left(runtime),
         "pauses": pauses,
         "sharing": a_spec,

@@ -10,7 +10,8 @@ from invoker.errors import ContainerError, Lost, StartFailed, Unreachable
 from invoker.sentinel import SENTINEL_LINE
 from invoker.testing.builders import a_spec
 from invoker.testing.container_requests import failure_of
-from invoker.testing.containers import FakeContainer, FakeRuntime, RecordedOutput, answering, fake_runtime, reply
+from invoker.testing.containers import FakeContainer, FakeRuntime, RecordedOutput, answering, reply
+from tests.core.testing.programmed import fake_runtime
 
 
 async def post(container: Container, path: str) -> Reply:

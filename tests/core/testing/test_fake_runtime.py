@@ -8,8 +8,8 @@ import pytest
 from invoker.contracts import ContainerRuntime, Opening
 from invoker.entities.container import ContainerSpec
 from invoker.testing.container_runtime import ContainerRuntimeContract
-from invoker.testing.containers import FakeRuntime, fake_runtime
-from tests.core.testing.programmed import a_spec, programmed
+from invoker.testing.containers import FakeRuntime
+from tests.core.testing.programmed import a_spec, fake_runtime, programmed
 
 
 class TestFakeRuntime(ContainerRuntimeContract):

@@ -3,7 +3,7 @@
 import asyncio
 import fnmatch
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -16,18 +16,20 @@ from invoker.entities.function import Function, FunctionRef
 from invoker.entities.request import Request
 from invoker.errors import FunctionNotFound, InvokerError, RecordsRefused, StoreUnavailable
 from invoker.testing.activation_reader import ActivationReaderContract
-from invoker.testing.activation_store import ActivationStoreContract, document_of
+from invoker.testing.activation_store import RECORDS, ActivationStoreContract, document_of
 from invoker.testing.admission import AdmissionContract
 from invoker.testing.builders import a_caller, a_request
 from invoker.testing.function_catalog import FunctionCatalogContract
-from invoker.testing.function_store import FunctionStoreContract
+from invoker.testing.function_store import FUNCTIONS, FunctionStoreContract
 from invoker.testing.observer import ACTIVATIONS, ObserverContract
-from invoker.testing.stores import MemoryActivations, MemoryFollowing, MemoryStore
-from invoker.wire.function import binary_code
+from invoker.testing.stores import MemoryActivations, MemoryStore
+from invoker.wire.attachment import binary_code
 
 
 async def notices(suite: object, test: str, **fixtures: Any) -> bool:
     """Run one test of a suite with those fixtures that it asks for; return whether it fails as tests should."""
+    test, _, case = test.removesuffix("]").partition("[")
+    fixtures |= {"batch": RECORDS.get(case), "function": FUNCTIONS.get(case)}
     run = getattr(suite, test)
     try:
         result = run(**{name: fixtures[name] for name in inspect.signature(run).parameters})
@@ -125,13 +127,13 @@ class StaysBusyWhenCancelled(MemoryActivations):
         (Nothing, "test_a_store_has_what_the_contract_asks_for"),
         (ForgetsWhenCancelled, "test_a_batch_that_is_cancelled_can_be_put_again_and_takes_no_other_with_it"),
         (StaysBusyWhenCancelled, "test_a_batch_that_is_cancelled_can_be_put_again_and_takes_no_other_with_it"),
-        (LosesLogs, "test_what_was_put_is_there"),
+        (LosesLogs, "test_what_was_put_is_there[with logs]"),
         (LosesLogs, "test_ten_megabytes_of_logs_are_kept_or_refused"),
         (IsShyOfRepeats, "test_a_repeated_batch_is_no_error"),
         (IsShyOfRepeats, "test_the_same_record_may_be_in_a_batch_twice"),
         (StopsAtRepeats, "test_what_is_new_in_a_repeated_batch_is_kept"),
         (MixesNamespaces, "test_one_id_in_two_namespaces_is_two_records"),
-        (TakesAHundred, "test_a_large_batch_is_kept_whole"),
+        (TakesAHundred, "test_what_was_put_is_there[that are many]"),
         (RefusesAllForOne, "test_ten_megabytes_of_logs_are_kept_or_refused"),
         (RefusesTheInnocent, "test_ten_megabytes_of_logs_are_kept_or_refused"),
     ],
@@ -162,14 +164,15 @@ class ListsAll(MemoryActivations):
 
 
 class FollowsFromTheStart(MemoryActivations):
-    def follow(self, namespace: str) -> MemoryFollowing:
-        following = super().follow(namespace)
-        following._position = 0
-        return following
+    async def follow(self, namespace: str) -> AsyncIterator[Activation]:
+        for activation in list(self.records.values()):
+            yield activation
+        async for activation in super().follow(namespace):
+            yield activation
 
 
 class FollowsEverybody(MemoryActivations):
-    def follow(self, namespace: str) -> MemoryFollowing:
+    def follow(self, namespace: str) -> AsyncIterator[Activation]:
         class Anybody(str):
             __slots__ = ()
 
@@ -315,12 +318,12 @@ class FoldsCase(MemoryStore):
 @pytest.mark.parametrize(
     ("broken", "test"),
     [
-        (LosesCode, "test_what_was_put_is_fetched_with_its_code"),
-        (LosesCode, "test_an_archive_of_two_megabytes_is_kept"),
-        (CleansText, "test_text_is_kept_as_it_is"),
-        (CleansText, "test_an_image_of_a_user_needs_no_code"),
+        (LosesCode, "test_what_was_put_is_fetched_as_it_was[with all fields]"),
+        (LosesCode, "test_what_was_put_is_fetched_as_it_was[with two megabytes]"),
+        (CleansText, "test_what_was_put_is_fetched_as_it_was[with odd text]"),
+        (CleansText, "test_what_was_put_is_fetched_as_it_was[with an image of a user and no code]"),
+        (GuessesArchives, "test_what_was_put_is_fetched_as_it_was[with text like an archive]"),
         (Nothing, "test_a_store_has_what_the_contract_asks_for"),
-        (GuessesArchives, "test_text_and_archives_are_told_apart"),
         (FoldsCase, "test_names_of_every_legal_kind_are_told_apart"),
         (CutsNames, "test_names_of_every_legal_kind_are_told_apart"),
         (DecodesNames, "test_a_name_that_is_not_legal_is_never_taken_for_another"),
@@ -339,9 +342,8 @@ class FoldsCase(MemoryStore):
 )
 async def test_a_wrong_function_store_is_noticed(broken: type[MemoryStore], test: str) -> None:
     store = broken()
-    fixtures = {"store": store, "put": getattr(store, "put", None), "code": "main", "binary": False}
 
-    assert await notices(FunctionStoreContract(), test, **fixtures)
+    assert await notices(FunctionStoreContract(), test, store=store, put=getattr(store, "put", None))
 
 
 class StartsOver(MemoryStore):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invoker.wire.function import Attachment, binary_code, read
+from invoker.wire.attachment import Attachment, binary_code
+from invoker.wire.function import read
 from tests.core.wire.documents import ATTACHED, BLACKBOX, INLINE, UUID, changed, refusal, stored
 from tests.core.wire.examples import ABSENT
 
@@ -74,9 +75,7 @@ def test_spec_6_3_3_old_java_actions_may_have_an_attachment() -> None:
 
     attached = stored(exec={"kind": "java:8", "jar": jar, "binary": True, "main": "Hello"}, _attachments=stubs)
 
-    assert attached.attachment == Attachment(
-        name="jarfile", scheme="", type="application/java-archive", length=3, digest="md5-x"
-    )
+    assert attached.attachment == Attachment("jarfile", "application/java-archive", length=3, digest="md5-x")
     assert attached.with_code(b"PK\x03").code == "UEsD"
 
 
@@ -129,12 +128,12 @@ def test_spec_6_2_an_attachment_is_left_to_the_store() -> None:
     result = stored(ATTACHED)
 
     assert result.attachment == Attachment(
-        name=UUID,
-        scheme="couch",
+        id=f"couch:{UUID}",
         type="application/octet-stream",
         length=20480,
         digest="md5-AAAAAAAAAAAAAAAAAAAAAA==",
     )
+    assert (result.attachment.scheme, result.attachment.name) == ("couch", UUID)
     assert result.function.code is None
     assert result.function.binary
 
@@ -158,7 +157,8 @@ def test_spec_6_5_3_text_attachments_are_utf8() -> None:
 def test_an_attachment_without_a_scheme_has_a_legacy_name(name: str) -> None:
     attachment = stored(exec__code=mem(name)).attachment
 
-    assert attachment == Attachment(name=name, scheme="", type="application/octet-stream")
+    assert attachment == Attachment(name, "application/octet-stream")
+    assert (attachment.scheme, attachment.name) == ("", name)
 
 
 def test_what_the_reference_says_of_itself_counts_where_the_document_lists_nothing() -> None:

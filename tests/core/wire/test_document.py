@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from invoker.entities.function import Function, Limits
 from invoker.errors import FunctionUnreadable
 from invoker.testing.builders import a_function
-from invoker.wire.function import Stored, binary_code, document, read, with_digest
+from invoker.wire.attachment import binary_code
+from invoker.wire.function import Stored, document, read, with_digest
 from tests.core.wire.examples import raw
 
 TEXTS = st.text(max_size=12)

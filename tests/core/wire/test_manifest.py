@@ -133,10 +133,10 @@ def test_keys_that_nothing_asks_for_are_told_with_the_nearest_right_one() -> Non
     assert told == [
         f'runtimes.manifest: kinds.json: "blackbox" {unknown} did you mean blackboxes?',
         f'runtimes.manifest: kinds.json: "zzz" {unknown} there are runtimes, blackboxes, description',
-        f'runtimes.manifest: kinds.json: "tags" in runtimes.python[0].image {unknown} did you mean tag?',
-        f'runtimes.manifest: kinds.json: "TTL" in runtimes.python[0].stemCells[0].reactive {unknown} did you mean ttl?',
-        f'runtimes.manifest: kinds.json: "memry" in runtimes.python[0].stemCells[0] {unknown} did you mean memory?',
         f'runtimes.manifest: kinds.json: "stemCels" in runtimes.python[0] {unknown} did you mean stemCells?',
+        f'runtimes.manifest: kinds.json: "tags" in runtimes.python[0].image {unknown} did you mean tag?',
+        f'runtimes.manifest: kinds.json: "memry" in runtimes.python[0].stemCells[0] {unknown} did you mean memory?',
+        f'runtimes.manifest: kinds.json: "TTL" in runtimes.python[0].stemCells[0].reactive {unknown} did you mean ttl?',
     ]
 
 

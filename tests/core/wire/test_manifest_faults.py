@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from invoker.entities.runtimes import Runtimes
 from invoker.errors import SettingsError
-from invoker.wire.manifest import read
-from invoker.wire.manifest_shapes import EXAMPLE
+from invoker.wire.manifest import EXAMPLE, read
 from tests.core.wire.manifests import CELL, IMAGE, REACTIVE, faults, manifest, version
 
 
@@ -140,18 +139,18 @@ def test_every_fault_is_told_at_once() -> None:
     )
 
     assert [fault.partition(": ")[0] for fault in faults(text)] == [
+        "runtimes.python[0].kind",
         "runtimes.python[0].image.name",
         "runtimes.python[0].image.prefix",
+        "runtimes.python[0].default",
         "runtimes.python[0].stemCells[0].initialCount",
         "runtimes.python[0].stemCells[0].memory",
+        "runtimes.python[0].stemCells[1].memory",
         "runtimes.python[0].stemCells[1].reactive.minCount",
         "runtimes.python[0].stemCells[1].reactive.maxCount",
         "runtimes.python[0].stemCells[1].reactive.ttl",
         "runtimes.python[0].stemCells[1].reactive.threshold",
         "runtimes.python[0].stemCells[1].reactive.increment",
-        "runtimes.python[0].stemCells[1].memory",
-        "runtimes.python[0].kind",
-        "runtimes.python[0].default",
         "runtimes.python[1].deprecated",
         "blackboxes[1].name",
     ]

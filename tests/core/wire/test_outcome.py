@@ -49,6 +49,31 @@ def test_an_object_with_error_is_an_application_error_and_only_the_error_is_kept
     assert outcome.size == len(body)
 
 
+def test_functions_compatibility_keeps_what_stands_beside_an_error() -> None:
+    """Spec 8.8.6."""
+    body = '{ "error" : "no", "other":"é" }'.encode()
+
+    outcome = FUNCTIONS.ran(reply(body), ALLOWED)
+
+    assert outcome == Outcome(Status.APPLICATION_ERROR, msgspec.Raw(body), len(body))
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        FUNCTIONS.ran(reply('{"error":"é","other":1}'.encode(), status=502), ALLOWED),
+        FUNCTIONS.ran(reply(b"7"), ALLOWED),
+        FUNCTIONS.ran(reply(b"x", length=2_000_000), ALLOWED),
+        FUNCTIONS.init_failed(reply(b'{"error":"bad code","other":1}', status=502), ALLOWED),
+        FUNCTIONS.init_failed(reply(b"oops", status=502), ALLOWED),
+    ],
+)
+def test_functions_compatibility_counts_the_error_that_replaces_an_answer(outcome: Outcome) -> None:
+    """Spec 8.8.6."""
+    assert result(outcome).keys() == {"error"}
+    assert outcome.size == len(bytes(outcome.response))
+
+
 def test_an_array_is_success_for_openwhisk_alone() -> None:
     """Spec 9.7.5, 9.10.6."""
     assert OPENWHISK.ran(reply(b"[1,2]"), ALLOWED).status is Status.SUCCESS

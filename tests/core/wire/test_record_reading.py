@@ -11,7 +11,7 @@ from invoker.config import Compat
 from invoker.entities.activation import Activation, Outcome, Status
 from invoker.entities.function import Limits
 from invoker.testing.builders import an_activation
-from invoker.wire.record import annotations, document, read
+from invoker.wire.record import document, read, record
 from tests.core.wire.activations import RESIZED, STORED, stored
 
 
@@ -176,6 +176,6 @@ def test_what_the_go_variant_would_store_is_read_back(activation: Activation) ->
 
 @given(activations("functions"))
 def test_the_go_variants_annotations_are_sorted(activation: Activation) -> None:
-    keys = [each.key for each in annotations(activation, "functions")]
+    keys = [each.key for each in record(activation, "functions", ()).annotations]
 
     assert keys == sorted(set(keys))
