@@ -118,7 +118,7 @@ def _register(
     )
     metrics.gauge("gauge_invoker_records_pending", "Records that wait for the store", lambda: recorder.pending)
     metrics.gauge("gauge_invoker_records_pending_bytes", "Their size", lambda: recorder.pending_bytes)
-    metrics.gauge("gauge_invoker_records_age_seconds", "Since the oldest of their activations began", lambda: recorder.age)
+    metrics.gauge("gauge_invoker_records_age_seconds", "Since the oldest of them began", lambda: recorder.age)
     metrics.gauge("gauge_invoker_spool_bytes", "Bytes of the spool", lambda: recorder.spool_bytes)
     metrics.reading("counter_invoker_spool_replayed", "Records read from the spool", lambda: recorder.replayed)
     metrics.gauge(

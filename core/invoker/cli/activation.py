@@ -121,4 +121,4 @@ async def _follow(program: CommandLine, namespace: str, *, as_json: bool) -> Non
 
 def _document(one: Activation) -> msgspec.Raw:
     """Return a record as a controller would show it."""
-    return msgspec.Raw(record.document(one, compat="openwhisk", updated=one.end))
+    return msgspec.Raw(record.recorded(one, compat="openwhisk", updated=one.end).document)

@@ -214,7 +214,7 @@ class Recorder:
                 entry.is_safe()
 
     def _fail(self, error: OSError) -> None:
-        """Admit nothing more until the spool can be written. Nothing is lost by then: who ends is answered once stored."""
+        """Admit nothing more until the spool can be written; who ends meanwhile is answered once the store has it."""
         if self.spool_failure is None:
             logger.error("the spool can't be written (%s): no new work until it can", error)
         self.spool_failure = str(error)

@@ -66,7 +66,7 @@ class Segment:
 
 
 class Spool:
-    """Owns the directory of one invoker. Only the recorder uses it; writing is its business, `read` may be a thread's."""
+    """Owns the directory of one invoker. Only the recorder uses it; `open`, `sync` and `read` are for threads."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -206,10 +206,12 @@ class Spool:
         if path.exists() and path.stat().st_size >= REFUSED:
             path.replace(path.with_suffix(".older"))
             logger.error("more than %d bytes of records are refused: the older ones are dropped", 2 * REFUSED)
-        with path.open("ab", opener=_private) as file:
-            if not file.tell():
-                file.write(_HEADER)
-            file.write(b"".join(framed(_pack(RefusedRecord(reason, record)))))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            header = b"" if os.fstat(descriptor).st_size else _HEADER
+            _write_all(descriptor, header + b"".join(framed(_pack(RefusedRecord(reason, record)))))
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Write no more. What the store has not got stays for the next life."""
@@ -326,7 +328,3 @@ def _measured(path: Path) -> tuple[int, int]:
 def _write_all(descriptor: int, data: bytes) -> None:
     while (written := os.write(descriptor, data)) < len(data):
         data = data[written:]
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

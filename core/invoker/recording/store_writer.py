@@ -1,4 +1,4 @@
-"""One batch of records on its way into the store: tried again until the store has all of it, or will never take the rest."""
+"""One batch of records on its way into the store: tried until the store has all of it, or will never take the rest."""
 
 import asyncio
 import logging
