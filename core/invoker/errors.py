@@ -24,7 +24,7 @@
         ├── NoRoom                 no container now: others hold what it needs
         ├── Unreachable            nothing was sent; another container may serve
         ├── Aborted                another activation's `/init` failed, which this one waited for
-        ├── Lost                   gone or silent in the middle of a request; `.state` says which
+        ├── Lost                   gone, silent or out of memory in the middle of a request; `.state` says which
         └── PostTimedOut           no answer in time
 
 A function that fails isn't in this list: it is an `Outcome`, returned, recorded and
@@ -245,9 +245,9 @@ class Aborted(ContainerError):
 
 
 class Lost(ContainerError):
-    """The connection broke before a whole reply was read. `state` is the container's, afterwards.
+    """The connection broke before a whole reply was read, or memory ran out under it. `state` is the container's then.
 
-    `at` is when it broke, in seconds of `time.monotonic`, which was before the state was asked for (spec 9.5.5).
+    `at` is when that was, in seconds of `time.monotonic`, which was before the state was asked for (spec 9.5.5).
     """
 
     def __init__(self, state: ContainerState, *, at: float | None = None) -> None:

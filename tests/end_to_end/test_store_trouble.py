@@ -15,6 +15,7 @@ from tests.end_to_end.program import Home, Running
 ECHO = "def main(args): return args"
 IMPATIENT = ("sqlite.busy_timeout=50 ms", "recording.first_retry=10 ms", "recording.last_retry=20 ms")
 LOST_RECORDS = 4
+PAGE = 4096
 PENDING = "gauge_invoker_records_pending"
 
 
@@ -151,6 +152,39 @@ async def test_a_file_that_is_no_database_is_named_and_what_to_do(own_home: Home
     assert "Traceback" not in called.errors
     assert f"{own_home.database}" in called.errors
     assert "it is no database: move it away, or name another file in sqlite.path" in called.errors
+
+
+async def test_a_file_that_was_deleted_is_made_anew_and_takes_the_records_that_come(own_home: Home) -> None:
+    """The function is still in memory, so that its callers notice nothing."""
+    own_home.put(python("echo", ECHO))
+    with own_home.running() as program:
+        await warmed(program)
+        own_home.database.unlink()
+
+        sent = [await program.invoke(message("echo", {"n": number})) for number in range(3)]
+
+        for each in sent:
+            record = await own_home.record(each["response"]["activationId"])
+            assert record["response"] == each["response"]["response"]
+    told = [text for text in program.log.messages() if "was deleted or replaced" in text]
+    assert told == [
+        f"{own_home.database} was deleted or replaced: from now on the file of that name has the activation records"
+    ]
+
+
+async def test_a_damaged_file_is_found_by_check_though_it_opens(own_home: Home) -> None:
+    own_home.put(*(python(f"echo-{number}", ECHO + "\n#" + "x" * 50_000) for number in range(20)))
+    size = own_home.database.stat().st_size
+    with own_home.database.open("r+b") as file:
+        file.seek(size // 2 // PAGE * PAGE)
+        file.write(b"\xff" * PAGE)
+
+    called = await asyncio.to_thread(own_home.call, "check", "--json")
+
+    findings = {each["part"]: each for each in called.json}
+    assert called.code == 1
+    assert not findings["activations"]["ok"]
+    assert "it is damaged: move it and its -wal file away" in findings["activations"]["text"]
 
 
 async def test_a_killed_invoker_has_stored_what_it_had_time_to_and_its_file_is_whole(own_home: Home) -> None:

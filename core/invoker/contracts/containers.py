@@ -41,7 +41,8 @@ class Container(ABC):
 
         Raises:
             Unreachable: no byte was sent.
-            Lost: no whole reply came, and none will.
+            Lost: no whole reply came, and none will; or one that is no success, and meanwhile a process in it was
+                killed for want of memory.
             PostTimedOut: `timeout` seconds are over. The request may still be running: remove the container.
         """
 

@@ -89,6 +89,8 @@ class ActivationStore(Part, ABC):
     async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
         """Keep records. One that is already there is no error: the first answer may have been lost.
 
+        An empty batch, as `invoker check` puts it, asks whether records would be kept, and changes nothing.
+
         Cancelled after `recording.write_timeout` seconds; the same batch will then be tried again.
 
         Raises:

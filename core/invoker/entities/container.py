@@ -1,12 +1,15 @@
 """Containers as the core sees them: what to start, what came back, how it ended."""
 
 import enum
+import signal
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from invoker.entities.runtimes import Runtime
+
+_SIGNALS: Final = frozenset(signal.Signals)
 
 
 class Stream(enum.Enum):
@@ -41,11 +44,21 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None = None
     """Of the container's first process; negative is a signal's number; `None` while it runs or if nobody knows."""
     memory_exhausted: bool = False
-    """Stopped because it reached its memory limit."""
+    """It reached its memory limit, and was stopped or is about to be: one process of it may have been killed so far."""
     peak_memory: int | None = None
     """Bytes, where the runtime can tell."""
     remark: str = ""
     """What else its developer should know of its end: a sentence for the activation's log, empty as a rule."""
+
+    @property
+    def ending(self) -> str:
+        """What its first process did: `exited with status 1`, `was killed by signal SIGKILL`; empty if nobody knows."""
+        if self.exit_code is None:
+            return ""
+        if self.exit_code >= 0:
+            return f"exited with status {self.exit_code}"
+        number = -self.exit_code
+        return f"was killed by signal {signal.Signals(number).name if number in _SIGNALS else number}"
 
 
 Body: TypeAlias = bytes | bytearray

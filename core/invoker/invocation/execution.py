@@ -156,7 +156,7 @@ class Execution:
         """Say what became of a call whose container is gone; a time limit that was reached comes first (spec 9.5.6)."""
         invocation.cut_off(lost.at)
         init, state = not invocation.run_start, lost.state
-        invocation.remark = state.remark
+        invocation.remark = state.remark or (f"The container {state.ending}." if state.ending else "")
         if state.memory_exhausted:
             used = "" if state.peak_memory is None else f" after using {state.peak_memory / (1 << 20):.0f} MB"
             invocation.remark = f"The memory limit is {limits.memory} MB; the action was stopped{used}."

@@ -73,6 +73,10 @@ class Firewall:
         """Whether the table that is there may have been put by us."""
         self._complaint = ""
         """The last failure to look after the rules; the same is not told twice in a row."""
+        self._told = ""
+        """The gaps that were warned of."""
+        self._expected = True
+        """The bridges may still be made."""
 
     def __getattr__(self, name: str) -> Any:
         """Leave everything else to the runtime."""
@@ -81,13 +85,21 @@ class Firewall:
     async def sweep(self) -> Sequence[str] | None:
         """See `ContainerRuntime`. The runtime goes first: it may know that another of this identity runs."""
         swept = await self._runtime.sweep()
+        if gap := self._gap():  # Docker makes its bridge, and what sees the packets on it, as it sweeps
+            raise StartFailed(gap)
         await self._put_up()
         return swept
 
     async def create(self, spec: ContainerSpec, output: Output) -> Container:
         """See `ContainerRuntime`."""
         await self._put_up()
-        return await self._runtime.create(spec, output)
+        container = await self._runtime.create(spec, output)
+        if self._expected:
+            self._expected = False
+            if absent := _absent(self._runtime.bridges()):  # podman makes it with the first container
+                told = f"this machine has no interface {', '.join(absent)}, which a container is behind by now"
+                logger.warning("the network of actions is open: %s: the engine runs rootless or elsewhere", told)
+        return container
 
     def faults(self) -> Sequence[str]:
         """See `Part`."""
@@ -105,14 +117,24 @@ class Firewall:
         Raises:
             SettingsError: something is in the way, and the firewall is required.
         """
-        obstacle = await self._obstacle()
-        gaps = [(obstacle, True)] if obstacle else [*_gaps(self._runtime.bridges())]
-        told = "; ".join(text for text, _ in gaps)
-        if self._settings.required and any(certain for _, certain in gaps):
-            raise SettingsError([f"firewall.required: {told}"])
-        if gaps:
-            logger.warning("the network of actions is %s: %s", "open" if obstacle else "partly open", told)
+        if obstacle := await self._obstacle():
+            if self._settings.required:
+                raise SettingsError([f"firewall.required: {obstacle}"])
+            logger.warning("the network of actions is open: %s", obstacle)
+        elif not _absent(self._runtime.bridges()) and (gap := self._gap()):
+            raise SettingsError([gap])
         return not obstacle
+
+    def _gap(self) -> str:
+        """Warn, once, of what rules can't close; return why there may be no such gap."""
+        gaps = dict(_gaps())
+        told = "; ".join(gaps)
+        if self._settings.required and any(gaps.values()):
+            return f"firewall.required: {told}"
+        if told and told != self._told:
+            logger.warning("the network of actions is partly open: %s", told)
+        self._told = told
+        return ""
 
     async def keep(self) -> None:
         """Look after the rules, once they are there, until cancelled."""
@@ -200,7 +222,7 @@ def _nameservers(path: Path) -> Iterator[Address]:
             yield ipaddress.ip_address(word)
 
 
-def _gaps(bridges: Sequence[str]) -> Iterator[tuple[str, bool]]:
+def _gaps() -> Iterator[tuple[str, bool]]:
     """Yield what rules can't close, with what to do about it, and whether it is certain to be open."""
     for family, setting in (("IPv4", "bridge-nf-call-iptables"), ("IPv6", "bridge-nf-call-ip6tables")):
         of_old = family == "IPv4"
@@ -208,10 +230,10 @@ def _gaps(bridges: Sequence[str]) -> Iterator[tuple[str, bool]]:
             told = f"containers reach each other over {family}, unless their engine forbids it: "
             told += f"load the module br_netfilter and set net.bridge.{setting} to 1"
             yield told, of_old  # engines give IPv6 only to networks that ask for it
-    if absent := [bridge for bridge in bridges if bridge not in _interfaces()]:
-        told = f"this machine has no interface {', '.join(absent)} yet: rules wait for it, "
-        told += "in vain if the engine runs rootless or on another machine"
-        yield told, False  # podman makes it with the first container
+
+
+def _absent(bridges: Sequence[str]) -> Sequence[str]:
+    return [bridge for bridge in bridges if bridge not in _interfaces()]
 
 
 def _interfaces() -> Sequence[str]:

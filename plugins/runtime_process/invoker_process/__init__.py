@@ -1,10 +1,7 @@
 """Child processes as containers: nothing to install, nothing that isolates."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from invoker import Settings, SettingsSection, hookimpl
-from invoker.contracts import ContainerRuntime
+from invoker.contracts import ContainerRuntime, Opening
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import SECTION
 
@@ -16,8 +13,6 @@ def settings_section() -> SettingsSection:
 
 
 @hookimpl
-@asynccontextmanager
-async def open_container_runtime(settings: Settings) -> AsyncIterator[ContainerRuntime]:
+def open_container_runtime(settings: Settings) -> Opening[ContainerRuntime]:
     """Provide what starts containers that are child processes."""
-    async with process_runtime(settings) as runtime:
-        yield runtime
+    return process_runtime(settings)

@@ -5,23 +5,23 @@ import contextlib
 import itertools
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from http import HTTPStatus
+from typing import Any, Final
 
 from invoker.action_connection import ActionConnection, Disconnected
 from invoker.contracts import Container, Output
 from invoker.entities.container import Body, ContainerState, Reply, Stream
 from invoker.errors import Lost, StartFailed, Unreachable
-from invoker_process.messages import ChildExited, ChildGone, ChildStarted, KillChild, Message, PeakMemory, StartChild
+from invoker_process.messages import ChildExited, ChildGone, ChildStarted, KillChild, MemoryUse, Message, StartChild
 from invoker_process.supervisor_client import SupervisorClient
-
-T = TypeVar("T")
 
 logger = logging.getLogger("invoker.process")
 
 LAST_WORDS: Final = 1.0
-"""Seconds for which a cut connection waits to be explained by the end of the process."""
+"""Seconds for which a cut connection, or a failure, waits to be explained by what became of the container."""
 CHUNK: Final = 1 << 16
 """Bytes of output read at once: what a pipe holds. A larger buffer is mapped anew each time, which costs 10 µs."""
 LAST_CHUNKS: Final = 16
@@ -46,26 +46,26 @@ class ProcessContainer(Container):
         self._free: list[ActionConnection] = []  # without a request; as many as there were requests at one time
         self._state = ContainerState(running=True)
         self._started: asyncio.Future[str] | None = None  # why it was not; empty if it was
-        self._asked: asyncio.Future[int | None] | None = None  # its peak of memory; for all who ask at one time
+        self._asked: asyncio.Future[MemoryUse] | None = None  # for all who ask at one time
         self._ended = asyncio.Event()
         self._left = asyncio.Event()
         self._removing = False
 
     async def start(self, order: StartChild) -> None:
         """Start its first process, or `StartFailed`."""
+        streams: list[int] = []
         try:
-            with contextlib.ExitStack() as failed:
-                stdin, self._lifeline = os.pipe()
-                failed.callback(os.close, stdin)
-                stdout = self._pipes.attach(Stream.STDOUT)
-                failed.callback(os.close, stdout)
-                stderr = self._pipes.attach(Stream.STDERR)
-                failed.pop_all()
+            stdin, self._lifeline = os.pipe()
+            streams.append(stdin)
+            streams.append(self._pipes.attach(Stream.STDOUT))
+            streams.append(self._pipes.attach(Stream.STDERR))
         except OSError as error:
+            for descriptor in streams:
+                os.close(descriptor)
             self._give_back()
             raise StartFailed(f"{self._name}: {error.strerror or error}") from error
         self._started = asyncio.get_running_loop().create_future()
-        self._supervisor.start_child(order, [stdin, stdout, stderr], self.hear)
+        self._supervisor.start_child(order, streams, self.hear)
         if reason := await self._started:
             raise StartFailed(reason)
 
@@ -78,7 +78,7 @@ class ProcessContainer(Container):
         """See `Container`. Nothing waits for the proxy to boot: its socket takes connections already."""
         connection = self._free.pop() if self._free else self._connection()
         try:
-            return await connection.post(path, body, timeout=timeout, limit=limit)
+            reply = await connection.post(path, body, timeout=timeout, limit=limit)
         except Disconnected as error:
             with contextlib.suppress(TimeoutError):  # a process whose connection was cut has ended, or is about to
                 async with asyncio.timeout(LAST_WORDS):
@@ -86,16 +86,24 @@ class ProcessContainer(Container):
             raise Lost(self._state, at=error.at) from None
         finally:
             self._free.append(connection)
+        if reply.status != HTTPStatus.OK:
+            at = time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    state = await self.inspect()
+                    if state.memory_exhausted:  # the proxy lives; what it waited for was killed
+                        raise Lost(state, at=at)
+        return reply
 
     async def inspect(self) -> ContainerState:
-        """See `Container`. Of every end we hear; asked is how much memory a living one has had."""
+        """See `Container`. Of every end we hear; asked is what memory a living one has had."""
         if self._state.running and not self._removing:
             if self._asked is None:
                 self._asked = asyncio.get_running_loop().create_future()
-                self._supervisor.send(PeakMemory(self._number))
-            peak = await asyncio.shield(self._asked)
+                self._supervisor.send(MemoryUse(self._number))
+            memory = await asyncio.shield(self._asked)
             if self._state.running:
-                return ContainerState(running=True, peak_memory=peak)
+                return ContainerState(running=True, memory_exhausted=memory.exhausted, peak_memory=memory.peak)
         return self._state
 
     async def remove(self) -> None:
@@ -113,10 +121,10 @@ class ProcessContainer(Container):
                 if descriptors:
                     (self._socket,) = descriptors
                 _settle(self._started, event.error)
-            case PeakMemory():
-                _settle(self._asked, event.peak)
+            case MemoryUse():
+                _settle(self._asked, event)
                 self._asked = None
-            case ChildExited(_, code, exhausted, peak, remark):
+            case ChildExited(_, code, peak, exhausted, remark):
                 if remark:
                     logger.warning("%s: %s", self._name, remark)
                 self._state = ContainerState(
@@ -133,7 +141,7 @@ class ProcessContainer(Container):
         if self._state.running:  # its supervisor was killed, and it with it
             self._state = ContainerState(running=False)
         _settle(self._started, "the supervisor has ended")
-        _settle(self._asked, None)
+        _settle(self._asked, MemoryUse(self._number))
         self._removing = True
         self._hang_up()
         self._pipes.close()
@@ -190,8 +198,7 @@ class OutputPipes:
 
     def _reading(self, descriptor: int, stream: Stream) -> Callable[[], None]:
         """Return what reads one chunk. A closure: no attribute is looked up on the way of an invocation."""
-        read = os.read
-        write = self._output.write
+        read, write = os.read, self._output.write
 
         def one_chunk() -> None:
             try:
@@ -218,6 +225,6 @@ class OutputPipes:
             self._output.closed()
 
 
-def _settle(future: asyncio.Future[T] | None, result: T) -> None:
+def _settle(future: asyncio.Future[Any] | None, result: object) -> None:
     if future is not None and not future.done():  # else whoever waited was cancelled
         future.set_result(result)

@@ -31,10 +31,9 @@ _ATTEMPTS: Final = 10
 
 
 class WorkingDirectories:
-    """Those of this supervisor. Locked until the process ends."""
+    """Those of this supervisor, below `base`, which is made if need be, or `OSError`. Locked until the process ends."""
 
     def __init__(self, base: Path) -> None:
-        """Make their directory below `base`, which is made if need be, or `OSError`."""
         base.mkdir(parents=True, exist_ok=True)
         self.path = base.resolve() / f"{PREFIX}{os.urandom(8).hex()}"
         self._groups: Sequence[Path] = ()
@@ -61,8 +60,7 @@ class WorkingDirectories:
         made.mkdir(mode=_PRIVATE, parents=True)
         fcntl.flock(os.open(made / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), fcntl.LOCK_EX)
         made.rename(self.path)
-        if self._groups:
-            self.remember(self._groups)
+        self.remember(self._groups)
 
 
 def listen(directory: Path) -> tuple[socket.socket, int]:
@@ -72,26 +70,26 @@ def listen(directory: Path) -> tuple[socket.socket, int]:
     it, whatever the permissions above say, nor another container by looking around; nothing is left to delete; and
     however deep the directory is, the path stays below the 108 bytes that a socket's may have. `OSError` if it can't.
     """
-    with contextlib.ExitStack() as failed:
-        listener = failed.enter_context(socket.socket(socket.AF_UNIX))
-        folder = os.open(directory, os.O_PATH | os.O_CLOEXEC)
-        try:
-            path = f"/proc/self/fd/{folder}/socket"
-            listener.bind(path)
-            listener.listen(_BACKLOG)
-            address = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            os.unlink(path)  # noqa: PTH108 (the supervisor is small)
-        finally:
-            os.close(folder)
-        failed.pop_all()
+    folder = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        path = f"/proc/self/fd/{folder}/socket"
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+        address = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        os.unlink(path)  # noqa: PTH108 (the supervisor is small)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.close(folder)
     return listener, address
 
 
 def delete(path: Path) -> None:
     """Delete a directory with all that is in it, however deep and whatever permissions were left there. Never raises.
 
-    `shutil.rmtree` would do neither, and costs the supervisor a megabyte. No process is left that could swap a
-    directory for a symbolic link meanwhile.
+    `shutil.rmtree` would do neither, and costs a megabyte. No process is left that could swap in a link meanwhile.
     """
     folders = [str(path)]
     for folder in folders:  # which grows
@@ -124,20 +122,21 @@ def sweep(base: Path) -> None:
 
 def _sweep(path: Path) -> None:
     for _ in range(_ATTEMPTS):
-        if not (found := list(remaining(path))):
+        for pid in (found := list(remaining(path))):
+            _kill(pid, path)
+        if not found:
             for group in _groups(path):
                 cgroups.remove(group)
             delete(path)
             return
-        for pid in found:
-            _kill(pid, path)
 
 
 def remaining(path: Path) -> Iterator[int]:
     """Yield a supervisor's processes: those in its control groups or with the path of `path` in their environment."""
     grouped = {pid for group in _groups(path) for pid in cgroups.members(group)}
+    mark = b"\0HOME=%b/" % os.fsencode(path)
     for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:  # noqa: PTH208 (there may be many)
-        if pid in grouped or _is_marked(pid, path):
+        if pid in grouped or mark in b"\0" + contents(f"/proc/{pid}/environ"):
             yield pid
 
 
@@ -149,10 +148,6 @@ def _kill(pid: int, path: Path) -> None:
             poll = select.poll()
             poll.register(process, select.POLLIN)
             poll.poll(_PATIENCE)
-
-
-def _is_marked(pid: int, path: Path) -> bool:
-    return b"\0HOME=%b/" % os.fsencode(path) in b"\0" + contents(f"/proc/{pid}/environ")
 
 
 def _groups(path: Path) -> list[Path]:

@@ -13,9 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, get_args
 
 STREAMS: Final = 3
-"""Descriptors that accompany a `StartChild`: the child's standard input, output and error."""
-LISTENER: Final = STREAMS
-"""Number of the listening socket in a child."""
+"""Descriptors that accompany a `StartChild`: the child's standard streams. Its listening socket has the next number."""
 
 _LONGEST: Final = 1 << 17
 """Bytes of a packet. It holds the environment of a process, of which Linux takes no longer variable."""
@@ -26,18 +24,13 @@ _NO_ROOM: Final = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS))
 class StartChild(NamedTuple):
     """Start the first process of a container. Answered by `ChildStarted`."""
 
-    number: int
-    """Of the container, never used again."""
+    number: int  # of the container, never used again
     argv: list[str]
-    environment: dict[str, str]
-    """All of it but `HOME` and `TMPDIR`, which are the working directory that the supervisor makes."""
-    memory: int
-    """Bytes that all of its processes together may have resident."""
-    processes: int
-    """How many it may have, threads included."""
-    open_files: int
-    """Rlimits of each process: this, and bytes of the next."""
-    file_size: int
+    environment: dict[str, str]  # without `HOME` and `TMPDIR`, the working directory that the supervisor makes
+    memory: int  # bytes that all of its processes together may have resident
+    processes: int  # how many it may have, threads included
+    open_files: int  # an rlimit of each process
+    file_size: int  # another, in bytes
 
 
 class KillChild(NamedTuple):
@@ -46,45 +39,36 @@ class KillChild(NamedTuple):
     number: int
 
 
-class PeakMemory(NamedTuple):
-    """Say how much memory a container has had at most; and the answer."""
+class MemoryUse(NamedTuple):
+    """Say what memory a living container has had; and the answer."""
 
     number: int
-    peak: int | None = None
-    """Bytes, as far as was seen; `None` if nobody can tell, or there is no such container."""
+    peak: int | None = None  # bytes at most, as far as was seen; `None` if nobody can tell
+    exhausted: bool = False  # it reached its limit, and is killed: one process of it may be gone already
 
 
 class SupervisorReady(NamedTuple):
     """The supervisor's first words."""
 
-    error: str
-    """Why it can't serve, and leaves; empty if it serves."""
-    limits: str = ""
-    """How containers are limited: by control groups, and where those are, or by sampling, and why."""
+    error: str  # why it can't serve, and leaves; empty if it serves
+    limits: str = ""  # how containers are limited: by control groups, and where those are, or by sampling, and why
 
 
 class ChildStarted(NamedTuple):
-    """The first process of a container runs, or nothing came of it.
-
-    Accompanied by a descriptor of the socket that it listens on: `/proc/self/fd/…` is the only path to it.
-    """
+    """The first process of a container runs; its socket's only path is `/proc/self/fd/…` of what accompanies this."""
 
     number: int
-    error: str
-    """Empty if it runs."""
+    error: str  # why nothing came of it; empty if it runs
 
 
 class ChildExited(NamedTuple):
     """The first process of a container has ended, by itself or not; what it leaves behind is being killed."""
 
     number: int
-    code: int
-    """Exit code; negative is a signal's number."""
-    memory_exhausted: bool
+    code: int  # exit code; negative is a signal's number
     peak: int | None
-    """Bytes of memory it had at most, as far as was seen."""
-    remark: str
-    """What its end has to do with the limit of processes; empty if nothing."""
+    exhausted: bool
+    remark: str  # what its end has to do with the limit of processes; empty if nothing
 
 
 class ChildGone(NamedTuple):
@@ -93,7 +77,7 @@ class ChildGone(NamedTuple):
     number: int
 
 
-Message: TypeAlias = StartChild | KillChild | PeakMemory | SupervisorReady | ChildStarted | ChildExited | ChildGone
+Message: TypeAlias = StartChild | KillChild | MemoryUse | SupervisorReady | ChildStarted | ChildExited | ChildGone
 _MESSAGES: Final[dict[str, type[Message]]] = {message.__name__: message for message in get_args(Message)}
 
 

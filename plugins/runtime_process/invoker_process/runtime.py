@@ -19,12 +19,12 @@ from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime, Runtimes
 from invoker.errors import SettingsError, StartFailed
 from invoker_process.container import ProcessContainer
-from invoker_process.messages import LISTENER, StartChild
+from invoker_process.messages import STREAMS, StartChild
 from invoker_process.settings import ProcessSettings
 from invoker_process.supervisor_client import SupervisorClient
 
 PROXIES: Final = Path(__file__).parent / "proxies"
-ARGUMENTS: Final = ("--fd", str(LISTENER), "--watch-stdin")
+ARGUMENTS: Final = ("--fd", str(STREAMS), "--watch-stdin")
 _PATIENCE: Final = 30.0
 _PYTHON_ANSWER: Final = "import sys; print(sys.executable, *sys.version_info[:2], sep='\\n')"
 _NODEJS_ANSWER: Final = "[process.execPath, ...process.versions.node.split('.')].slice(0, 3).join('\\n')"
@@ -38,10 +38,8 @@ logger = logging.getLogger("invoker.process")
 class Interpreter(NamedTuple):
     """One language."""
 
-    command: list[str]
-    """How an action proxy is started."""
-    kinds: Sequence[str]
-    """OpenWhisk's names for the version that is there; the first is the family's default."""
+    command: list[str]  # that starts an action proxy
+    kinds: Sequence[str]  # OpenWhisk's names for the version that is there; the first is the family's default
 
 
 @asynccontextmanager
@@ -76,8 +74,7 @@ class ProcessRuntime(ContainerRuntime):
         own = [str(Path(each.command[0]).parent) for each in interpreters.values()]
         self._environment = {"PATH": os.pathsep.join(dict.fromkeys((*own, *SEARCHED))), "LANG": "C.UTF-8"}
         self._numbers = itertools.count(1)
-        self._names: set[str] = set()
-        """Of containers of which something may be left."""
+        self._names: set[str] = set()  # of containers of which something may be left
         self._supervisor: SupervisorClient | None = None
         self._replacing: asyncio.Task[None] | None = None
 
@@ -92,11 +89,6 @@ class ProcessRuntime(ContainerRuntime):
         if not await self._dismiss():  # it was killed on the way: another ends what it left
             await self._replace(None)
             await self._dismiss()
-
-    @property
-    def supervisor_pid(self) -> int:
-        """Number of the supervisor's process; 0 if there is none at the moment."""
-        return self._supervisor.pid if self._supervisor is not None else 0
 
     def runtimes(self) -> Runtimes:
         """See `ContainerRuntime`."""
@@ -116,12 +108,10 @@ class ProcessRuntime(ContainerRuntime):
         if spec.name in self._names:
             raise StartFailed(f"there is a container {spec.name} already")
         self._names.add(spec.name)
-        number = next(self._numbers)
-        container = ProcessContainer(spec.name, number, supervisor, output, self._names.discard)
-        environment = {**self._environment, **spec.environment}
-        own = self._settings
+        number, own = next(self._numbers), self._settings
         limits = (spec.memory, own.processes, own.open_files, int(own.file_size))
-        order = StartChild(number, interpreter.command, environment, *limits)
+        order = StartChild(number, interpreter.command, {**self._environment, **spec.environment}, *limits)
+        container = ProcessContainer(spec.name, number, supervisor, output, self._names.discard)
         try:
             await container.start(order)
         except BaseException:

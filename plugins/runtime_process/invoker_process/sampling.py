@@ -4,9 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
-
-Clock: TypeAlias = Callable[[], float]
+from typing import Final
 
 MEMORY: Final = "memory"
 PROCESSES: Final = "processes"
@@ -27,13 +25,14 @@ _KILOBYTE: Final = 1024
 class Sampler:
     """Looks at what the whole process tree of a container uses, daemons included.
 
-    What is resident is cheap to read but counts pages in each process that shares them, as forks do. So it is only the
-    first question: above the limit, each process' proportional share is added up before anybody is killed. But who asks
-    for that waits for a process which is forking; of many that do nothing else each takes seconds, and meanwhile they
-    become thousands (seen). So processes are asked that have been the same for a while, others only if that takes long.
+    What is resident is cheap to read but counts pages in each process that shares them, as forks do: above the limit,
+    each process' proportional share is added up before anybody is killed. Who asks for that waits for a process which
+    is forking, of a bomb for seconds (seen). So those are asked that have been the same for a while, others only late.
     """
 
-    def __init__(self, pid: int, limits: Mapping[str, int], interval: float, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, pid: int, limits: Mapping[str, int], interval: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`limits` has those that nobody else keeps: of `MEMORY`, `PROCESSES`, or both."""
         self._pid = pid
         self._limits = limits

@@ -37,12 +37,14 @@ LOOK_AGAIN: Final = 0.1
 class Child:
     """One container: its first process, what limits it, and how far its end has come."""
 
-    def __init__(self, order: StartChild, pid: int, directory: Path) -> None:
+    def __init__(
+        self, order: StartChild, pid: int, directory: Path, group: ContainerGroup | None, sampler: Sampler | None
+    ) -> None:
         self.order = order
         self.pid = pid
         self.directory = directory
-        self.group: ContainerGroup | None = None
-        self.sampler: Sampler | None = None
+        self.group = group
+        self.sampler = sampler
         self.ended = False  # its first process has been waited for
         self.unwanted = False  # by the invoker
 
@@ -52,22 +54,22 @@ class Child:
             return MEMORY
         return self.sampler.exceeded() if self.sampler is not None else ""
 
-    def peak(self) -> int | None:
-        """Return the bytes of memory it had at most, as far as was seen."""
+    def memory(self) -> messages.MemoryUse:
+        """Tell what it has had, as far as was seen."""
         limit = self.group or self.sampler
-        return limit.peak() if limit is not None else None
+        peak = limit.peak() if limit is not None else None
+        return messages.MemoryUse(self.order.number, peak, self.exceeded() == MEMORY)
 
     def exited(self, status: int) -> messages.ChildExited:
         """Tell how its first process has ended."""
         self.ended = True
-        exceeded = self.exceeded()
         remark = ""
-        if exceeded == PROCESSES:
+        if self.exceeded() == PROCESSES:
             remark = f"The limit is {self.order.processes} processes and threads; the action was stopped with more."
         elif self.group is not None and self.group.refused():
             remark = f"The limit is {self.order.processes} processes and threads, which the action had reached."
-        code = os.waitstatus_to_exitcode(status)
-        return messages.ChildExited(self.order.number, code, exceeded == MEMORY, self.peak(), remark)
+        number, peak, exhausted = self.memory()
+        return messages.ChildExited(number, os.waitstatus_to_exitcode(status), peak, exhausted, remark)
 
 
 class Supervisor:
@@ -89,7 +91,11 @@ class Supervisor:
         self._by_pid: dict[int, Child] = {}  # those whose first process has not been waited for
         self._cleaners: dict[int, Child] = {}  # processes of ours that delete a working directory
         self._unsettled = False  # something was killed that has not been seen to end
-        self._signals = _child_signals()
+        self._signals, written = socket.socketpair()  # readable when a child has ended
+        self._signals.setblocking(False)  # noqa: FBT003 (takes no keyword)
+        written.setblocking(False)  # noqa: FBT003 (same)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler of Python's, nothing is written
+        signal.set_wakeup_fd(written.detach(), warn_on_full_buffer=False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ)
         self._selector.register(channel, selectors.EVENT_READ)
@@ -124,10 +130,9 @@ class Supervisor:
                     self._start(message, descriptors)
                 case messages.KillChild(number):
                     self._end(number)
-                case messages.PeakMemory(number):
+                case messages.MemoryUse(number):
                     child = self._children.get(number)
-                    peak = None if child is None or child.ended else child.peak()
-                    self._channel.send(messages.PeakMemory(number, peak))
+                    self._channel.send(messages.MemoryUse(number) if child is None or child.ended else child.memory())
         if self._channel.ended:
             self._selector.unregister(self._channel)
             for number in self._children:
@@ -138,38 +143,33 @@ class Supervisor:
 
     def _start(self, order: StartChild, streams: list[int]) -> None:
         """Start a container, and pass on what leads to its socket."""
-        error = ""
-        address: list[int] = []
+        error, address = "", []
         try:
             with contextlib.ExitStack() as failed:
-                address = self._started(order, streams, failed)
+                directory = self._directories.make(order.number)
+                failed.callback(delete, directory)
+                group, sampled = None, {MEMORY: order.memory, PROCESSES: order.processes}
+                if self._groups is not None:
+                    group = self._groups.make(order.number, order.memory, order.processes)
+                    failed.callback(group.close)
+                    sampled = {} if self._groups.limits_processes else {PROCESSES: order.processes}
+                listener, path = listen(directory)
+                failed.callback(os.close, path)
+                with listener:  # it is the child's alone, so that no request is taken for one that has ended
+                    enter = group.enter if group is not None else None
+                    pid = spawn(order, str(directory), [*streams, listener.fileno()], enter)
                 failed.pop_all()
         except (OSError, ValueError) as failure:
             error = str(failure) or type(failure).__name__
+        else:
+            sampler = Sampler(pid, sampled, self._interval) if sampled else None
+            child = self._children[order.number] = self._by_pid[pid] = Child(order, pid, directory, group, sampler)
+            address = [path]
+            if group is not None and group.event is not None:
+                self._selector.register(group.event, selectors.EVENT_READ, child)
         finally:
             messages.close_all(streams)
         self._channel.send(messages.ChildStarted(order.number, error), address)
-
-    def _started(self, order: StartChild, streams: list[int], failed: contextlib.ExitStack) -> list[int]:
-        directory = self._directories.make(order.number)
-        failed.callback(delete, directory)
-        child = Child(order, 0, directory)
-        sampled = {MEMORY: order.memory, PROCESSES: order.processes}
-        if self._groups is not None:
-            child.group = self._groups.make(order.number, order.memory, order.processes)
-            failed.callback(child.group.close)
-            sampled = {} if self._groups.limits_processes else {PROCESSES: order.processes}
-        listener, address = listen(directory)
-        failed.callback(os.close, address)
-        with listener:  # it is the child's alone, so that no request is taken for one that has ended
-            enter = child.group.enter if child.group is not None else None
-            child.pid = spawn(order, str(directory), [*streams, listener.fileno()], enter)
-        if sampled:
-            child.sampler = Sampler(child.pid, sampled, self._interval)
-        if child.group is not None and child.group.event is not None:
-            self._selector.register(child.group.event, selectors.EVENT_READ, child)
-        self._children[order.number] = self._by_pid[child.pid] = child
-        return [address]
 
     def _end(self, number: int) -> None:
         """Have a container ended. What is below its first process shows up when that has ended."""
@@ -244,16 +244,6 @@ def _kill_group(pid: int) -> bool:
     except OSError as error:
         return isinstance(error, ProcessLookupError)
     return True
-
-
-def _child_signals() -> socket.socket:
-    """Return a socket that is readable when a child has ended."""
-    readable, written = socket.socketpair()
-    readable.settimeout(0)
-    written.settimeout(0)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler of Python's, nothing is written
-    signal.set_wakeup_fd(written.detach(), warn_on_full_buffer=False)
-    return readable
 
 
 def main() -> None:

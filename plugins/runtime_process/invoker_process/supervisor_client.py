@@ -20,7 +20,6 @@ Hear: TypeAlias = Callable[[Message, Sequence[int]], None]
 
 logger = logging.getLogger("invoker.process")
 
-_PROGRAM: Final = Path(__file__).with_name("supervisor.py")
 _PATIENCE: Final = 30.0
 """Seconds a supervisor may take to start, which includes cleaning up after another, and to leave."""
 
@@ -49,12 +48,12 @@ class SupervisorClient:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         client = cls(ours)
-        base = settings.work_dir or tempfile.gettempdir()
+        program, base = Path(__file__).with_name("supervisor.py"), settings.work_dir or tempfile.gettempdir()
         orders = (theirs.fileno(), base, settings.cgroup, float(settings.sample_interval), os.getpid())
         try:
             with theirs:  # of ours it has this, stderr, and nothing else
                 client._process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-I", str(_PROGRAM), *map(str, orders)),
+                    *(sys.executable, "-I", *map(str, (program, *orders))),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
@@ -64,11 +63,10 @@ class SupervisorClient:
                 )
             async with asyncio.timeout(_PATIENCE):
                 ready = await client._ready
-        except (OSError, TimeoutError) as error:
+        except BaseException as error:
             await client.dismiss()
-            raise StartFailed(f"the supervisor did not start: {error}") from error
-        except BaseException:
-            await client.dismiss()
+            if isinstance(error, OSError):
+                raise StartFailed(f"the supervisor did not start: {error}") from error
             raise
         if ready is None or ready.error:
             await client.dismiss()

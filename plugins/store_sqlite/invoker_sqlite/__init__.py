@@ -25,7 +25,7 @@ async def open_function_store(settings: Settings) -> AsyncIterator[FunctionStore
     from invoker_sqlite.database import opened  # noqa: PLC0415 (SQLite loads only when used)
     from invoker_sqlite.functions import SqliteFunctions  # noqa: PLC0415 (same)
 
-    async with opened(path_of(settings), settings[SqliteSettings].busy_timeout) as database:
+    async with opened(path_of(settings), settings[SqliteSettings].busy_timeout, "actions") as database:
         yield SqliteFunctions(database)
 
 
@@ -37,5 +37,5 @@ async def open_activation_store(settings: Settings) -> AsyncIterator[ActivationS
     from invoker_sqlite.database import opened  # noqa: PLC0415 (same)
 
     section = settings[SqliteSettings]
-    async with opened(path_of(settings), section.busy_timeout) as database:
+    async with opened(path_of(settings), section.busy_timeout, "activation records") as database:
         yield SqliteActivations(database, section.keep, await database.run(kept_in))

@@ -3,9 +3,12 @@
 import asyncio
 import logging
 import re
+import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -14,15 +17,14 @@ from invoker.contracts import ActivationReader, ActivationStore, MetricFamily
 from invoker.entities.activation import Activation, Outcome, Status
 from invoker.entities.function import Limits
 from invoker.errors import RecordsRefused, StoreUnavailable
-from invoker_sqlite.database import UNFIT, Database, transaction
+from invoker_sqlite.database import DAMAGED, NO_ROOM, UNFIT, Database, check_whole, transaction
 from invoker_sqlite.settings import KeepSettings
 
 logger = logging.getLogger("invoker.sqlite")
 
-_COLUMNS: Final = "activation_id, namespace, start, path, status, record, logs"
-"""What `_activation_of` needs, in this order."""
-
 _COLUMNS_WITHOUT_LOGS: Final = "activation_id, namespace, start, path, status, record, NULL"
+_COLUMNS: Final = _COLUMNS_WITHOUT_LOGS.replace("NULL", "logs")
+"""What `_activation_of` needs, in this order."""
 
 INSERT: Final = """
     INSERT INTO activations (activation_id, namespace, start, path, status, stored, size, record, logs)
@@ -62,6 +64,10 @@ class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     notes: tuple[tuple[str, str | int], ...]
 
 
+# Its fields, in their order, before and after the response, and before the annotations.
+_what: Final = attrgetter("subject", "name", "version", "kind", "limits")
+_how: Final = attrgetter("end", "wait_time", "init_time", "timed_out", "cause", "binding", "blocking", "main")
+
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(_Record)
 _logs_decoder: Final = msgspec.msgpack.Decoder(tuple[str, ...])
@@ -86,6 +92,15 @@ _KEPT: Final = """
 """
 """None is missing between the oldest and the newest: counting them would read the whole table."""
 
+_CHUNK: Final = 1000
+"""Records that a batch deletes, at most, or twice what it brings: some milliseconds, in which other writers wait."""
+_CHUNK_BYTES: Final = 32 << 20  # no more are deleted once so much is free, when records are large
+_FREE: Final = 4  # a file of which more than one page in so many is unused gives pages back
+_PAGES: Final = 500  # so many at a time
+_OLDEST: Final = """
+    SELECT seq, stored, size FROM activations WHERE seq < (SELECT max(seq) FROM activations) ORDER BY seq LIMIT ?
+"""
+
 _NEWEST: Final = "SELECT coalesce(max(seq), 0) FROM activations"
 _GET: Final = f"SELECT {_COLUMNS} FROM activations WHERE activation_id = ? AND namespace = ?"  # noqa: S608 (a constant)
 _RECENT: Final = f"""
@@ -109,11 +124,11 @@ class SqliteActivations(ActivationStore, ActivationReader):
         self, database: Database, keep: KeepSettings, kept: Kept, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._database = database
+        self._keep = keep
         self._kept = kept
         self._clock = clock
-        self._pruner = _Pruner(database, keep, clock)
-        self._fault: str | None = None
-        """Why the last write failed, if it did."""
+        self._fault: str | None = None  # why the last write failed, if it did
+        self._complaint = ""  # why it deleted nothing; the same is not told twice in a row
 
     @property
     def reader(self) -> ActivationReader:
@@ -137,24 +152,29 @@ class SqliteActivations(ActivationStore, ActivationReader):
         ]
 
     async def put_many(self, batch: Sequence[Activation]) -> None:
-        """See `ActivationStore.put_many`. Refused is what SQLite can't hold, above all a record beyond 1 GB."""
+        """See `ActivationStore.put_many`. Refused is what no file can hold, above all a record beyond 1 GB.
+
+        An empty batch asks whether records would be stored, and leaves the file as it is.
+        """
         if not batch:
+            await self._database.run(lambda connection: _probe(connection, self._database.path))
             return
         stored = int(self._clock() * 1000)
         try:
-            refused, self._kept = await self._database.run(lambda connection: _put(connection, batch, stored))
+            done = await self._database.run(lambda connection: _put(connection, batch, stored, self._keep))
         except StoreUnavailable as error:
             self._fault = str(error)
             raise
-        self._fault = None
-        await self._pruner.prune()
+        before, self._fault = self._complaint, None
+        refused, self._kept, self._complaint = done
+        if self._complaint and self._complaint != before:
+            logger.warning("old activation records can't be deleted now: %s", self._complaint)
         if refused:
             raise RecordsRefused(refused)
 
     async def get(self, namespace: str, activation_id: str) -> Activation | None:
         """See `ActivationReader.get`."""
-        found = await self._read(_GET, (_packed(activation_id), namespace))
-        return found[0] if found else None
+        return next(iter(await self._read(_GET, (_packed(activation_id), namespace))), None)
 
     async def recent(self, namespace: str, *, limit: int, action: str | None = None) -> Sequence[Activation]:
         """See `ActivationReader.recent`."""
@@ -198,13 +218,32 @@ def _newest(connection: sqlite3.Connection) -> int:
     return int(connection.execute(_NEWEST).fetchone()[0])
 
 
-def _put(connection: sqlite3.Connection, batch: Sequence[Activation], stored: int) -> tuple[dict[str, str], Kept]:
-    """Put a batch; return what can't be put, with what is wrong with it, and what is kept now."""
+def _probe(connection: sqlite3.Connection, path: Path) -> None:
+    """Look whether records can be stored: one is written, read, and taken back."""
+    check_whole(connection)
+    record, cached = b"x" * 100_000, connection.execute("PRAGMA cache_size").fetchone()[0]
+    if shutil.disk_usage(path.parent).free < len(record):  # which may be hidden by room in the -wal file
+        raise StoreUnavailable(f"{path}: {NO_ROOM}")
+    connection.execute("PRAGMA cache_size = 10")  # pages: what is beyond them goes to the disk before the end
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(INSERT, (b"", "", 0, "", 0, 0, 0, record, None))
+        if connection.execute(_GET, (b"", "")).fetchone()[5] != record:
+            raise sqlite3.DatabaseError(f"{DAMAGED} (a record is not read as it was written)")
+    finally:
+        connection.rollback()
+        connection.execute(f"PRAGMA cache_size = {cached}")
+
+
+def _put(
+    connection: sqlite3.Connection, batch: Sequence[Activation], stored: int, keep: KeepSettings
+) -> tuple[Mapping[str, str], Kept, str]:
+    """Put a batch, and return what can't be put and why; delete what need not be kept any more: see `_pruned`."""
     refused: dict[str, str] = {}
     try:
         with transaction(connection):
             connection.executemany(INSERT, (row_of(activation, stored) for activation in batch))
-            connection.execute(_COUNT)
+            return refused, *_pruned(connection, len(batch), stored, keep)
     except UNFIT:
         with transaction(connection):
             for activation in batch:
@@ -212,51 +251,54 @@ def _put(connection: sqlite3.Connection, batch: Sequence[Activation], stored: in
                     connection.execute(INSERT, row_of(activation, stored))
                 except UNFIT as error:
                     refused[activation.activation_id] = str(error)
-            connection.execute(_COUNT)
-    return refused, kept_in(connection)
+            return refused, *_pruned(connection, len(batch), stored, keep)
+
+
+def _pruned(connection: sqlite3.Connection, added: int, stored: int, keep: KeepSettings) -> tuple[Kept, str]:
+    """Count what was added and delete old records, the oldest first; return what is kept, and why none were deleted.
+
+    No more than `_CHUNK` says at a time. The newest always stays: its number must not be given to another, which a
+    follower would then never see.
+    """
+    connection.execute(_COUNT)
+    connection.execute("SAVEPOINT added")
+    complaint = ""
+    try:
+        excess = kept_in(connection)[0] - keep.bytes if keep.bytes else 0
+        before = stored - keep.age * 1000 if keep.age else 0
+        freed, last = 0, None
+        for seq, at, size in connection.execute(_OLDEST, (max(_CHUNK, 2 * added),)):
+            if (freed >= excess and at >= before) or freed >= _CHUNK_BYTES:
+                break
+            freed, last = freed + size, seq
+        if last is not None:
+            connection.execute("DELETE FROM activations WHERE seq <= ?", (last,))
+            connection.execute("UPDATE kept SET bytes = bytes - ?", (freed,))
+        pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+        for _ in range(min(free, _PAGES) if free * _FREE > pages else 0):
+            connection.execute("PRAGMA incremental_vacuum(1)")  # of several it would take one as well
+    except sqlite3.DatabaseError as error:
+        if not connection.in_transaction:  # what was added is lost as well
+            raise
+        connection.execute("ROLLBACK TO added")
+        complaint = str(error)
+    return kept_in(connection), complaint
 
 
 def row_of(activation: Activation, stored: int) -> tuple[Any, ...]:
     """Return the values of a row. `stored` is when it is stored, in Unix milliseconds.
 
     Raises:
-        UnicodeEncodeError, OverflowError: it has a value that the file can't hold.
+        UNFIT: it has a value that the file can't hold.
     """
-    outcome = activation.outcome
-    annotations = activation.caller_annotations
-    record = _encoder.encode(
-        _Record(
-            activation.subject,
-            activation.name,
-            activation.version,
-            activation.kind,
-            activation.limits,
-            bytes(outcome.response),
-            outcome.size,
-            activation.end,
-            activation.wait_time,
-            activation.init_time,
-            activation.timed_out,
-            activation.cause,
-            activation.binding,
-            activation.blocking,
-            activation.main,
-            None if annotations is None else bytes(annotations),
-            activation.notes,
-        )
-    )
+    outcome, annotations = activation.outcome, activation.caller_annotations
+    given = None if annotations is None else bytes(annotations)
+    answer = bytes(outcome.response), outcome.size
+    record = _encoder.encode((*_what(activation), *answer, *_how(activation), given, activation.notes))
     logs = _encoder.encode(activation.logs) if activation.logs else None
-    return (
-        _packed(activation.activation_id),
-        activation.namespace,
-        activation.start,
-        activation.path,
-        outcome.status.value,
-        stored,
-        _AROUND + len(record) + len(logs or b""),
-        record,
-        logs,
-    )
+    size = _AROUND + len(record) + len(logs or b"")
+    who = _packed(activation.activation_id), activation.namespace, activation.start, activation.path
+    return *who, outcome.status.value, stored, size, record, logs
 
 
 def _activation_of(row: tuple[Any, ...]) -> Activation:
@@ -284,93 +326,3 @@ def _activation_of(row: tuple[Any, ...]) -> Activation:
 def _packed(activation_id: str) -> bytes | str:
     """Return the id as it is stored: half as long if it is what OpenWhisk makes (spec 1.2.2)."""
     return bytes.fromhex(activation_id) if _ID.fullmatch(activation_id) else activation_id
-
-
-_INTERVAL: Final = 60.0
-"""Seconds between two looks for what need not be kept, unless the last one left something to do."""
-
-_CHUNK: Final = 500
-"""Records that one transaction deletes: a few milliseconds in which other writers wait."""
-
-_CHUNK_BYTES: Final = 16 << 20
-"""No more are deleted by a transaction that has freed so much, when records are large."""
-
-_CHUNKS: Final = 2
-"""Transactions at a time: after a batch of 500, so that pruning is faster than storing."""
-
-_FREE: Final = 4
-"""A file of which more than one page in so many is unused gives pages back."""
-
-_PAGES: Final = 500
-"""Pages that are given back at a time."""
-
-_OLDEST: Final = """
-    SELECT seq, stored, size FROM activations WHERE seq < (SELECT max(seq) FROM activations) ORDER BY seq LIMIT ?
-"""
-_DELETE: Final = "DELETE FROM activations WHERE seq <= ?"
-_UNCOUNT: Final = "UPDATE kept SET bytes = bytes - ?"
-
-
-class _Pruner:
-    """Deletes records, the one first that was stored first, a few at a time.
-
-    The newest always stays: its number must not be given to another, which a follower would then never see.
-    """
-
-    def __init__(self, database: Database, keep: KeepSettings, clock: Callable[[], float]) -> None:
-        self._database = database
-        self._keep = keep
-        self._clock = clock
-        self._last: float | None = None
-        """When there was last nothing more to do."""
-
-    async def prune(self) -> None:
-        """Delete some of what need not be kept, if it is time to look. Raises nothing: the next look may succeed."""
-        now = self._clock()
-        if self._last is not None and 0 <= now - self._last < _INTERVAL:  # below 0: the clock was set back
-            return
-        try:
-            done = await self._some(now)
-        except StoreUnavailable as error:
-            logger.warning("old activation records can't be deleted now: %s", error)
-            done = True
-        if done:
-            self._last = now
-
-    async def _some(self, now: float) -> bool:
-        """Delete some; return whether it was all."""
-        if self._keep.age or self._keep.bytes:
-            for _ in range(_CHUNKS):
-                if not await self._database.run(lambda connection: self._chunk(connection, now)):
-                    break
-            else:
-                return False
-        return await self._database.run(_shrunk)
-
-    def _chunk(self, connection: sqlite3.Connection, now: float) -> bool:
-        """Delete a few records; return whether there may be more."""
-        before = (now - self._keep.age) * 1000 if self._keep.age else 0
-        with transaction(connection):
-            ((total,),) = connection.execute("SELECT bytes FROM kept")
-            excess = total - self._keep.bytes if self._keep.bytes else 0
-            freed, last, more = 0, None, True
-            oldest = connection.execute(_OLDEST, (_CHUNK,)).fetchall()
-            for seq, stored, size in oldest:
-                more = freed < excess or stored < before
-                if not more or freed >= _CHUNK_BYTES:
-                    break
-                freed, last = freed + size, seq
-            if last is not None:
-                connection.execute(_DELETE, (last,))
-                connection.execute(_UNCOUNT, (freed,))
-        return bool(oldest) and more
-
-
-def _shrunk(connection: sqlite3.Connection) -> bool:
-    """Give some unused pages back to the disk if there are many; return whether that was all."""
-    ((pages,),) = connection.execute("PRAGMA page_count")
-    ((free,),) = connection.execute("PRAGMA freelist_count")
-    if free * _FREE <= pages or free < _PAGES:
-        return True
-    connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")  # one statement would stop after the first page
-    return False

@@ -1,6 +1,9 @@
 """The file: its schema, how it is opened, and its one connection, which lives in a thread."""
 
 import asyncio
+import contextlib
+import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -13,6 +16,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 from invoker.errors import StoreUnavailable
 
 T = TypeVar("T")
+
+logger = logging.getLogger("invoker.sqlite")
 
 Step: TypeAlias = tuple[str, ...]
 """The statements that lead from one version of the schema to the next."""
@@ -60,6 +65,7 @@ STEPS: Final[Sequence[Step]] = (_FIRST,)
 """What is in the file. A step that was released is never changed: append another."""
 
 _PRIMARY: Final = 0xFF  # SQLite's extended codes have the primary one in their lowest byte
+_LOOK: Final = 5.0  # seconds for which it is looked whether a file is whole: at 1 GB a second, if it is cached
 _NEXT_LOOK: Final = 0.01  # seconds until a file that is being created is tried again
 
 _SETTINGS: Final = (
@@ -69,28 +75,37 @@ _SETTINGS: Final = (
     "PRAGMA cache_size = -16000",  # KiB; ids are random, so that each record touches another page of their index
 )
 
-UNFIT: Final = (sqlite3.DataError, UnicodeEncodeError, OverflowError)
-"""What is raised for a value that no file can hold: too long, no Unicode, beyond 64 bits."""
+UNFIT: Final = (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, TypeError, ValueError)
+"""What is raised for a value that no file can hold: too long, missing, beyond 64 bits, of an odd type, no Unicode."""
 
+DAMAGED: Final = "it is damaged: move it and its -wal file away, or name another file in sqlite.path"
+NO_ROOM: Final = "no room is left on its disk: make some, or lower sqlite.keep.bytes"
 _REMEDIES: Final = {
     sqlite3.SQLITE_NOTADB: "it is no database: move it away, or name another file in sqlite.path",
-    sqlite3.SQLITE_CORRUPT: "it is damaged: move it and its -wal file away, or name another file in sqlite.path",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_CANTOPEN: "it can't be opened: see who owns it and its directory, or name another in sqlite.path",
     sqlite3.SQLITE_PERM: "it can't be opened: see who owns it and its directory, or name another in sqlite.path",
     sqlite3.SQLITE_READONLY: "it can't be written: see who owns it and its directory, or name another in sqlite.path",
-    sqlite3.SQLITE_FULL: "no room is left on its disk: make some, or lower sqlite.keep.bytes",
+    sqlite3.SQLITE_FULL: NO_ROOM,
     sqlite3.SQLITE_BUSY: "another process holds it for longer than sqlite.busy_timeout",
     sqlite3.SQLITE_LOCKED: "another process holds it for longer than sqlite.busy_timeout",
 }
 
 
 class Database:
-    """One connection. What is done with it is done in a thread of its own, one thing after another."""
+    """One connection. What is done with it is done in a thread of its own, one thing after another.
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+    `holds` is what is in the file, for the log, should it be deleted or replaced: then the one that is there is opened.
+    """
+
+    def __init__(self, path: Path, busy_timeout: float, steps: Sequence[Step], holds: str) -> None:
         self.path = path
-        self._connection = connection
-        self._thread = thread
+        self._busy_timeout = busy_timeout
+        self._steps = steps
+        self._holds = holds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._connection: sqlite3.Connection | None = None
+        self._identities: list[object] = []  # of the file and those beside it: a name may come to stand for another
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do something with the connection. If the wait for it is cancelled, what has begun is done to its end.
@@ -99,7 +114,49 @@ class Database:
             StoreUnavailable: the file can't be used; says what to do about it.
         """
         with _translated(self.path):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._connection)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(self._current()))
+
+    async def close(self) -> None:
+        """Close it, after what has begun, even if nobody waits for that any more."""
+        closing = self._thread.submit(lambda: None if self._connection is None else self._connection.close())
+        self._thread.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(closing))
+
+    def _current(self) -> sqlite3.Connection:
+        """Return a connection to the file that has the name now."""
+        if self._connection is not None and _identity(self.path) != self._identities[0]:
+            logger.warning(
+                "%s was deleted or replaced: from now on the file of that name has the %s", self.path, self._holds
+            )
+            self._abandon(self._connection)
+            self._connection = None
+        if self._connection is None:
+            self._connection = self._opened()
+        return self._connection
+
+    def _opened(self) -> sqlite3.Connection:
+        _make_file(self.path)
+        identity = _identity(self.path)  # before it is opened: another in between is then found out
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+        )
+        try:
+            _make_ready(self.path, connection, self._busy_timeout, self._steps)
+        except BaseException:
+            connection.close()
+            raise
+        self._identities = [identity, *map(_identity, _beside(self.path))]
+        return connection
+
+    def _abandon(self, connection: sqlite3.Connection) -> None:
+        """Close the connection to a file that has lost its name, and which may have got another."""
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # it may have moved, without what is beside it
+        connection.close()
+        with contextlib.suppress(OSError):
+            for path, identity in zip(_beside(self.path), self._identities[1:], strict=True):
+                if _identity(path) == identity:  # else it is that of the file that is there now
+                    path.unlink()
 
 
 @contextmanager
@@ -114,37 +171,71 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def check_whole(connection: sqlite3.Connection) -> None:
+    """Look whether the file is whole, for some seconds at most. That it isn't too short is seen by whoever opens it."""
+    deadline = time.monotonic() + _LOOK
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        told = _value(connection, "PRAGMA quick_check(1)")
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_INTERRUPT:
+            raise
+        told = "ok"  # as far as was seen
+    finally:
+        connection.set_progress_handler(None, 0)
+    if told != "ok":
+        raise sqlite3.DatabaseError(f"{DAMAGED} ({told})")
+
+
 @asynccontextmanager
-async def opened(path: Path, busy_timeout: float, *, steps: Sequence[Step] = STEPS) -> AsyncIterator[Database]:
+async def opened(
+    path: Path, busy_timeout: float, holds: str = "data", *, steps: Sequence[Step] = STEPS
+) -> AsyncIterator[Database]:
     """Open the file, creating it and its tables where they are missing. Others may do the same at the same time.
 
     Raises:
         StoreUnavailable: it can't be used; says what to do about it.
     """
-    _make_file(path)
-    with _translated(path):
-        connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
-    thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
-    database = Database(path, connection, thread)
+    database = Database(path, busy_timeout, steps, holds)
     try:
-        await database.run(lambda connection: _make_ready(path, connection, busy_timeout, steps))
+        await database.run(lambda _: None)
         yield database
     finally:
-        closing = thread.submit(connection.close)  # after what has begun, even if nobody waits for that any more
-        thread.shutdown(wait=False)
-        await asyncio.shield(asyncio.wrap_future(closing))
+        await database.close()
+
+
+def _beside(path: Path) -> list[Path]:
+    """Return where SQLite keeps what waits to go into a file, and who waits for whom."""
+    return [path.with_name(f"{path.name}-{kind}") for kind in ("wal", "shm")]
+
+
+def _identity(path: Path) -> object:
+    """Return what a file doesn't share with another of its name; `None` if there is none."""
+    with contextlib.suppress(OSError):
+        return (status := path.stat()).st_dev, status.st_ino
+    return None
 
 
 def _make_file(path: Path) -> None:
     """Create the file if it is missing, readable for its owner only: results of functions are nobody else's.
 
-    Not by opening it: closing a second descriptor of the file would drop the locks that this process holds on it.
+    Not by opening it: closing a second descriptor of the file would drop the locks that this process holds on it. What
+    a file that was deleted has left beside it goes first: SQLite would take it for this one's ("disk I/O error").
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            os.mknod(path, 0o600)
-    except FileExistsError:  # another process was faster, or a directory is no directory: opening it will tell
+        if path.exists():
+            return
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # one process at a time, so that nobody deletes what another has begun
+            if not path.exists():
+                for left in _beside(path):
+                    left.unlink(missing_ok=True)
+                os.mknod(path, 0o600)
+        finally:
+            os.close(folder)
+    except FileExistsError:  # a directory is no directory: opening it will tell
         return
     except OSError as error:
         raise StoreUnavailable(

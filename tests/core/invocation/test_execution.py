@@ -240,14 +240,29 @@ async def test_a_reply_that_is_too_long_costs_the_container_unless_its_status_is
         assert len(runtime.created) == (1 if kept else 2)
 
 
-async def test_what_else_a_container_ended_of_is_told_to_its_developer() -> None:
-    async def bomb(container: FakeContainer, path: str, body: bytes) -> Reply:
-        if path == "/run":
-            raise Lost(ContainerState(running=False, exit_code=-9, remark="The limit is 8 processes."))
+@pytest.mark.parametrize(
+    ("exit_code", "remark", "told"),
+    [
+        (3, "", ["The container exited with status 3."]),
+        (0, "", ["The container exited with status 0."]),
+        (-11, "", ["The container was killed by signal SIGSEGV."]),
+        (-35, "", ["The container was killed by signal 35."]),
+        (-9, "The limit is 8.", ["The limit is 8."]),
+        (None, "", []),
+    ],
+)
+@pytest.mark.parametrize("path", ["/init", "/run"])
+async def test_how_a_container_ended_is_told_to_its_developer(
+    path: str, exit_code: int | None, remark: str, told: list[str]
+) -> None:
+    async def bomb(container: FakeContainer, asked: str, body: bytes) -> Reply:
+        if asked == path:
+            raise Lost(ContainerState(running=False, exit_code=exit_code, remark=remark))
         return reply(b"{}")
 
     async with a_line(FakeRuntime(bomb), HELLO) as line:
         heard = await line.invoke(a_request(HELLO))
 
         assert heard.activation.outcome.status is Status.DEVELOPER_ERROR
-        assert line.records[0].logs[-1].endswith(" stderr: The limit is 8 processes.")
+        _warning, *ours = line.records[0].logs
+        assert [entry.partition(" stderr: ")[2] for entry in ours] == told

@@ -4,20 +4,24 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from invoker import Settings
 from invoker.config import LogsSettings, RolesSettings
-from invoker.errors import SettingsError
+from invoker.contracts import Output
+from invoker.entities.container import ContainerSpec
+from invoker.errors import SettingsError, StartFailed
 from invoker.plugins import Plugins
-from invoker.testing.containers import FakeRuntime
+from invoker.testing.builders import a_spec
+from invoker.testing.containers import FakeContainer, FakeRuntime, RecordedOutput
 from invoker_firewall.settings import FirewallSettings
 from tests.conftest import program
 from tests.plugins.firewall.filters import BridgedRuntime, listed, opened, up
 from tests.plugins.firewall.machine import BRIDGE, Machine, see_bridged
+from tests.plugins.firewall.namespaces import ip
 
 HELPLESS = """
 import asyncio, logging, sys
@@ -192,13 +196,71 @@ async def test_where_bridged_packets_are_not_seen_it_is_partly_open(
 
 
 @pytest.mark.parametrize("required", [True, False])
-async def test_an_interface_that_is_not_there_yet_is_warned_of_and_waited_for(
+async def test_an_interface_that_is_not_there_yet_is_waited_for(
     *, required: bool, machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with up(BridgedRuntime(BRIDGE, "later0"), required=required):
+    class Late(BridgedRuntime):
+        async def create(self, spec: ContainerSpec, output: Output) -> FakeContainer:
+            ip("link add later0 type bridge")
+            return await super().create(spec, output)
+
+    async with up(Late(BRIDGE, "later0"), required=required) as runtime:
+        assert "later0" in listed()
+        await runtime.create(a_spec(), RecordedOutput())
+
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_an_interface_that_is_not_there_with_the_first_container_is_warned_of_once(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with up(BridgedRuntime(BRIDGE, "never0")) as runtime:
+        for _ in range(2):
+            await runtime.create(a_spec(), RecordedOutput())
+
+    assert warning(caplog) == (
+        "the network of actions is open: this machine has no interface never0, which a container is behind by now: "
+        "the engine runs rootless or elsewhere"
+    )
+
+
+class Sweeping(BridgedRuntime):
+    """An engine that makes the bridge as it sweeps, and has packets on it seen by the filter, or not."""
+
+    def __init__(self, seen: str) -> None:
+        super().__init__("later0")
+        self._seen = seen
+
+    async def sweep(self) -> Sequence[str] | None:
+        ip("link add later0 type bridge")
+        see_bridged(4, self._seen)
+        return await super().sweep()
+
+
+async def test_what_an_engine_puts_right_when_it_makes_the_bridge_is_not_warned_of(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    see_bridged(4, "0")
+
+    async with up(Sweeping("1"), required=True):
         assert "later0" in listed()
 
-    assert "this machine has no interface later0 yet: rules wait for it" in warning(caplog)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_what_it_leaves_open_is_told_then(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    async with up(Sweeping("0")):
+        assert "later0" in listed()
+
+    assert warning(caplog).startswith("the network of actions is partly open: containers reach each other over IPv4")
+
+
+async def test_what_it_leaves_open_is_no_start_where_the_firewall_is_required(machine: Machine) -> None:
+    async with opened(Sweeping("0"), required=True) as runtime:
+        with pytest.raises(StartFailed, match=r"^firewall.required: containers reach each other over IPv4"):
+            await runtime.sweep()
+
+        assert not listed()
 
 
 @pytest.mark.parametrize("bridge", ["", "two words", "-j", "br0+", "br*", "sixteen-letters-", 'x"', "../x", "br0\n"])

@@ -6,17 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from invoker import Section, SettingsSection
 from invoker.config.layers import Layers
 from invoker.errors import SettingsError
+from invoker_docker.settings import SECTION as DOCKER
 from invoker_firewall.settings import SECTION, Destination, FirewallSettings
-
-
-class DockerSettings(Section, frozen=True, kw_only=True):
-    dns: tuple[str, ...] = ()
-
-
-DOCKER = SettingsSection(name="docker", into=DockerSettings)
 
 
 def read(text: str, folder: Path) -> FirewallSettings:

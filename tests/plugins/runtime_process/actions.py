@@ -14,6 +14,7 @@ from invoker.contracts import Container, ContainerRuntime, Output
 from invoker.entities.container import ContainerSpec
 from invoker.entities.runtimes import Runtime
 from invoker.testing.containers import PATIENCE, RecordedOutput
+from invoker_process.runtime import ProcessRuntime
 
 LIMIT = 128 << 20
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -81,6 +82,11 @@ async def run(container: Container, **arguments: object) -> Any:
     reply = await container.post("/run", body, timeout=PATIENCE, limit=1 << 20)
     assert reply.status == 200, reply.body
     return json.loads(reply.body)
+
+
+def supervisor_of(runtime: ProcessRuntime) -> int:
+    """Return the process of its supervisor; 0 if there is none at the moment."""
+    return 0 if runtime._supervisor is None else runtime._supervisor.pid
 
 
 def entries(path: Path, pattern: str = "*") -> list[Path]:

@@ -16,7 +16,7 @@ from invoker_process.settings import ProcessSettings
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from tests.plugins.runtime_process.actions import DAEMONS, a_spec, loaded, run
+from tests.plugins.runtime_process.actions import DAEMONS, a_spec, loaded, run, supervisor_of
 
 IDLE = {"python": "def main(args): return {}", "nodejs": "function main() { return {} }"}
 BUSY = {
@@ -27,7 +27,7 @@ BUSY = {
 
 def children(runtime: ProcessRuntime) -> list[int]:
     """Return the first process of each container."""
-    return look(runtime.supervisor_pid)[1]
+    return look(supervisor_of(runtime))[1]
 
 
 async def daemons(runtime: ProcessRuntime) -> list[int]:
@@ -58,7 +58,7 @@ async def main(work_dir: str, cgroup: str, what: str) -> None:
     settings = ProcessSettings(work_dir=Path(work_dir), cgroup=cast("Literal['auto', 'off']", cgroup))
     async with process_runtime(Settings.of(settings)) as runtime:
         pids = await {"daemons": daemons, "states": states}[what](runtime)
-        sys.stdout.write(f"{json.dumps([runtime.supervisor_pid, *pids])}\n")
+        sys.stdout.write(f"{json.dumps([supervisor_of(runtime), *pids])}\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().create_future()
 

@@ -13,7 +13,7 @@ from invoker import Settings
 from invoker_process.cgroups import LEAF, ContainerGroup, ControlGroups, NoControlGroups, delegated, members, remove
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
-from tests.plugins.runtime_process.actions import DAEMONS, entries, loaded, run, watching
+from tests.plugins.runtime_process.actions import DAEMONS, entries, loaded, run, supervisor_of, watching
 
 MB = 1 << 20
 INVOKER = 4_000_001
@@ -294,7 +294,7 @@ async def test_the_groups_of_a_killed_supervisor_are_removed_by_the_next(
         paths = [path.with_name(entries(tmp_path)[0].name) for path in version1.paths]
         container = await loaded(runtime, DAEMONS)
         with watching((await run(container)).values()) as watch:
-            os.kill(runtime.supervisor_pid, signal.SIGKILL)
+            os.kill(supervisor_of(runtime), signal.SIGKILL)
             await container.remove()
 
             assert watch.running() == set()  # also the daemon without an environment: it is in the group

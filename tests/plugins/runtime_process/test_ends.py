@@ -18,7 +18,7 @@ from invoker.errors import Lost, StartFailed
 from invoker.testing.containers import RecordedOutput
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
-from tests.plugins.runtime_process.actions import DAEMONS, Watch, entries, loaded, run, watching
+from tests.plugins.runtime_process.actions import DAEMONS, Watch, entries, loaded, run, supervisor_of, watching
 
 Left = Callable[[], Awaitable[Collection[object]]]
 
@@ -45,7 +45,7 @@ async def test_leaving_reaches_the_daemons_of_twenty_containers_and_the_supervis
         async with process_runtime(settings) as runtime:
             containers = [await loaded(runtime, DAEMONS, name=f"wsk_{number}") for number in range(20)]
             pids = [pid for container in containers for pid in (await run(container)).values()]
-            watch = watched.enter_context(watching([runtime.supervisor_pid, *pids]))
+            watch = watched.enter_context(watching([supervisor_of(runtime), *pids]))
 
         assert len(pids) == 60
         assert watch.running() == set()
@@ -160,11 +160,11 @@ async def test_proxies_leave_with_a_killed_invoker_whatever_they_are_doing(
 async def test_the_supervisor_leaves_signals_to_the_invoker(settings: Settings) -> None:
     async with process_runtime(settings) as runtime:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(runtime.supervisor_pid, number)
+            os.kill(supervisor_of(runtime), number)
 
         container = await loaded(runtime, DAEMONS)
 
-        assert os.getsid(runtime.supervisor_pid) != os.getsid(0)
+        assert os.getsid(supervisor_of(runtime)) != os.getsid(0)
         assert "proxy" in await run(container)
 
 
@@ -174,7 +174,7 @@ class TestAKilledSupervisor:
         async with process_runtime(settings) as runtime:
             container = await loaded(runtime, DAEMONS, output=output)
             with watching((await run(container)).values()) as watch:
-                os.kill(runtime.supervisor_pid, signal.SIGKILL)
+                os.kill(supervisor_of(runtime), signal.SIGKILL)
                 await output.ends()
                 await container.remove()
 
@@ -194,7 +194,7 @@ class TestAKilledSupervisor:
             request = asyncio.ensure_future(run(container))
             await output.says(b"here")
 
-            os.kill(runtime.supervisor_pid, signal.SIGKILL)
+            os.kill(supervisor_of(runtime), signal.SIGKILL)
 
             with pytest.raises(Lost) as caught:
                 await request
@@ -202,15 +202,15 @@ class TestAKilledSupervisor:
 
     async def test_is_waited_for_by_whoever_starts_something_meanwhile(self, settings: Settings) -> None:
         async with process_runtime(settings) as runtime:
-            killed = runtime.supervisor_pid
+            killed = supervisor_of(runtime)
             os.kill(killed, signal.SIGKILL)
-            while runtime.supervisor_pid:  # until the loop has noticed
+            while supervisor_of(runtime):  # until the loop has noticed
                 await asyncio.sleep(0)
 
             containers = await asyncio.gather(*(loaded(runtime, DAEMONS, name=name) for name in ("wsk_1", "wsk_2")))
 
             assert [container.name for container in containers] == ["wsk_1", "wsk_2"]
-            assert runtime.supervisor_pid not in {0, killed}
+            assert supervisor_of(runtime) not in {0, killed}
 
     async def test_without_a_successor_fails_starts_until_there_is_one(self, tmp_path: Path) -> None:
         base = tmp_path / "base"
@@ -218,7 +218,7 @@ class TestAKilledSupervisor:
             container = await loaded(runtime, DAEMONS)
             base.rename(tmp_path / "moved")
             base.touch()
-            os.kill(runtime.supervisor_pid, signal.SIGKILL)
+            os.kill(supervisor_of(runtime), signal.SIGKILL)
             await container.remove()
 
             with pytest.raises(StartFailed, match="no supervisor"):
@@ -232,7 +232,7 @@ class TestAKilledSupervisor:
     async def test_is_no_reason_to_stay_behind(self, settings: Settings, tmp_path: Path) -> None:
         async with process_runtime(settings) as runtime:
             await loaded(runtime, DAEMONS)
-            os.kill(runtime.supervisor_pid, signal.SIGKILL)
+            os.kill(supervisor_of(runtime), signal.SIGKILL)
 
         assert entries(tmp_path) == []
 

@@ -1,5 +1,8 @@
 """Limits of memory and processes: what becomes of a container that has too much."""
 
+import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Literal
@@ -8,9 +11,11 @@ import pytest
 
 from invoker import Settings
 from invoker.errors import Lost
+from invoker.testing.containers import PATIENCE
+from invoker_process.container import ProcessContainer
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
-from tests.plugins.runtime_process.actions import GREEDY_CHILD, LIMIT, loaded, run
+from tests.plugins.runtime_process.actions import GREEDY_CHILD, LIMIT, loaded, run, supervisor_of
 
 Left = Callable[[], Awaitable[Collection[object]]]
 
@@ -20,6 +25,16 @@ MB = 1 << 20
 @pytest.fixture
 def settings(tmp_path: Path, cgroup: str) -> Settings:
     return Settings.of(ProcessSettings(work_dir=tmp_path, cgroup="auto" if cgroup == "auto" else "off"))
+
+
+SERVED_BY_A_CHILD = """
+import subprocess, sys
+
+CODE = "kept = []\\nwhile True: kept.append(bytearray(1 << 20))"
+
+def main(args):
+    raise RuntimeError(f"ended with {subprocess.run([sys.executable, '-I', '-S', '-c', CODE]).returncode}")
+"""
 
 
 async def end_of(settings: Settings, code: str, *, kind: str = "python:3", **arguments: object) -> Lost:
@@ -37,6 +52,37 @@ async def test_what_a_child_takes_counts_whether_or_not_it_is_a_daemon(settings:
 
     assert lost.state.memory_exhausted
     assert not lost.state.running
+
+
+async def test_memory_that_a_child_exhausts_is_told_though_the_proxy_lives_to_answer(tmp_path: Path) -> None:
+    """The kernel kills one process of a group of version 1: whatever comes of that, the others are yet to be killed."""
+    async with process_runtime(Settings.of(ProcessSettings(work_dir=tmp_path))) as runtime:
+        container = await loaded(runtime, SERVED_BY_A_CHILD)
+        assert isinstance(container, ProcessContainer)
+        if not kept_by_the_kernel(tmp_path, "memory.oom_control"):
+            pytest.skip("no memory group of version 1 can be made here")
+        os.kill(supervisor_of(runtime), signal.SIGSTOP)
+        running = asyncio.ensure_future(run(container))
+        try:
+            while not running.done() and container._asked is None:  # until it has answered
+                await asyncio.sleep(0)
+        finally:
+            os.kill(supervisor_of(runtime), signal.SIGCONT)
+
+        with pytest.raises(Lost) as caught:
+            await running
+
+    assert caught.value.state.memory_exhausted
+    assert caught.value.at is not None
+
+
+async def test_a_failure_of_another_cause_is_answered_as_it_is(settings: Settings) -> None:
+    async with process_runtime(settings) as runtime:
+        container = await loaded(runtime, "def main(args): raise ValueError('mine')")
+
+        reply = await container.post("/run", b"{}", timeout=PATIENCE, limit=1000)
+
+    assert (reply.status, b"ValueError: mine" in reply.body) == (502, True)
 
 
 async def test_a_greedy_nodejs_action_ends_as_well(settings: Settings, node: str) -> None:
@@ -154,7 +200,7 @@ async def test_a_container_of_too_many_processes_is_stopped_where_they_are_sampl
 async def test_a_container_is_refused_processes_where_the_kernel_limits_them(tmp_path: Path, left: Left) -> None:
     async with process_runtime(limited(tmp_path, "auto")) as runtime:
         container = await loaded(runtime, FORKS)
-        if not kernel_limits_processes(tmp_path):
+        if not kept_by_the_kernel(tmp_path, "pids.max"):
             pytest.skip("processes can't be limited here")
 
         assert await run(container, wanted=100) == {"started": 63}
@@ -168,7 +214,7 @@ async def test_one_that_ends_after_it_was_refused_a_process_says_so(tmp_path: Pa
     code = f"{FORKS}\nforks = main\ndef main(args):\n    forks({{'wanted': 100}})\n    os._exit(5)"
     async with process_runtime(limited(tmp_path, "auto")) as runtime:
         container = await loaded(runtime, code)
-        if not kernel_limits_processes(tmp_path):
+        if not kept_by_the_kernel(tmp_path, "pids.max"):
             pytest.skip("processes can't be limited here")
         with pytest.raises(Lost) as caught:
             await run(container)
@@ -188,7 +234,7 @@ async def test_an_action_within_its_limit_of_processes_is_left_alone(settings: S
     assert (state.running, state.remark) == (True, "")
 
 
-def kernel_limits_processes(work_dir: Path) -> bool:
-    """Whether it does for the one container there is, as is remembered for whoever cleans up."""
-    (remembered,) = work_dir.glob("functions-invoker-*/cgroups")
-    return any((Path(path) / "1" / "pids.max").exists() for path in remembered.read_text().splitlines())
+def kept_by_the_kernel(work_dir: Path, file: str) -> bool:
+    """Whether a group of the one container there is has a file, as is remembered for whoever cleans up."""
+    remembered = "\n".join(path.read_text() for path in work_dir.glob("functions-invoker-*/cgroups"))
+    return any((Path(path) / "1" / file).exists() for path in remembered.splitlines())

@@ -12,9 +12,9 @@ from invoker_process.messages import (
     ChildGone,
     ChildStarted,
     KillChild,
+    MemoryUse,
     Message,
     MessageChannel,
-    PeakMemory,
     StartChild,
     SupervisorReady,
     close_all,
@@ -26,13 +26,13 @@ START = StartChild(1, ["/usr/bin/python"], {"LANG": "C.UTF-8", "HOST": "https://
 MESSAGES: list[Message] = [
     START,
     KillChild(2),
-    PeakMemory(2),
-    PeakMemory(2, 7 << 20),
+    MemoryUse(2),
+    MemoryUse(2, 7 << 20),
     SupervisorReady("", "control groups in /sys/fs/cgroup/x"),
     SupervisorReady("no"),
     ChildStarted(1, ""),
-    ChildExited(3, -9, memory_exhausted=True, peak=123, remark=""),
-    ChildExited(4, 0, memory_exhausted=False, peak=None, remark="too many"),
+    ChildExited(3, -9, peak=123, exhausted=True, remark=""),
+    ChildExited(4, 0, peak=None, exhausted=False, remark="too many"),
     ChildGone(5),
 ]
 

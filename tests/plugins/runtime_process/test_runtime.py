@@ -16,7 +16,7 @@ from invoker.errors import SettingsError, StartFailed, Unreachable
 from invoker.testing.containers import RecordedOutput
 from invoker_process.runtime import process_runtime
 from invoker_process.settings import ProcessSettings
-from tests.plugins.runtime_process.actions import a_spec, descriptors_of, entries, loaded, run, watching
+from tests.plugins.runtime_process.actions import a_spec, descriptors_of, entries, loaded, run, supervisor_of, watching
 
 Left = Callable[[], Awaitable[Collection[object]]]
 
@@ -193,7 +193,7 @@ async def test_what_is_held_for_a_container_is_given_back(settings: Settings) ->
             await loaded(runtime, "def main(args): return {}")
         ).remove()  # uvloop keeps one more with its first stream
         before = descriptors_of(os.getpid())
-        supervisor_before = descriptors_of(runtime.supervisor_pid)
+        supervisor_before = descriptors_of(supervisor_of(runtime))
 
         for number in range(5):
             container = await loaded(runtime, "def main(args): return {}", name=f"wsk_{number}")
@@ -201,7 +201,7 @@ async def test_what_is_held_for_a_container_is_given_back(settings: Settings) ->
             await container.remove()
 
         assert descriptors_of(os.getpid()) == before
-        assert descriptors_of(runtime.supervisor_pid) == supervisor_before
+        assert descriptors_of(supervisor_of(runtime)) == supervisor_before
 
 
 async def test_a_descriptor_too_few_is_a_failed_start(settings: Settings, left: Left) -> None:

@@ -15,7 +15,7 @@ from invoker.testing.containers import PATIENCE
 from invoker_process.runtime import process_runtime
 from invoker_process.sampling import tree
 from invoker_process.settings import ProcessSettings
-from tests.plugins.runtime_process.actions import entries, loaded, run
+from tests.plugins.runtime_process.actions import entries, loaded, run, supervisor_of
 
 NOBODY = 65534
 LISTENING = "0A"
@@ -101,7 +101,7 @@ async def test_another_user_can_not_reach_a_container(tmp_path: Path, absent: Ca
         folder.chmod(0o755)  # so that nothing but the runtime's own doing stops anybody
     async with process_runtime(Settings.of(ProcessSettings(work_dir=tmp_path))) as runtime:
         await loaded(runtime, "def main(args): return {}")
-        paths, ports = ways_to([os.getpid(), *tree(runtime.supervisor_pid)[0]])
+        paths, ports = ways_to([os.getpid(), *tree(supervisor_of(runtime))[0]])
         paths += [str(path) for path in entries(tmp_path, "**/*") if path.is_socket()]
 
         own, others = await visited(paths, ports, 0), await visited(paths, ports, NOBODY)
@@ -127,7 +127,7 @@ async def test_no_process_of_a_container_listens_on_a_tcp_port(settings: Setting
     async with process_runtime(settings) as runtime:
         await loaded(runtime, "def main(args): return {}", name="wsk_1")
         await loaded(runtime, "function main() { return {} }", name="wsk_2", kind="nodejs:20")
-        pids, _ = tree(runtime.supervisor_pid)
+        pids, _ = tree(supervisor_of(runtime))
 
         paths, ports = ways_to(pids)
 

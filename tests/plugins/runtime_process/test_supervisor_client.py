@@ -20,9 +20,9 @@ from invoker_process.messages import (
     ChildGone,
     ChildStarted,
     KillChild,
+    MemoryUse,
     Message,
     MessageChannel,
-    PeakMemory,
     StartChild,
     close_all,
 )
@@ -135,7 +135,7 @@ async def test_an_environment_that_is_too_long_is_a_failed_start() -> None:
 async def test_events_go_to_whom_they_are_about() -> None:
     first: list[Message] = []
     second: asyncio.Queue[Message] = asyncio.Queue()
-    exited = ChildExited(2, -9, memory_exhausted=True, peak=5, remark="")
+    exited = ChildExited(2, -9, peak=5, exhausted=True, remark="")
     with connected() as (client, peer):
         client.start_child(an_order(1), some_descriptors(), into(first.append))
         client.start_child(an_order(2), some_descriptors(), into(second.put_nowait))
@@ -159,13 +159,13 @@ async def test_many_that_ask_how_a_container_is_get_one_answer_and_none_from_a_d
         await start
         askers = [asyncio.ensure_future(container.inspect()) for _ in range(3)]
         await peer.receive(2)
-        peer.send(PeakMemory(1, 5))
+        peer.send(MemoryUse(1, 5))
         answers = await asyncio.gather(*askers)
         last = asyncio.ensure_future(container.inspect())
         await peer.receive(3)
 
     assert answers == [ContainerState(running=True, peak_memory=5)] * 3
-    assert peer.messages[1:] == [PeakMemory(1), PeakMemory(1)]
+    assert peer.messages[1:] == [MemoryUse(1), MemoryUse(1)]
     assert await last == ContainerState(running=False)
     await client.dismiss()
 

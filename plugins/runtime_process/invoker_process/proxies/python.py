@@ -110,10 +110,13 @@ class PythonAction:
             for name, text in (value.get("env") or {}).items():
                 _export(name, text)
             module = _packed(value["code"]) if value.get("binary") else _plain(value["code"])
-            self._main = _entry_point(module, value.get("main") or "main")
+            name = value.get("main") or "main"
+            if not callable(main := getattr(module, name, None)):
+                raise TypeError(f"the code has no function {name!r}")  # noqa: TRY301 (one answer for all)
         except Exception as error:  # noqa: BLE001 (the function's own code ran)
             self._logs.write(_traceback(error))
             raise RequestRefused(502, f"Initialization has failed due to: {_brief(error)}") from None
+        self._main = main
         self._logs.flush()
         return 200, b'{"ok":true}'
 
@@ -138,9 +141,9 @@ class PythonAction:
         return answer
 
     def _awaited(self, awaitable: Any) -> Any:
-        import asyncio
-
         if self._loop is None:
+            import asyncio
+
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         return self._loop.run_until_complete(awaitable)
@@ -158,9 +161,6 @@ class PythonAction:
         except Exception as error:  # noqa: BLE001 (the result's own methods ran)
             self._logs.write(f"The result is not JSON: {_brief(error)}\n")
             return _failure(502, "The action did not return a dictionary or array.")
-
-
-# --- the function's code ---------------------------------------------------------------------------------------
 
 
 def _plain(code: str) -> ModuleType:
@@ -197,12 +197,6 @@ def _packed(code: str) -> ModuleType:
     sys.modules["main__"] = module
     spec.loader.exec_module(module)
     return module
-
-
-def _entry_point(module: ModuleType, name: str) -> Any:
-    if callable(function := getattr(module, name, None)):
-        return function
-    raise TypeError(f"the code has no function {name!r}")
 
 
 def unpack(data: bytes, folder: str) -> None:
@@ -257,9 +251,6 @@ def _inside(folder: str, name: str) -> str:
     if ".." in parts or not parts[0] or parts[0][1:2] == ":" or "\0" in name:
         raise ValueError(f"the archive has a member {name!r}, which would leave its folder")
     return os.path.join(folder, *(one for one in parts if one not in ("", ".")))
-
-
-# --- HTTP ------------------------------------------------------------------------------------------------------
 
 
 class ProxyConnection:
@@ -369,9 +360,6 @@ def _failure(status: int, text: str) -> Answer:
     return status, _encode_ascii({"error": text}).encode()
 
 
-# --- the process -----------------------------------------------------------------------------------------------
-
-
 def _export(name: str, value: Any) -> None:
     """Put into the environment; what can't be encoded in it is replaced."""
     text = value if isinstance(value, str) else "" if value is None else _encode_ascii(value)
@@ -420,18 +408,16 @@ def _leave_with_stdin() -> None:
         os._exit(0)
 
 
-def _listener(options: dict[str, str]) -> socket.socket:
-    if "--fd" in options:
-        os.set_inheritable(int(options["--fd"]), False)  # noqa: FBT003 (its only argument)
-        return socket.socket(fileno=int(options["--fd"]))
-    address = options.get("--host", "0.0.0.0"), int(options.get("--port", "8080"))  # noqa: S104 (of a container)
-    return socket.create_server(address, backlog=128)
-
-
 def main() -> None:
     """Run until the process is ended from outside, or by the function."""
     arguments = [one for one in sys.argv[1:] if one != "--watch-stdin"]
-    listener = _listener(dict(zip(arguments[::2], arguments[1::2], strict=True)))
+    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    if "--fd" in options:
+        listener = socket.socket(fileno=int(options["--fd"]))
+        listener.set_inheritable(False)
+    else:
+        address = options.get("--host", "0.0.0.0"), int(options.get("--port", "8080"))  # noqa: S104 (of a container)
+        listener = socket.create_server(address, backlog=128)
     if "--watch-stdin" in sys.argv:
         _leave_with_stdin()
     with open(os.devnull, "rb") as nothing:
