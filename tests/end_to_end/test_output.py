@@ -196,6 +196,7 @@ async def test_last_words_are_heard(program: Running) -> None:
     assert [line[PREFIX - 8 :] for line in record["logs"]] == [
         "stdout: last words",
         "stderr: The action did not initialize or run as expected. Log data might be missing.",
+        "stderr: The container exited with status 1.",
     ]
 
 
