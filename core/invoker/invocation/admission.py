@@ -55,6 +55,8 @@ class AdmissionControl:
             raise
         if not self._has_room(size):
             self.refused_busy += 1
+            if self.recorder.spool_failure is not None:
+                raise Busy("activation records can't be spooled", retry_after=5)
             if self.recorder.full:
                 raise Busy("too many activation records wait for the store", retry_after=5)
             raise Busy(

@@ -120,9 +120,11 @@ class Delivery:
             await answer()
         except asyncio.CancelledError:
             self.undelivered += 1
+            kept = safe is None or not safe.cancelled()
             logger.error(  # noqa: TRY400 (where it stood is nobody's fault)
-                "an answer of activation %s is given up: its transport did not take it in time",
+                "an answer of activation %s is given up: %s in time",
                 activation.activation_id,
+                "its transport did not take it" if kept else "its record could neither be spooled nor stored",
             )
         except Exception as error:  # noqa: BLE001 (see `accept`)
             self.undelivered += 1

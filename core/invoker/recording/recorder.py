@@ -8,22 +8,22 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-import msgspec
-
 from invoker.config import Compat, RecordingSettings
 from invoker.contracts import ActivationStore
-from invoker.entities.activation import Activation, ActivationRecord
+from invoker.entities.activation import Activation
 from invoker.errors import SettingsError
-from invoker.recording.spool import SEGMENT, Segment, Spool
-from invoker.recording.store_writer import Entry, StoreWriter
+from invoker.recording.segment import Entry, RefusedRecord, Segment
+from invoker.recording.spool import SEGMENT, Spool
+from invoker.recording.spool_writer import SpoolWriter
+from invoker.recording.store_writer import StoreWriter
 from invoker.wire.record import recorded
 
 logger = logging.getLogger("invoker.recording")
 
 _HELD: Final = 4 * SEGMENT
 """Bytes of records in the spool that are kept in memory too; of others only the spool has them."""
-_SPOOL_RETRY: Final = 1.0
-"""Seconds until a spool that can't be written is tried again."""
+_RETRY: Final = 1.0
+"""Seconds until a segment that could not be read is read again."""
 
 
 @asynccontextmanager
@@ -41,7 +41,11 @@ async def recording(
         try:
             await asyncio.to_thread(spool.open)
         except OSError as error:
-            raise SettingsError([f"node.state_dir: the spool can't be used: {error}"]) from error
+            if settings.safety != "memory":
+                hint = 'recording.safety = "memory" needs none'
+                raise SettingsError([f"node.state_dir: the spool can't be used ({error}); {hint}"]) from error
+            logger.warning("what the store refuses will be lost, for there is no spool: %s", error)
+            spool = None
     recorder = Recorder(store, settings, compat, spool)
     async with asyncio.TaskGroup() as tasks:
         writer = tasks.create_task(recorder.write_until_closed(), name="recorder")
@@ -63,25 +67,25 @@ class Recorder:
     """
 
     def __init__(
-        self, store: ActivationStore, settings: RecordingSettings, compat: Compat, spool: Spool | None = None
+        self,
+        store: ActivationStore,
+        settings: RecordingSettings,
+        compat: Compat = "openwhisk",
+        spool: Spool | None = None,
     ) -> None:
-        self._writer = StoreWriter(store, settings, self._done, self._another)
         self._settings = settings
         self._compat = compat
-        self._spool = spool if settings.safety != "memory" else None
-        self._refusals = spool
         self._disk = settings.safety == "disk"
-        self._loop = asyncio.get_running_loop()
-        self._turn: list[Entry] = []
-        """What has come in this turn of the event loop."""
-        self._unsafe: list[Entry] = []
-        """What has come since the spool could not be written: it is as safe as asked for when the store has it."""
-        self._unsynced: list[Entry] = []
-        self._retry: asyncio.TimerHandle | None = None
-        self._written = asyncio.Event()
-        """There is something to sync."""
+        self._writer = StoreWriter(store, settings, self._done, self._another)
+        self._spool = spool
+        self._safe: SpoolWriter | None = None
+        if spool is not None and settings.safety != "memory":
+            self._safe = SpoolWriter(spool, disk=self._disk, may_hold=self._may_hold, take=self._take, works=self._tell)
         self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
+        self._reading: Segment | None = None
+        self._behind: list[Entry] = []
+        """What has come while a segment is read: it waits behind that."""
         self._arrived = asyncio.Event()
         self._enough = asyncio.Event()
         """A whole batch waits, or it is time to leave."""
@@ -94,18 +98,13 @@ class Recorder:
         self.replayed = 0
         """Records that were read from the spool."""
         self.lost = 0
-        """Records that were not stored when stopping ran out of time."""
-        self.spool_failure: str | None = None
-        """Why the spool could not be written, as long as it can't."""
+        """Records that were not stored when stopping ran out of time, and that no spool has."""
         self.batch_sizes: Callable[[int], None] = lambda _: None
         """Told the size of each batch that was stored."""
         self._listeners: list[Callable[[], None]] = []
-        if self._spool is not None:
-            self._spool.sync_wanted = self._disk
-            self.pending_bytes = sum(segment.counted for segment in self._spool.unread)
-            if self._spool.unread:
-                logger.info("%d activation records of an earlier life wait in the spool", self.pending)
-                self._arrived.set()
+        if spool is not None and spool.unread:
+            self.pending_bytes = sum(segment.counted for segment in spool.unread)
+            logger.info("activation records of an earlier life wait in the spool: %d", self.pending)
 
     @property
     def full(self) -> bool:
@@ -115,8 +114,8 @@ class Recorder:
     @property
     def pending(self) -> int:
         """Records that are not stored yet."""
-        unread = 0 if self._spool is None else sum(segment.left for segment in self._spool.unread)
-        return len(self._turn) + len(self._waiting) + len(self._writer.batch) + unread
+        arriving = 0 if self._safe is None else self._safe.pending
+        return arriving + len(self._held()) + sum(segment.left for segment in self._unread())
 
     @property
     def failing(self) -> bool:
@@ -124,178 +123,137 @@ class Recorder:
         return self._writer.failing
 
     @property
+    def silence(self) -> float:
+        """Seconds for which the store has not answered; 0 if nothing is asked of it."""
+        return self._writer.silence
+
+    @property
     def age(self) -> float:
-        """Seconds since the activation began whose record has waited longest; 0 if none waits."""
-        held = self._writer.batch or self._waiting
-        if held:
-            return max(0.0, time.time() - held[0].record.start / 1000)
-        if self._spool is not None and self._spool.unread:
-            with suppress(OSError):
-                return max(0.0, time.time() - self._spool.unread[0].path.stat().st_ctime)
-        return 0.0
+        """Seconds since the activation began whose record has waited longest, or was spooled; 0 if none waits."""
+        for held in (self._writer.batch, self._waiting):
+            if held:
+                return max(0.0, time.time() - held[0].record.start / 1000)
+        return max((time.time() - segment.since for segment in self._unread()), default=0.0)
 
     @property
     def spool_bytes(self) -> int:
         """Bytes of the spool."""
         return 0 if self._spool is None else self._spool.size
 
+    @property
+    def spool_failure(self) -> str | None:
+        """Why the spool can't be written, if it can't."""
+        return None if self._safe is None else self._safe.failure
+
     def when_stored(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called whenever records were stored, so that more can be held."""
+        """Have `listener` called whenever more can be held: records were stored, or the spool works again."""
         self._listeners.append(listener)
 
     def submit(self, activation: Activation) -> asyncio.Future[None] | None:
         """Take a record; never waits. The activation may be answered when the result is done, or at once for `None`."""
         entry = Entry(recorded(activation, compat=self._compat, updated=time.time_ns() // 1_000_000))
-        self.pending_bytes += entry.size
-        if self._spool is None:
-            self._enqueue(entry)
-            return None
-        entry.safe = self._loop.create_future()
-        self._turn.append(entry)
-        if len(self._turn) == 1:
-            self._loop.call_soon(self._end_turn)
-        return entry.safe
+        if self._safe is not None:
+            return self._safe.submit(entry)
+        self._take([entry], True)  # noqa: FBT003 (it is held)
+        return None
 
     def close(self) -> None:
         """Write what is there without waiting for more; the writer then ends."""
+        if self._safe is not None:
+            self._safe.flush()
         self._closed = True
         self._arrived.set()
         self._enough.set()
 
     def give_up(self) -> None:
         """Count and report what could not be stored; what the spool has stays there."""
-        self._end_turn()
-        kept = 0
+        if self._safe is not None:
+            self._safe.close()
+        self.lost = sum(entry.segment is None for entry in self._held())
+        kept = self.pending - self.lost
         if self._spool is not None:
-            kept = sum(segment.left for segment in self._spool.unread)
-            kept += sum(entry.segment is not None for entry in (*self._writer.batch, *self._waiting))
             self._spool.close()
-        self.lost = self.pending - kept
         if kept:
-            logger.warning("%d activation records stay in the spool; they are stored when the invoker runs again", kept)
+            logger.warning("activation records stay in the spool until the invoker runs again: %d", kept)
         if self.lost:
             logger.error("%d activation records could not be stored and are lost", self.lost)
 
-    # --- the spool ------------------------------------------------------------------------------------------------
-
-    def _end_turn(self) -> None:
-        """Write what has come in this turn of the event loop to the spool: with one system call."""
-        entries, self._turn = self._turn, []
-        spool = self._spool
-        if not entries or spool is None:
-            return
-        if self.spool_failure is None:
-            held = not spool.unread and self._waiting_bytes < _HELD
-            try:
-                segment = spool.write([entry.record for entry in entries], held=held)
-            except OSError as error:
-                self._fail(error)
-            else:
-                if held:
-                    for entry in entries:
-                        self._enqueue(entry)
-                else:
-                    segment.counted += sum(entry.size for entry in entries)
-                    self._arrived.set()
-                self._note_written(entries, segment)
-                return
-        self._unsafe += entries
-        for entry in entries:
-            self._enqueue(entry)
-
-    def _note_written(self, entries: Sequence[Entry], segment: Segment) -> None:
-        for entry in entries:
-            entry.segment = segment
-        if self._disk:
-            self._unsynced += entries
-            self._written.set()
-        else:
-            for entry in entries:
-                entry.is_safe()
-
-    def _fail(self, error: OSError) -> None:
-        """Admit nothing more until the spool can be written; who ends meanwhile is answered once the store has it."""
-        if self.spool_failure is None:
-            logger.error("the spool can't be written (%s): no new work until it can", error)
-        self.spool_failure = str(error)
-        if self._retry is None:
-            self._retry = self._loop.call_later(_SPOOL_RETRY, self._write_again)
-
-    def _write_again(self) -> None:
-        self._retry = None
-        if self._closed or self._spool is None:
-            return
-        entries = [entry for entry in self._unsafe if entry.safe is None or not entry.safe.done()]
-        try:
-            segment = self._spool.write([entry.record for entry in entries], held=True)
-        except OSError as error:
-            self._fail(error)
-            return
-        self._unsafe = []
-        self.spool_failure = None
-        logger.warning("the spool can be written again")
-        self._note_written(entries, segment)
-        self._written.set()
-        self._tell()
-
     async def sync_until_cancelled(self) -> None:
-        """Have what is written on the disk, all that has come meanwhile at once, where that is asked for."""
-        while self._disk and self._spool is not None:
-            await self._written.wait()
-            self._written.clear()
-            entries, self._unsynced = self._unsynced, []
-            try:
-                await asyncio.to_thread(self._spool.sync)
-            except OSError as error:
-                self._unsynced = entries + self._unsynced
-                self._fail(error)
-            else:
-                for entry in entries:
-                    entry.is_safe()
-            self._spool.settle()
-
-    # --- the store ------------------------------------------------------------------------------------------------
+        """Have what is spooled on the disk, if that is asked for."""
+        if self._safe is not None and self._disk:
+            await self._safe.sync_until_cancelled()
 
     async def write_until_closed(self) -> None:
         """Write batch after batch; returns when it is closed and all is stored."""
         while True:
-            while not self._waiting:
-                if self._spool is not None and self._spool.unread:
-                    await self._read(self._spool)
-                elif self._closed:
-                    return
-                else:
-                    self._arrived.clear()
-                    await self._arrived.wait()
-            await self._let_a_batch_gather()
-            await self._writer.write(self._batch())
+            if self._spool is not None and self._spool.unread and not self._has_batch():
+                await self._read(self._spool)
+            elif self._waiting:
+                await self._let_a_batch_gather()
+                await self._writer.write(self._batch())
+            elif self._closed:
+                return
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
 
     async def _read(self, spool: Spool) -> None:
-        """Take what only the spool has into memory, a segment at a time."""
-        segment = spool.next_unread()
+        """Take a segment that only the spool has into memory."""
+        segment = self._reading = spool.next_unread()
+        entries: list[Entry] = []
+        failure: OSError | None = None
         try:
-            records = await asyncio.to_thread(spool.read, segment)
-        except (OSError, msgspec.DecodeError) as error:
-            logger.error("%s can't be read and is left where it is: %s", segment.path, error)  # noqa: TRY400
-            records = []
-        spool.unread.popleft()
-        entries = [Entry(record, segment) for record in records]
-        self.pending_bytes += sum(entry.size for entry in entries) - segment.counted
+            entries += await asyncio.to_thread(lambda: [Entry(record, segment) for record in spool.read(segment)])
+        except OSError as error:
+            failure = error
+        self._reading = None
+        size = sum(entry.size for entry in entries)
+        self._waiting += (*entries, *self._behind)
+        self._waiting_bytes += size
+        self._behind = []
+        if failure is not None:
+            logger.error("a segment of the spool can't be read, and is tried again: %s", failure)
+            spool.unread.append(segment)
+            await asyncio.sleep(_RETRY)
+            return
         self.replayed += len(entries)
-        segment.left = len(entries)
-        for entry in entries:
-            self._enqueue(entry)
+        self.pending_bytes += size - segment.counted
+        spool.done(segment, segment.left - len(entries))  # what is damaged
 
-    def _enqueue(self, entry: Entry) -> None:
-        self._waiting.append(entry)
-        self._waiting_bytes += entry.size
+    def _held(self) -> Sequence[Entry]:
+        """Return what is in memory."""
+        return (*self._writer.batch, *self._waiting, *self._behind)
+
+    def _unread(self) -> Sequence[Segment]:
+        """Return what is in the spool alone, the oldest first."""
+        if self._spool is None:
+            return ()
+        return (*([] if self._reading is None else [self._reading]), *self._spool.unread)
+
+    def _may_hold(self) -> bool:
+        """Say whether what is spooled now is held in memory, too: nothing behind what isn't, and not too much."""
+        return self._spool is not None and not self._spool.unread and self._waiting_bytes < _HELD
+
+    def _take(self, entries: Sequence[Entry], held: bool) -> None:  # noqa: FBT001 (see `SpoolWriter`)
+        """Have records written into the store, whether they are held here or by the spool alone."""
+        for entry in entries:
+            self.pending_bytes += entry.size
+            if held:
+                (self._waiting if self._reading is None else self._behind).append(entry)
+                self._waiting_bytes += entry.size
+            elif entry.segment is not None:
+                entry.segment.counted += entry.size
         self._arrived.set()
-        if self._waiting_bytes >= self._settings.batch_bytes or len(self._waiting) >= self._settings.batch_size:
+        if self._has_batch():
             self._enough.set()
+
+    def _has_batch(self) -> bool:
+        return self._waiting_bytes >= self._settings.batch_bytes or len(self._waiting) >= self._settings.batch_size
 
     async def _let_a_batch_gather(self) -> None:
         """Wait `flush_interval` for company, unless a whole batch is there, by number or by bytes."""
-        if not self._enough.is_set():
+        if not self._closed and not self._has_batch():
+            self._enough.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.flush_interval):
                     await self._enough.wait()
@@ -305,45 +263,51 @@ class Recorder:
         batch: list[Entry] = []
         total = 0
         while self._waiting and len(batch) < self._settings.batch_size:
-            size = self._waiting[0].size
-            if batch and total + size > self._settings.batch_bytes:
+            total += self._waiting[0].size
+            if batch and total > self._settings.batch_bytes:
                 break
-            batch.append(self._waiting.popleft())
-            total += size
-        self._waiting_bytes -= total
-        if not self._closed and self._waiting_bytes < self._settings.batch_bytes:
-            self._enough.clear()
+            batch += self._another()
         return batch
 
-    def _another(self) -> ActivationRecord | None:
-        return self._waiting[0].record if self._waiting else None
+    def _another(self) -> Sequence[Entry]:
+        """Take the next record out of the queue, if there is one."""
+        if not self._waiting:
+            return ()
+        entry = self._waiting.popleft()
+        self._waiting_bytes -= entry.size
+        return (entry,)
 
-    def _set_aside(self, entry: Entry, reason: str) -> None:
-        activation_id = entry.record.activation_id
-        logger.error("the store refuses the record of activation %s: %s", activation_id, reason)
-        try:
-            if self._refusals is not None:
-                self._refusals.set_aside(entry.record, reason)
-        except OSError as error:
-            logger.error("the record of activation %s can't be set aside: %s", activation_id, error)  # noqa: TRY400
-
-    def _done(self, entries: Sequence[Entry], refused: Mapping[str, str]) -> None:
-        """Hold records no longer: the store has them, or will never take them."""
+    async def _done(self, entries: Sequence[Entry], refused: Mapping[str, str]) -> None:
+        """Hold records no longer: the store has them, or will never take them, which `refused` says by id."""
+        kept = not refused or await self._set_aside(entries, refused)
         self.batch_sizes(len(entries))
         for entry in entries:
-            reason = refused.get(entry.record.activation_id)
-            if reason is None:
-                self.stored += 1
-            else:
-                self.refused += 1
-                self._set_aside(entry, reason)
-            entry.is_safe()
+            entry.gone = True
+            entry.tell_safe()
+        count = sum(entry.record.activation_id in refused for entry in entries)
+        self.refused += count
+        self.stored += len(entries) - count
         self.pending_bytes -= sum(entry.size for entry in entries)
-        if self._spool is not None:
-            for segment, count in Counter(entry.segment for entry in entries).items():
+        if self._spool is not None and kept:
+            for segment, number in Counter(entry.segment for entry in entries).items():
                 if segment is not None:
-                    self._spool.done(segment, count)
+                    self._spool.done(segment, number)
         self._tell()
+
+    async def _set_aside(self, entries: Sequence[Entry], refused: Mapping[str, str]) -> bool:
+        """Keep what the store will never take; say whether the spool may forget it."""
+        for activation_id, reason in refused.items():
+            logger.error("the store refuses the record of activation %s: %s", activation_id, reason)
+        if self._spool is None:
+            return True
+        records = [entry.record for entry in entries if entry.record.activation_id in refused]
+        given = [RefusedRecord(refused[record.activation_id], record) for record in records]
+        try:
+            await asyncio.to_thread(self._spool.set_aside, given, sync=self._disk)
+        except OSError as error:
+            logger.error("refused records can't be set aside: %s", error)  # noqa: TRY400 (its place says nothing more)
+            return False
+        return True
 
     def _tell(self) -> None:
         for listener in self._listeners:

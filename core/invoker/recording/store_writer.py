@@ -2,41 +2,22 @@
 
 import asyncio
 import logging
-import random
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from invoker.config import RecordingSettings
 from invoker.contracts import ActivationStore
 from invoker.entities.activation import ActivationRecord
 from invoker.errors import RecordsRefused, StoreUnavailable
-from invoker.recording.spool import Segment
+from invoker.recording.segment import Entry
 
 logger = logging.getLogger("invoker.recording")
 
-_AROUND: Final = 512
-"""Bytes that a record counts besides its document."""
 _SUSPICIOUS: Final = 3
-"""Failures of one batch after which one record of it is taken to be to blame, if the store takes others."""
-
-
-class Entry:
-    """A record on its way."""
-
-    __slots__ = ("record", "safe", "segment", "size")
-
-    def __init__(self, record: ActivationRecord, segment: Segment | None = None) -> None:
-        self.record = record
-        self.size = _AROUND + len(record.fields) + len(record.logs)
-        self.segment = segment
-        """Where the spool has it."""
-        self.safe: asyncio.Future[None] | None = None
-        """Done when it is as safe as was asked for, or stored."""
-
-    def is_safe(self) -> None:
-        """Let who waits for that go on."""
-        if self.safe is not None and not self.safe.done():
-            self.safe.set_result(None)
+"""Failures of one batch after which records of it are taken to be to blame, if the store takes others."""
+_CERTAIN: Final = 10
+"""Failures after which that may be all of it."""
 
 
 class StoreWriter:
@@ -46,36 +27,44 @@ class StoreWriter:
         self,
         store: ActivationStore,
         settings: RecordingSettings,
-        done: Callable[[Sequence[Entry], Mapping[str, str]], None],
-        another: Callable[[], ActivationRecord | None],
+        done: Callable[[Sequence[Entry], Mapping[str, str]], Awaitable[None]],
+        another: Callable[[], Sequence[Entry]],
     ) -> None:
-        """`done` is told of records, and of those that were refused by activation id, and why; `another` gives one."""
+        """`done` is told of records, and, by activation id, why some were refused; `another` gives the next, if any."""
         self._store = store
         self._settings = settings
         self._done = done
         self._another = another
         self._witness: ActivationRecord | None = None
-        """A record that the store has: to ask again whether it takes records, which changes nothing."""
+        """A record that the store has: to put it again asks whether it takes records, and changes nothing."""
+        self._asked: float | None = None
+        """When the call began that the store has not answered yet."""
         self.batch: list[Entry] = []
         """What is being written now."""
         self.failing = False
         """The last write did not succeed."""
 
+    @property
+    def silence(self) -> float:
+        """Seconds for which the store has not answered; 0 if nothing is asked of it."""
+        return 0.0 if self._asked is None else time.monotonic() - self._asked
+
     async def write(self, batch: Sequence[Entry]) -> None:
         """Write a batch, again and again until the store has all of it, or will never take what is left."""
         self.batch = list(batch)
         pause: float = self._settings.first_retry
-        tries = 0
+        failures = 0
         while self.batch:
             try:
                 await self._put(self.batch)
             except Exception as error:  # noqa: BLE001 (a plugin's failure must cost no record)
-                tries += 1
+                failures += 1
                 self._report(error, pause)
-                if tries >= _SUSPICIOUS and await self._alive():
-                    await self._isolate(self.batch, error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, self._settings.last_retry)
+                if failures >= _SUSPICIOUS and await self._works():
+                    await self._isolate(certain=failures >= _CERTAIN)
+                if self.batch:
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, self._settings.last_retry)
         if self.failing:
             logger.info("the activation store works again")
         self.failing = False
@@ -91,48 +80,65 @@ class StoreWriter:
             await self._offer([entry.record for entry in entries])
         except RecordsRefused as error:
             refused = error.refused
-        for entry in entries:
-            if entry.record.activation_id not in refused:
-                self._witness = entry.record
-        self._forget(entries, refused)
+        kept = (entry.record for entry in entries if entry.record.activation_id not in refused)
+        self._witness = next(kept, self._witness)
+        await self._forget(entries, refused)
 
     async def _offer(self, records: Sequence[ActivationRecord]) -> None:
         limit: float = self._settings.write_timeout
+        self._asked = time.monotonic()
         try:
             async with asyncio.timeout(limit):
                 await self._store.put_many(records)
         except TimeoutError as error:
             raise StoreUnavailable(f"no answer in {limit:g} s") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise StoreUnavailable("it has cancelled itself") from error  # which must not end whoever writes
+        finally:
+            self._asked = None
 
-    async def _alive(self) -> bool:
-        """Say whether the store takes a record that is most likely not to blame: one that it has, or any."""
-        others = [random.choice(self.batch).record, self._another() or self.batch[-1].record]  # noqa: S311
+    async def _works(self) -> bool:
+        """Say whether the store takes records that are not to blame: none, and one that it has."""
         try:
-            await self._offer([self._witness or random.choice(others)])  # noqa: S311 (the next time it is another)
+            await self._offer([])
+            if self._witness is not None:
+                await self._offer([self._witness])
         except RecordsRefused:
             return True
         except Exception:  # noqa: BLE001 (see `write`)
             return False
         return True
 
-    async def _isolate(self, entries: Sequence[Entry], error: Exception) -> None:
-        """Split what the store failed on, though it takes others, until the culprits are alone; these are refused."""
-        if len(entries) == 1:
-            self._forget(entries, {entries[0].record.activation_id: f"{type(error).__name__}: {error}"})
-            return
-        middle = len(entries) // 2
-        for half in (entries[:middle], entries[middle:]):
-            try:
-                await self._put(half)
-            except Exception as failure:  # noqa: BLE001 (see `write`)
-                if not await self._alive():  # it is down again: nobody is to blame
-                    return
-                await self._isolate(half, failure)
+    async def _isolate(self, *, certain: bool) -> None:
+        """Split what the store failed on, though it works, until each culprit is alone; these are refused.
 
-    def _forget(self, entries: Sequence[Entry], refused: Mapping[str, str]) -> None:
-        gone = set(map(id, entries))
-        self.batch = [entry for entry in self.batch if id(entry) not in gone]
-        self._done(entries, refused)
+        Who is the first of this life, or one of several that all are culprits, waits for another to be stored.
+        """
+        if len(self.batch) < self._settings.batch_size:
+            self.batch += self._another()
+        size, parts = len(self.batch), [self.batch]
+        culprits: dict[Entry, str] = {}
+        while parts:
+            part = parts.pop()
+            try:
+                await self._put(part)
+            except Exception as error:  # noqa: BLE001 (see `write`)
+                if len(part) > 1:
+                    middle = len(part) // 2
+                    parts += (part[middle:], part[:middle])
+                elif await self._works():
+                    culprits[part[0]] = f"{type(error).__name__}: {error}"
+                else:  # it is down again: nobody is to blame
+                    return
+        if len(culprits) < size or (self._witness is not None and (certain or size == 1)):
+            await self._forget(list(culprits), {one.record.activation_id: why for one, why in culprits.items()})
+
+    async def _forget(self, entries: Sequence[Entry], refused: Mapping[str, str]) -> None:
+        await self._done(entries, refused)
+        self.batch = [entry for entry in self.batch if not entry.gone]
 
     def _report(self, error: Exception, pause: float) -> None:
         """Log a failure: with its traceback if the store plugin broke rather than said so."""
