@@ -28,7 +28,7 @@ _RETRY: Final = 1.0
 
 @asynccontextmanager
 async def recording(
-    store: ActivationStore, settings: RecordingSettings, compat: Compat, spool: Spool | None = None
+    store: ActivationStore, settings: RecordingSettings, compat: Compat = "openwhisk", spool: Spool | None = None
 ) -> AsyncIterator["Recorder"]:
     """Run a recorder; leaving stores what waits, for at most `settings.grace` seconds. The rest stays in the spool.
 
@@ -222,7 +222,7 @@ class Recorder:
 
     def _held(self) -> Sequence[Entry]:
         """Return what is in memory."""
-        return (*self._writer.batch, *self._waiting, *self._behind)
+        return [entry for entry in (*self._writer.batch, *self._waiting, *self._behind) if not entry.gone]
 
     def _unread(self) -> Sequence[Segment]:
         """Return what is in the spool alone, the oldest first."""

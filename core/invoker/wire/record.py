@@ -3,7 +3,6 @@
 One builder makes them all (spec 15.5). `compat` decides where the two families of controllers differ (8.1 and 8.8).
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -105,8 +104,8 @@ def recorded(activation: Activation, *, compat: Compat, updated: int) -> Activat
 def _logs(logs: tuple[str, ...]) -> bytes:
     try:
         return _encode(logs)
-    except UnicodeEncodeError:  # lone surrogates: escaped
-        return json.dumps(logs).encode()
+    except UnicodeEncodeError:  # lone surrogates, which many readers of JSON refuse
+        return _encode([line.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for line in logs])
 
 
 def _annotations_of_openwhisk(activation: Activation) -> list[Annotation]:
