@@ -84,6 +84,8 @@ class Recorder:
         self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
         self._reading: Segment | None = None
+        self._unreadable = False
+        """The last try to read one has failed."""
         self._behind: list[Entry] = []
         """What has come while a segment is read: it waits behind that."""
         self._arrived = asyncio.Event()
@@ -186,7 +188,8 @@ class Recorder:
     async def write_until_closed(self) -> None:
         """Write batch after batch; returns when it is closed and all is stored."""
         while True:
-            if self._spool is not None and self._spool.unread and not self._has_batch():
+            enough = self._has_batch() or (self._unreadable and self._waiting)
+            if self._spool is not None and self._spool.unread and not enough:
                 await self._read(self._spool)
             elif self._waiting:
                 await self._let_a_batch_gather()
@@ -211,6 +214,7 @@ class Recorder:
         self._waiting += (*entries, *self._behind)
         self._waiting_bytes += size
         self._behind = []
+        self._unreadable = failure is not None
         if failure is not None:
             logger.error("a segment of the spool can't be read, and is tried again: %s", failure)
             spool.unread.append(segment)
