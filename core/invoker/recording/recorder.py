@@ -270,36 +270,42 @@ class Recorder:
             total += self._waiting[0].size
             if batch and total > self._settings.batch_bytes:
                 break
-            batch += self._another()
+            batch.append(self._next())
         return batch
 
-    def _another(self) -> Sequence[Entry]:
-        """Take the next record out of the queue, if there is one."""
-        if not self._waiting:
-            return ()
+    def _next(self) -> Entry:
+        """Take the next record out of the queue."""
         entry = self._waiting.popleft()
         self._waiting_bytes -= entry.size
-        return (entry,)
+        return entry
+
+    async def _another(self) -> Entry | None:
+        """Take the next record out of the queue or the spool, if there is one."""
+        if not self._waiting and self._spool is not None and self._spool.unread:
+            await self._read(self._spool)
+        return self._next() if self._waiting else None
 
     async def _done(self, entries: Sequence[Entry], refused: Mapping[str, str]) -> None:
         """Hold records no longer: the store has them, or will never take them, which `refused` says by id."""
         kept = not refused or await self._set_aside(entries, refused)
         self.batch_sizes(len(entries))
+        finished = [entry for entry in entries if kept or entry.record.activation_id not in refused]
+        for entry in finished:
+            entry.tell_safe()
         for entry in entries:
             entry.gone = True
-            entry.tell_safe()
         count = sum(entry.record.activation_id in refused for entry in entries)
         self.refused += count
         self.stored += len(entries) - count
         self.pending_bytes -= sum(entry.size for entry in entries)
-        if self._spool is not None and kept:
-            for segment, number in Counter(entry.segment for entry in entries).items():
+        if self._spool is not None:
+            for segment, number in Counter(entry.segment for entry in finished).items():
                 if segment is not None:
                     self._spool.done(segment, number)
         self._tell()
 
     async def _set_aside(self, entries: Sequence[Entry], refused: Mapping[str, str]) -> bool:
-        """Keep what the store will never take; say whether the spool may forget it."""
+        """Keep what the store will never take; say whether that was possible: if not, the spool keeps what it has."""
         for activation_id, reason in refused.items():
             logger.error("the store refuses the record of activation %s: %s", activation_id, reason)
         if self._spool is None:

@@ -262,11 +262,14 @@ class Spool:
             path.replace(self._directory / OLDER)
             logger.error("there are more than %d bytes of refused records: older ones are dropped", REFUSED_BYTES)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        size = os.fstat(descriptor).st_size
         try:
-            data = b"".join(map(framed, records))
-            write_all(descriptor, data if os.fstat(descriptor).st_size else HEADER + data)
+            write_all(descriptor, b"".join([b"" if size else HEADER, *map(framed, records)]))
             if sync:
                 os.fdatasync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
         finally:
             os.close(descriptor)
 

@@ -28,7 +28,7 @@ class StoreWriter:
         store: ActivationStore,
         settings: RecordingSettings,
         done: Callable[[Sequence[Entry], Mapping[str, str]], Awaitable[None]],
-        another: Callable[[], Sequence[Entry]],
+        another: Callable[[], Awaitable[Entry | None]],
     ) -> None:
         """`done` is told of records, and, by activation id, why some were refused; `another` gives the next, if any."""
         self._store = store
@@ -117,8 +117,8 @@ class StoreWriter:
 
         Who is the first of this life, or one of several that all are culprits, waits for another to be stored.
         """
-        if len(self.batch) < self._settings.batch_size:
-            self.batch += self._another()
+        if len(self.batch) < self._settings.batch_size and (another := await self._another()):
+            self.batch.append(another)
         size, parts = len(self.batch), [self.batch]
         culprits: dict[Entry, str] = {}
         while parts:
