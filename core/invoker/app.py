@@ -35,7 +35,7 @@ from invoker.invocation.invoker import Invoker
 from invoker.operations import Overview
 from invoker.plugins import Plugins
 from invoker.pool import Pool, container_pool
-from invoker.recording import Recorder, recording
+from invoker.recording import Recorder, Spool, recording, spool_directory
 from invoker.telemetry import ActivationTelemetry, LogWriter, Metrics
 from invoker.wire import manifest
 from invoker.wire.locked import Keys
@@ -188,12 +188,14 @@ async def opened(
     this invoker may have left.
     """
     _keys(settings)  # before anything opens
-    exact = settings[RolesSettings].compat == "functions"
+    compat = settings[RolesSettings].compat
+    exact = compat == "functions"
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         await enter(plugins.clients(settings))
         activations = await enter(plugins.activation_store(settings))
-        recorder = await enter(recording(activations, settings[RecordingSettings]))
+        spool = Spool(spool_directory(settings[NodeSettings])) if lasting else None
+        recorder = await enter(recording(activations, settings[RecordingSettings], compat, spool))
         store = functions if functions is not None else await enter(plugins.function_store(settings))
         runtime = await enter(plugins.container_runtime(settings))
         logs = await enter(plugins.log_extractor(settings))

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -16,6 +17,9 @@ from invoker.pool import Pool, StartReason, State, WaitReason
 from invoker.recording import Recorder
 from invoker.telemetry import Metrics
 from invoker.telemetry.metrics import NUMBERS
+
+_SILENCE: Final = 5.0
+"""Seconds without an answer of the activation store that are a fault; it takes some milliseconds."""
 
 
 class Overview:
@@ -55,13 +59,20 @@ class Overview:
         """See `Operations.faults`."""
         life, recorder = self._admission.life, self._recorder
         found: list[str] = [] if life is Life.OPEN else [life.name.lower()]
-        if recorder.full:
+        if recorder.spool_failure is not None:
+            found.append(
+                f"the spool of activation records can't be written ({recorder.spool_failure}): "
+                "no further message is taken until it can"
+            )
+        if recorder.full and recorder.spool_failure is None:
             found.append(
                 f"activation records can't be stored and {recorder.pending} wait: "
                 "no further message is taken until the activation store works again"
             )
         elif recorder.failing:
             found.append(f"the activation store takes no records; {recorder.pending} wait")
+        elif recorder.silence > _SILENCE:
+            found.append(f"the activation store has not answered for {recorder.silence:.0f} s; {recorder.pending} wait")
         for part in self._parts:
             found.extend(part.faults())
         return found
@@ -123,6 +134,9 @@ def _register(
     )
     metrics.gauge("gauge_invoker_records_pending", "Records that wait for the store", lambda: recorder.pending)
     metrics.gauge("gauge_invoker_records_pending_bytes", "Their size", lambda: recorder.pending_bytes)
+    metrics.gauge("gauge_invoker_records_age_seconds", "Since the oldest of them began", lambda: recorder.age)
+    metrics.gauge("gauge_invoker_spool_bytes", "Bytes of the spool", lambda: recorder.spool_bytes)
+    metrics.reading("counter_invoker_spool_replayed", "Records read from the spool", lambda: recorder.replayed)
     metrics.gauge(
         "gauge_invoker_messages_waiting_bytes",
         "Messages without a container yet or on their way, and answers on theirs",

@@ -17,9 +17,9 @@ import msgspec
 from invoker import Section, Settings, SettingsSection, hookimpl
 from invoker.config import Compat, RolesSettings
 from invoker.contracts import ActivationReader, ActivationStore, FunctionCatalog, FunctionStore
-from invoker.entities.activation import Activation
+from invoker.entities.activation import Activation, ActivationRecord
 from invoker.entities.function import Function, FunctionRef
-from invoker.errors import FunctionNotFound, RecordsRefused, StoreUnavailable
+from invoker.errors import FunctionNotFound, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -136,19 +136,10 @@ class FileActivations(ActivationStore, ActivationReader):
     def reader(self) -> ActivationReader:
         return self
 
-    async def put_many(self, batch: Sequence[Activation]) -> None:
-        refused: dict[str, str] = {}
-        updated = int(time.time() * 1000)
-        for one in batch:
-            try:
-                document = invoker.wire.record.document(one, compat=self._compat, updated=updated)
-            except ValueError as error:  # logs that are no Unicode, say: no JSON has them, now or later
-                refused[one.activation_id] = str(error)
-            else:  # with the time in its name, so that names in order are records in order
-                name = f"record-{safe(one.namespace)}-{one.start:016}-{safe(one.activation_id)}.json"
-                await self._files.write(name, document)
-        if refused:
-            raise RecordsRefused(refused)  # all others are kept
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
+        for one in batch:  # with the time in its name, so that names in order are records in order
+            name = f"record-{safe(one.namespace)}-{one.start:016}-{safe(one.activation_id)}.json"
+            await self._files.write(name, one.document)
 
     async def get(self, namespace: str, activation_id: str) -> Activation | None:
         pattern = f"record-{safe(namespace)}-*-{safe(activation_id)}.json"

@@ -20,7 +20,7 @@ from invoker.errors import (
     ProviderCount,
 )
 from invoker.plugins import Plugins, check_contract, hooks_in, installed
-from invoker.testing.builders import an_activation
+from invoker.testing.builders import an_activation, as_records
 from invoker.testing.stores import MemoryActivations
 
 Install = Callable[..., str]
@@ -237,7 +237,7 @@ async def test_the_role_chooses_among_several_providers(install: Install) -> Non
     loaded = plugins(activations="memory", functions="sqlite")
 
     async with loaded.activation_store(Settings.of()) as store:
-        await store.put_many([an_activation()])
+        await store.put_many(as_records([an_activation()]))
 
     assert len(sys.modules[module].store.records) == 1
 
@@ -265,7 +265,7 @@ class Upper:
     def __getattr__(self, name):
         return getattr(self._inner, name)
     async def put_many(self, batch):
-        await self._inner.put_many([msgspec.structs.replace(one, logs=("wrapped",)) for one in batch])
+        await self._inner.put_many([msgspec.structs.replace(one, logs=b'["wrapped"]') for one in batch])
 
 @hookimpl(wrapper=True)
 def open_activation_store(settings):
@@ -281,7 +281,7 @@ def open_activation_store(settings):
     loaded = plugins(activations="memory", extra=("upper",))
 
     async with loaded.activation_store(Settings.of()) as store:
-        await store.put_many([an_activation()])
+        await store.put_many(as_records([an_activation()]))
         reader = store.reader
 
     (record,) = sys.modules[module].store.records.values()

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from invoker.config import NodeSettings, Settings
 from invoker.entities.function import Function
-from invoker.wire.record import document
+from invoker.wire.record import recorded
 from invoker_sqlite import open_activation_store, open_function_store
 from tests.end_to_end.caller import Address, Answer, ask
 from tests.end_to_end.log import Log
@@ -122,7 +122,7 @@ class Home:
             assert store.reader is not None
             while (found := await store.reader.get(namespace, activation_id)) is None:
                 await asyncio.sleep(_AGAIN)
-        read: dict[str, Any] = json.loads(document(found, compat="openwhisk", updated=0))
+        read: dict[str, Any] = json.loads(recorded(found, compat="openwhisk", updated=0).document)
         return read
 
     async def recorded(self, namespace: str = "guest") -> list[str]:

@@ -107,4 +107,4 @@ def _row(one: Activation) -> Sequence[object]:
 
 def _document(one: Activation) -> msgspec.Raw:
     """Return a record as a controller would show it."""
-    return msgspec.Raw(record.document(one, compat="openwhisk", updated=one.end))
+    return msgspec.Raw(record.recorded(one, compat="openwhisk", updated=one.end).document)

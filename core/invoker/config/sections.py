@@ -193,6 +193,9 @@ class RecordingSettings(Section, frozen=True, kw_only=True):
     """Which blocking activations are recorded (spec 8.5)."""
     store_non_blocking: StoreLevel = "always"
     """Which others are recorded (spec 8.5)."""
+    safety: Literal["memory", "file", "disk"] = "file"
+    """What a record survives whose activation was answered: nothing; the death of the process, in a file of its own;
+    or that of the machine, with the file on the disk (one fdatasync for all that end meanwhile)."""
     batch_size: Count = 500
     """Records in one write."""
     batch_bytes: ByteSize = ByteSize(5 << 20)
@@ -200,7 +203,7 @@ class RecordingSettings(Section, frozen=True, kw_only=True):
     flush_interval: Seconds = Seconds(0.1)
     """How long a record waits for others to be written with it."""
     max_bytes: ByteSize = ByteSize(64 << 20)
-    """Records that may wait for the store; beyond it new messages are turned away."""
+    """Records that may wait for the store, in the spool or in memory; beyond it new messages are turned away."""
     write_timeout: Seconds = Seconds(60)
     """How long the store may take for one write; then it is tried again."""
     first_retry: Seconds = Seconds(0.05)
@@ -208,7 +211,7 @@ class RecordingSettings(Section, frozen=True, kw_only=True):
     last_retry: Seconds = Seconds(5)
     """At most between two tries: doubled from the first until this."""
     grace: Seconds = Seconds(10)
-    """How long stopping waits for the store."""
+    """How long stopping waits for the store; what the spool has then stays there for the next start."""
 
     def __post_init__(self) -> None:
         """Check what one field can't know."""

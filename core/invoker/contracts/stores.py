@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 
 from invoker.contracts.parts import Part
-from invoker.entities.activation import Activation
+from invoker.entities.activation import Activation, ActivationRecord
 from invoker.entities.function import Function, FunctionRef
 
 
@@ -86,7 +86,7 @@ class ActivationStore(Part, ABC):
         return None
 
     @abstractmethod
-    async def put_many(self, batch: Sequence[Activation]) -> None:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
         """Keep records. One that is already there is no error: the first answer may have been lost.
 
         An empty batch, as `invoker check` puts it, asks whether records would be kept, and changes nothing.

@@ -106,3 +106,25 @@ class Activation(msgspec.Struct, frozen=True, kw_only=True):
     def is_system_error(self) -> bool:
         """Whether the failure is ours (spec 2.2.2)."""
         return self.outcome.status is Status.WHISK_ERROR
+
+
+class ActivationRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What stores keep: the document that a controller reads, and what of it they may want to find it by."""
+
+    namespace: str
+    activation_id: str
+    action: str
+    """`namespace[/package]/name`."""
+    start: int
+    """Unix milliseconds."""
+    status: int
+    """A `Status`."""
+    fields: bytes
+    """The document as JSON (spec 8.1; 8.8 for `functions`), but for its `logs`; never empty."""
+    logs: bytes
+    """Its `logs`: a JSON array."""
+
+    @property
+    def document(self) -> bytes:
+        """All of it. Its `_id` makes the write idempotent. It may have line ends, where the function's answer has."""
+        return b'%b,"logs":%b}' % (self.fields[:-1], self.logs)

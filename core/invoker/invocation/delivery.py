@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from invoker.config import Compat, RecordingSettings
 from invoker.contracts import Observer
@@ -52,24 +53,21 @@ class Delivery:
     def tell_early(self, invocation: Invocation, outcome: Outcome) -> None:
         """Tell the result ahead of the logs, beside what goes on: no answer, however slow, holds a container."""
         activation = invocation.activation(outcome)
-
-        async def tell() -> None:
-            await self._answer(invocation.answers.result(activation), activation)
-
-        invocation.early = self._loop.create_task(tell(), name="early result")
+        answer = self._answer(partial(invocation.answers.result, activation), activation)
+        invocation.early = self._loop.create_task(answer, name="early result")
         self._expect(invocation.early)
         invocation.early.add_done_callback(lambda early: self._under_way.pop(early, None))
 
     async def deliver(self, invocation: Invocation, outcome: Outcome) -> None:
         """Record, then answer, then count and log. The task it runs in is cancelled when its time is over."""
         activation = invocation.activation(outcome, invocation.logs)
-        self._record(invocation, activation)
+        safe = self._record(invocation, activation)
         size = memoryview(outcome.response).nbytes
         self.admission.waiting_bytes += size
         if invocation.early is not None:  # never a completion before its result
             await asyncio.wait({invocation.early})
         self._expect(invocation.task)
-        await self._answer(invocation.answers.completed(activation, _ack(invocation)), activation)
+        await self._answer(partial(invocation.answers.completed, activation, _ack(invocation)), activation, safe)
         self._under_way.pop(invocation.task, None)
         self.admission.release(size)
         run_end, logs_end = invocation.run_end, invocation.logs_end
@@ -94,12 +92,15 @@ class Delivery:
         for task in self._under_way:
             task.cancel()
 
-    def _record(self, invocation: Invocation, activation: Activation) -> None:
-        """Hand the record over, if the storage rule wants it kept (spec 8.5), and show it to observers."""
-        request = invocation.admitted.request
+    def _record(self, invocation: Invocation, activation: Activation) -> asyncio.Future[None] | None:
+        """Hand the record over, if the storage rule wants it kept (spec 8.5), and show it to observers.
+
+        The result is done when the record is safe; `None` if it is already, or if there is none.
+        """
+        request, safe = invocation.admitted.request, None
         try:
             if not invocation.blocked and is_recorded(activation, request, self.recording, self.compat):
-                self.recorder.submit(activation)
+                safe = self.recorder.submit(activation)
         except Exception:  # the slot must be freed all the same
             logger.exception("the record of activation %s is lost", activation.activation_id)
         for observer in self.observers:
@@ -107,15 +108,23 @@ class Delivery:
                 observer.finished(request, activation)
             except Exception:
                 logger.exception("an observer failed on activation %s", activation.activation_id)
+        return safe
 
-    async def _answer(self, answer: Awaitable[None], activation: Activation) -> None:
+    async def _answer(
+        self, answer: Callable[[], Awaitable[None]], activation: Activation, safe: asyncio.Future[None] | None = None
+    ) -> None:
+        """Give an answer, once the record is safe."""
         try:
-            await answer
+            if safe is not None:
+                await safe
+            await answer()
         except asyncio.CancelledError:
             self.undelivered += 1
+            kept = safe is None or not safe.cancelled()
             logger.error(  # noqa: TRY400 (where it stood is nobody's fault)
-                "an answer of activation %s is given up: its transport did not take it in time",
+                "an answer of activation %s is given up: %s in time",
                 activation.activation_id,
+                "its transport did not take it" if kept else "its record could neither be spooled nor stored",
             )
         except Exception as error:  # noqa: BLE001 (see `accept`)
             self.undelivered += 1

@@ -12,7 +12,7 @@ from invoker.entities.activation import Activation, Status
 from invoker.entities.function import Limits
 from invoker.plugins import check_contract
 from invoker.testing.activation_store import document_of
-from invoker.testing.builders import an_activation, an_id, an_outcome
+from invoker.testing.builders import an_activation, an_id, an_outcome, as_records
 from invoker.testing.function_store import PATIENCE
 
 
@@ -30,7 +30,7 @@ async def begun(records: AsyncIterator[Activation], store: ActivationStore, name
     first = asyncio.ensure_future(anext(records))
     try:
         while not first.done():
-            await store.put_many([an_activation(namespace=namespace, subject="marker")])
+            await store.put_many(as_records([an_activation(namespace=namespace, subject="marker")]))
             await asyncio.wait({first}, timeout=0.05)
         assert first.result().subject == "marker"  # not what was there before
     finally:
@@ -76,14 +76,14 @@ class ActivationReaderContract:
             logs=("héllo 🐍", "", "two\nlines"),
         )
         bare = an_activation(kind="unknown", limits=None, wait_time=None)
-        await store.put_many([an_activation(), activation, bare])
+        await store.put_many(as_records([an_activation(), activation, bare]))
 
         assert contents(await reader.get("guest", activation.activation_id)) == contents(activation)
         assert contents(await reader.get("guest", bare.activation_id)) == contents(bare)
 
     async def test_what_is_not_there_is_none(self, store: ActivationStore, reader: ActivationReader) -> None:
         activation = an_activation(namespace="guest")
-        await store.put_many([activation])
+        await store.put_many(as_records([activation]))
 
         assert await reader.get("guest", an_id()) is None
         assert await reader.get("guest2", activation.activation_id) is None
@@ -96,8 +96,8 @@ class ActivationReaderContract:
         self, store: ActivationStore, reader: ActivationReader
     ) -> None:
         oldest, older, newer, newest = (an_activation(logs=("hello",)) for _ in range(4))
-        await store.put_many([newer, oldest])
-        await store.put_many([newest, older])
+        await store.put_many(as_records([newer, oldest]))
+        await store.put_many(as_records([newest, older]))
 
         recent = await reader.recent("guest", limit=10)
 
@@ -105,7 +105,7 @@ class ActivationReaderContract:
 
     async def test_a_listing_has_no_logs_and_all_else(self, store: ActivationStore, reader: ActivationReader) -> None:
         activation = an_activation(logs=("hello",), init_time=3)
-        await store.put_many([activation])
+        await store.put_many(as_records([activation]))
 
         (listed,) = await reader.recent("guest", limit=1)
 
@@ -113,7 +113,7 @@ class ActivationReaderContract:
 
     async def test_a_listing_ends_at_its_limit(self, store: ActivationStore, reader: ActivationReader) -> None:
         batch = [an_activation() for _ in range(7)]
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         recent = await reader.recent("guest", limit=3)
 
@@ -122,7 +122,7 @@ class ActivationReaderContract:
     async def test_namespaces_do_not_mix(self, store: ActivationStore, reader: ActivationReader) -> None:
         namespaces = ["guest", "guest2", "gues_", "Guest", "guest a", "guest-a", "g", "_____"]
         batch = [an_activation(namespace=namespace, path="guest/hello") for namespace in namespaces]
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         for activation in batch:
             assert _ids(await reader.recent(activation.namespace, limit=10)) == _ids([activation])
@@ -133,7 +133,7 @@ class ActivationReaderContract:
     async def test_one_action_is_listed_alone(self, store: ActivationStore, reader: ActivationReader) -> None:
         paths = ["guest/hello", "guest/hello2", "guest/pkg/hello", "guest/hell_", "guest/he llo", "acme/hello"]
         batch = [an_activation(path=path, name=path.rpartition("/")[2]) for path in paths * 3]
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         for path in paths:
             recent = await reader.recent("guest", limit=2, action=path)
@@ -144,21 +144,21 @@ class ActivationReaderContract:
 
     async def test_a_repeated_record_is_listed_once(self, store: ActivationStore, reader: ActivationReader) -> None:
         activation = an_activation()
-        await store.put_many([activation, activation])
-        await store.put_many([activation])
+        await store.put_many(as_records([activation, activation]))
+        await store.put_many(as_records([activation]))
 
         assert _ids(await reader.recent("guest", limit=10)) == _ids([activation])
 
     async def test_a_follower_sees_what_is_stored_from_now_on(
         self, store: ActivationStore, reader: ActivationReader
     ) -> None:
-        await store.put_many([an_activation(), an_activation()])
+        await store.put_many(as_records([an_activation(), an_activation()]))
         following = reader.follow("guest")
         await begun(following, store, "guest")
         batches = [[an_activation(logs=("héllo",)), an_activation()], [an_activation(logs=("two", "lines"))]]
 
         for batch in batches:
-            await store.put_many(batch)
+            await store.put_many(as_records(batch))
 
         found = await taken(following, 3)
         assert [contents(each) for each in found] == [contents(each) for batch in batches for each in batch]
@@ -171,7 +171,7 @@ class ActivationReaderContract:
         first, second = an_activation(), an_activation()
 
         for batch in ([first], [first, second], [first]):
-            await store.put_many(batch)
+            await store.put_many(as_records(batch))
         found = await taken(following, 2)
 
         assert _ids(found) == _ids([first, second])
@@ -183,7 +183,7 @@ class ActivationReaderContract:
             an_activation(namespace=namespace) for namespace in ("guest2", "guest", "gues_", "g", "Guest", "guest")
         ]
 
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         found = await taken(following, 2)
         assert _ids(found) == _ids([batch[1], batch[5]])
@@ -194,7 +194,7 @@ class ActivationReaderContract:
         await begun(other, store, "guest")
         batch = [an_activation() for _ in range(250)]
 
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         found = await asyncio.gather(taken(one, 250), taken(other, 250))
         assert _ids(found[0]) == _ids(batch)

@@ -14,9 +14,9 @@ from invoker.contracts import ActivationStore
 from invoker.entities.activation import Activation, Status
 from invoker.errors import RecordsRefused
 from invoker.plugins import check_contract
-from invoker.testing.builders import an_activation, an_outcome
+from invoker.testing.builders import an_activation, an_outcome, as_records
 from invoker.testing.function_store import PATIENCE, cancel
-from invoker.wire.record import document
+from invoker.wire.record import recorded
 
 ReadBack: TypeAlias = Callable[[Activation], Awaitable[Mapping[str, Any] | None]]
 """Finds what is stored of a record: in OpenWhisk's form (spec 8.1), or `None`."""
@@ -71,7 +71,7 @@ RECORDS: Final[Mapping[str, Sequence[Activation]]] = {
 
 def document_of(activation: Activation) -> dict[str, Any]:
     """Return a record in OpenWhisk's form, for the `read_back` of stores that give an `Activation` back."""
-    written: dict[str, Any] = json.loads(document(activation, compat="openwhisk", updated=0))
+    written: dict[str, Any] = json.loads(recorded(activation, compat="openwhisk", updated=0).document)
     return written
 
 
@@ -97,7 +97,7 @@ async def check_kept_or_refused(store: ActivationStore, read_back: ReadBack, act
     """
     before, after = an_activation(), an_activation()
     try:
-        await store.put_many([before, activation, after])
+        await store.put_many(as_records([before, activation, after]))
     except RecordsRefused as error:
         assert set(error.refused) == {activation.activation_id}  # noqa: PT017 (either is right)
     else:
@@ -122,12 +122,12 @@ class ActivationStoreContract:
     async def test_what_was_put_is_there(
         self, store: ActivationStore, read_back: ReadBack, batch: Sequence[Activation]
     ) -> None:
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         await check_kept(read_back, *batch)
 
     async def test_what_was_not_put_is_not_there(self, store: ActivationStore, read_back: ReadBack) -> None:
-        await store.put_many([an_activation()])
+        await store.put_many(as_records([an_activation()]))
 
         assert await read_back(an_activation()) is None
 
@@ -135,30 +135,30 @@ class ActivationStoreContract:
         activation = an_activation()
 
         for batch in ([], [activation], []):
-            await store.put_many(batch)
+            await store.put_many(as_records(batch))
 
         await check_kept(read_back, activation)
 
     async def test_a_repeated_batch_is_no_error(self, store: ActivationStore, read_back: ReadBack) -> None:
         batch = [an_activation(logs=("hello",)), an_activation()]
 
-        await store.put_many(batch)
-        await store.put_many(batch)  # the first answer was lost
+        await store.put_many(as_records(batch))
+        await store.put_many(as_records(batch))  # the first answer was lost
 
         await check_kept(read_back, *batch)
 
     async def test_what_is_new_in_a_repeated_batch_is_kept(self, store: ActivationStore, read_back: ReadBack) -> None:
         there, before, after = an_activation(), an_activation(), an_activation()
-        await store.put_many([there])
+        await store.put_many(as_records([there]))
 
-        await store.put_many([before, there, after])
+        await store.put_many(as_records([before, there, after]))
 
         await check_kept(read_back, there, before, after)
 
     async def test_the_same_record_may_be_in_a_batch_twice(self, store: ActivationStore, read_back: ReadBack) -> None:
         activation, other = an_activation(), an_activation()
 
-        await store.put_many([activation, other, activation])
+        await store.put_many(as_records([activation, other, activation]))
 
         await check_kept(read_back, activation, other)
 
@@ -166,7 +166,7 @@ class ActivationStoreContract:
         activation = an_activation(namespace="guest", logs=("hello",))
         other = msgspec.structs.replace(activation, namespace="guest2", logs=("hi",))
 
-        await store.put_many([activation, other])
+        await store.put_many(as_records([activation, other]))
 
         await check_kept(read_back, activation, other)
 
@@ -186,9 +186,9 @@ class ActivationStoreContract:
     ) -> None:
         batches = [[an_activation(logs=("hello " * 100,)) for _ in range(30)] for _ in range(20)]
 
-        await cancel([partial(store.put_many, batch) for batch in batches])
+        await cancel([partial(store.put_many, as_records(batch)) for batch in batches])
 
         async with asyncio.timeout(PATIENCE):
             for batch in batches[1:]:
-                await store.put_many(batch)
+                await store.put_many(as_records(batch))
         await check_kept(read_back, *itertools.chain(*batches))

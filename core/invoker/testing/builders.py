@@ -5,15 +5,17 @@ Every builder takes the entity's fields by name; what isn't named has a value th
 
 import itertools
 import uuid
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
-from invoker.entities.activation import Activation, Outcome, Status
+from invoker.entities.activation import Activation, ActivationRecord, Outcome, Status
 from invoker.entities.container import ContainerSpec
 from invoker.entities.function import Executable, Function, FunctionRef, Limits
 from invoker.entities.request import Caller, CallerLimits, Request, Transaction
 from invoker.entities.runtimes import Runtime
+from invoker.wire.record import recorded
 
 NOW: Final = 1_790_000_000_000
 """When the first entity of a test begins, in Unix milliseconds; later ones begin later."""
@@ -52,6 +54,11 @@ def an_activation(**changes: Any) -> Activation:
         ),
         **changes,
     )
+
+
+def as_records(activations: Iterable[Activation]) -> list[ActivationRecord]:
+    """Return what stores are given of activations."""
+    return [recorded(one, compat="openwhisk", updated=NOW) for one in activations]
 
 
 def a_function(**changes: Any) -> Function:

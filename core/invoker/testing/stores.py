@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from invoker.contracts import ActivationReader, ActivationStore, FunctionCatalog, FunctionStore
-from invoker.entities.activation import Activation
+from invoker.entities.activation import Activation, ActivationRecord
 from invoker.entities.function import Function, FunctionRef
 from invoker.errors import FunctionNotFound
 from invoker.wire.function import document
+from invoker.wire.record import read
 
 
 class MemoryStore(FunctionStore, FunctionCatalog):
@@ -69,10 +70,10 @@ class MemoryActivations(ActivationStore, ActivationReader):
         """By namespace and activation id, in the order in which they were stored."""
         self._arrived = asyncio.Condition()
 
-    async def put_many(self, batch: Sequence[Activation]) -> None:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
         """See `ActivationStore.put_many`."""
-        for activation in batch:
-            self.records.setdefault((activation.namespace, activation.activation_id), activation)
+        for record in batch:
+            self.records.setdefault((record.namespace, record.activation_id), read(record.document))
         async with self._arrived:
             self._arrived.notify_all()
 

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from invoker.config import Compat, RecordingSettings
-from invoker.entities.activation import Activation, Outcome, Status
+from invoker.entities.activation import Activation, ActivationRecord, Outcome, Status
 from invoker.entities.function import Limits
 from invoker.entities.request import Request
 from invoker.wire import raw
@@ -47,11 +47,12 @@ class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     end: int
     cause: str | None = None
     response: Response
-    logs: tuple[str, ...]
     version: str
     publish: bool
     annotations: list[Annotation]
     duration: int
+    logs: tuple[str, ...]
+    """The last one: see `recorded`."""
 
 
 def record(activation: Activation, compat: Compat, logs: tuple[str, ...]) -> Record:
@@ -78,16 +79,33 @@ def record(activation: Activation, compat: Compat, logs: tuple[str, ...]) -> Rec
     )
 
 
-def document(activation: Activation, *, compat: Compat, updated: int) -> bytes:
-    """Return the stored document as JSON (spec 8.1; 8.8 for `functions`). `updated` is now, in Unix milliseconds.
+_NO_LOGS: Final = b',"logs":[]}'
 
-    Its `_id` makes the write idempotent. It may contain line ends, where the function's own answer has them.
-    """
-    body = _encode(record(activation, compat, activation.logs))
+
+def recorded(activation: Activation, *, compat: Compat, updated: int) -> ActivationRecord:
+    """Return what stores keep (spec 8.1; 8.8 for `functions`). `updated` is now, in Unix milliseconds."""
+    body = _encode(record(activation, compat, ()))[: -len(_NO_LOGS)]
     document_id = _encode(f"{activation.namespace}/{activation.activation_id}")  # spec 8.1.1, T66
     if compat == "functions":  # neither `updated` nor `entityType` (spec 8.8.1)
-        return b'%b,"_id":%b}' % (body[:-1], document_id)
-    return b'{"_id":%b,"entityType":"activation","updated":%d,' % (document_id, updated) + body[1:]
+        fields = b'%b,"_id":%b}' % (body, document_id)
+    else:
+        fields = b'{"_id":%b,"entityType":"activation","updated":%d,%b}' % (document_id, updated, body[1:])
+    return ActivationRecord(
+        activation.namespace,
+        activation.activation_id,
+        activation.path,
+        activation.start,
+        activation.outcome.status,
+        fields,
+        _logs(activation.logs) if activation.logs else b"[]",
+    )
+
+
+def _logs(logs: tuple[str, ...]) -> bytes:
+    try:
+        return _encode(logs)
+    except UnicodeEncodeError:  # lone surrogates, which many readers of JSON refuse
+        return _encode([line.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for line in logs])
 
 
 def _annotations_of_openwhisk(activation: Activation) -> list[Annotation]:

@@ -10,11 +10,11 @@ import pytest
 from invoker import Settings
 from invoker.contracts import ActivationStore, FunctionStore
 from invoker.entities.activation import Activation
-from invoker.errors import FunctionUnreadable, RecordsRefused, StoreUnavailable
+from invoker.errors import FunctionUnreadable, StoreUnavailable
 from invoker.plugins import installed
 from invoker.testing.activation_reader import ActivationReaderContract
 from invoker.testing.activation_store import ActivationStoreContract, ReadBack
-from invoker.testing.builders import a_function, a_ref, an_activation
+from invoker.testing.builders import a_function, a_ref, an_activation, as_records
 from invoker.testing.function_catalog import FunctionCatalogContract
 from invoker.testing.function_store import FunctionStoreContract
 
@@ -69,20 +69,10 @@ def test_the_plugin_is_found_by_its_name() -> None:
 
 
 async def test_no_name_leaves_the_directory(activations: ActivationStore, tmp_path: Path) -> None:
-    await activations.put_many([an_activation(namespace=namespace) for namespace in ("..", "../..", "/", ".", "")])
+    namespaces = ("..", "../..", "/", ".", "")
+    await activations.put_many(as_records(an_activation(namespace=namespace) for namespace in namespaces))
 
     assert len(files_in(tmp_path / "files")) == len(files_in(tmp_path)) == 5
-
-
-async def test_a_record_that_no_json_has_is_refused(activations: ActivationStore) -> None:
-    good, bad = an_activation(), an_activation(logs=("\ud800",))
-
-    with pytest.raises(RecordsRefused) as caught:
-        await activations.put_many([bad, good])
-
-    assert set(caught.value.refused) == {bad.activation_id}
-    assert activations.reader is not None
-    assert await activations.reader.get("guest", good.activation_id) is not None
 
 
 async def test_a_directory_that_is_gone_is_unavailable(
@@ -92,7 +82,7 @@ async def test_a_directory_that_is_gone_is_unavailable(
     (tmp_path / "files").rmdir()
 
     with pytest.raises(StoreUnavailable, match=r"files\.directory"):
-        await activations.put_many([an_activation()])
+        await activations.put_many(as_records([an_activation()]))
     with pytest.raises(StoreUnavailable, match=r"files\.directory"):
         await functions.catalog.put(a_function())
 
@@ -118,7 +108,7 @@ async def test_a_file_that_is_no_action_is_unreadable(functions: FunctionStore, 
 
 async def test_a_file_that_is_no_record_is_unavailable(activations: ActivationStore, tmp_path: Path) -> None:
     assert activations.reader is not None
-    await activations.put_many([an_activation()])
+    await activations.put_many(as_records([an_activation()]))
     for path in (tmp_path / "files").iterdir():
         path.write_text("[]")
 

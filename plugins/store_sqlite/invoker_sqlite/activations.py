@@ -7,16 +7,13 @@ import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import msgspec
-
 from invoker.contracts import ActivationReader, ActivationStore, MetricFamily
-from invoker.entities.activation import Activation, Outcome, Status
-from invoker.entities.function import Limits
+from invoker.entities.activation import Activation, ActivationRecord
 from invoker.errors import RecordsRefused, StoreUnavailable
+from invoker.wire.record import read
 from invoker_sqlite.database import DAMAGED, NO_ROOM, UNFIT, Database, check_whole, transaction
 from invoker_sqlite.settings import KeepSettings
 
@@ -24,7 +21,7 @@ logger = logging.getLogger("invoker.sqlite")
 
 _COLUMNS_WITHOUT_LOGS: Final = "activation_id, namespace, start, path, status, record, NULL"
 _COLUMNS: Final = _COLUMNS_WITHOUT_LOGS.replace("NULL", "logs")
-"""What `_activation_of` needs, in this order."""
+"""In this order."""
 
 INSERT: Final = """
     INSERT INTO activations (activation_id, namespace, start, path, status, stored, size, record, logs)
@@ -36,41 +33,9 @@ INSERT: Final = """
 _AROUND: Final = 140
 """Bytes of the file that a record takes besides its two blobs: its other columns and the indexes, measured."""
 
+_NO_LOGS: Final = b"[]"
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
-
-class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    r"""What a record has besides its row's columns, as the file has it. New fields go to the end, with a default.
-
-    JSON is kept as bytes: as part of other JSON it could not be read back if it has a lone surrogate (`"\ud800"`).
-    """
-
-    subject: str
-    name: str
-    version: str
-    kind: str
-    limits: Limits | None
-    response: bytes
-    size: int | None
-    end: int
-    wait_time: int | None
-    init_time: int | None
-    timed_out: bool
-    cause: str | None
-    binding: str | None
-    blocking: bool
-    main: str | None
-    caller_annotations: bytes | None
-    notes: tuple[tuple[str, str | int], ...]
-
-
-# Its fields, in their order, before and after the response, and before the annotations.
-_what: Final = attrgetter("subject", "name", "version", "kind", "limits")
-_how: Final = attrgetter("end", "wait_time", "init_time", "timed_out", "cause", "binding", "blocking", "main")
-
-_encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(_Record)
-_logs_decoder: Final = msgspec.msgpack.Decoder(tuple[str, ...])
 
 _POLL: Final = 0.25
 """Seconds between two looks for what other processes have stored."""
@@ -151,7 +116,7 @@ class SqliteActivations(ActivationStore, ActivationReader):
             MetricFamily("gauge_sqlite_records_bytes", "gauge", "What keep.bytes bounds", [({}, size)]),
         ]
 
-    async def put_many(self, batch: Sequence[Activation]) -> None:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
         """See `ActivationStore.put_many`. Refused is what no file can hold, above all a record beyond 1 GB.
 
         An empty batch asks whether records would be stored, and leaves the file as it is.
@@ -201,9 +166,10 @@ class SqliteActivations(ActivationStore, ActivationReader):
         return await self._database.run(lambda connection: connection.execute(sql, parameters).fetchall())
 
     def _activation(self, row: tuple[Any, ...]) -> Activation:
+        fields, logs = row[-2:]
         try:
-            return _activation_of(row)
-        except msgspec.DecodeError as error:
+            return read(b'%b,"logs":%b}' % (fields[:-1], logs or _NO_LOGS))
+        except ValueError as error:
             raise StoreUnavailable(f"{self._database.path}: a record can't be read: {error}") from error
 
 
@@ -236,21 +202,21 @@ def _probe(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _put(
-    connection: sqlite3.Connection, batch: Sequence[Activation], stored: int, keep: KeepSettings
+    connection: sqlite3.Connection, batch: Sequence[ActivationRecord], stored: int, keep: KeepSettings
 ) -> tuple[Mapping[str, str], Kept, str]:
     """Put a batch, and return what can't be put and why; delete what need not be kept any more: see `_pruned`."""
     refused: dict[str, str] = {}
     try:
         with transaction(connection):
-            connection.executemany(INSERT, (row_of(activation, stored) for activation in batch))
+            connection.executemany(INSERT, (row_of(record, stored) for record in batch))
             return refused, *_pruned(connection, len(batch), stored, keep)
     except UNFIT:
         with transaction(connection):
-            for activation in batch:
+            for record in batch:
                 try:
-                    connection.execute(INSERT, row_of(activation, stored))
+                    connection.execute(INSERT, row_of(record, stored))
                 except UNFIT as error:
-                    refused[activation.activation_id] = str(error)
+                    refused[record.activation_id] = str(error)
             return refused, *_pruned(connection, len(batch), stored, keep)
 
 
@@ -285,42 +251,12 @@ def _pruned(connection: sqlite3.Connection, added: int, stored: int, keep: KeepS
     return kept_in(connection), complaint
 
 
-def row_of(activation: Activation, stored: int) -> tuple[Any, ...]:
-    """Return the values of a row. `stored` is when it is stored, in Unix milliseconds.
-
-    Raises:
-        UNFIT: it has a value that the file can't hold.
-    """
-    outcome, annotations = activation.outcome, activation.caller_annotations
-    given = None if annotations is None else bytes(annotations)
-    answer = bytes(outcome.response), outcome.size
-    record = _encoder.encode((*_what(activation), *answer, *_how(activation), given, activation.notes))
-    logs = _encoder.encode(activation.logs) if activation.logs else None
-    size = _AROUND + len(record) + len(logs or b"")
-    who = _packed(activation.activation_id), activation.namespace, activation.start, activation.path
-    return *who, outcome.status.value, stored, size, record, logs
-
-
-def _activation_of(row: tuple[Any, ...]) -> Activation:
-    """Return the record of a row that was read.
-
-    Raises:
-        msgspec.DecodeError: it is none.
-    """
-    activation_id, namespace, start, path, status, blob, logs = row
-    values = msgspec.structs.asdict(_decoder.decode(blob))
-    outcome = Outcome(Status(status), msgspec.Raw(values.pop("response")), values.pop("size"))
-    annotations = values.pop("caller_annotations")
-    return Activation(
-        activation_id=activation_id if isinstance(activation_id, str) else activation_id.hex(),
-        namespace=namespace,
-        path=path,
-        outcome=outcome,
-        start=start,
-        caller_annotations=None if annotations is None else msgspec.Raw(annotations),
-        logs=() if logs is None else _logs_decoder.decode(logs),
-        **values,
-    )
+def row_of(record: ActivationRecord, stored: int) -> tuple[Any, ...]:
+    """Return the values of a row. `stored` is when it is stored, in Unix milliseconds."""
+    logs = None if record.logs == _NO_LOGS else record.logs
+    size = _AROUND + len(record.fields) + len(logs or b"")
+    who = _packed(record.activation_id), record.namespace, record.start, record.action
+    return *who, record.status, stored, size, record.fields, logs
 
 
 def _packed(activation_id: str) -> bytes | str:

@@ -36,6 +36,7 @@ from invoker.testing.containers import KINDS, FakeContainer, FakeRuntime, reply
 from invoker.testing.stores import MemoryActivations, MemoryStore
 from invoker.wire.locked import Keys
 from invoker.wire.outcome import Outcomes
+from invoker.wire.record import read
 from invoker.wire.request import message
 from invoker_attached_logs.follower import AttachedLogs
 
@@ -103,7 +104,7 @@ class Line:
     @property
     def records(self) -> list[Activation]:
         """What has reached the recorder, which keeps all."""
-        return [activation for activation, _ in self.recorder._waiting]
+        return [read(entry.record.document) for entry in self.recorder._waiting]
 
     def begin(self, request: Request | bytes, heard: Heard | None = None) -> Heard:
         """Send one message in."""
@@ -147,7 +148,7 @@ async def a_line(
 ) -> AsyncIterator[Line]:
     limits, pool_settings = limits or LimitsSettings(), pool_settings or PoolSettings()
     records, intake = recording or RecordingSettings(), intake or IntakeSettings()
-    recorder = recorder or Recorder(MemoryActivations(), records)
+    recorder = recorder or Recorder(MemoryActivations(), records, compat)
     outcomes = Outcomes(compat)
     admission = AdmissionControl(recorder, intake, limits)
     telemetry = ActivationTelemetry(Metrics(), None)

@@ -22,7 +22,7 @@ ONE = IntakeSettings(queue_bytes=ByteSize(SIZE + SIZE // 2))
 
 
 async def test_nothing_is_admitted_while_records_fill_the_memory() -> None:
-    settings = RecordingSettings(max_bytes=ByteSize(600))
+    settings = RecordingSettings(max_bytes=ByteSize(1500))
     async with a_line(FakeRuntime(), HELLO, recording=settings) as line:
         await line.invoke(a_request(HELLO))
         await line.invoke(a_request(HELLO))
@@ -167,7 +167,7 @@ async def test_who_gives_up_waiting_for_room_holds_nobody_up() -> None:
 
 
 async def test_room_comes_when_the_store_has_taken_its_records() -> None:
-    store, settings = MemoryActivations(), RecordingSettings(max_bytes=ByteSize(600))
+    store, settings = MemoryActivations(), RecordingSettings(max_bytes=ByteSize(1500))
     async with recording(store, settings) as recorder, a_line(FakeRuntime(), HELLO, recorder=recorder) as line:
         while not recorder.full:
             recorder.submit(an_activation())

@@ -27,7 +27,7 @@ def recorded_when_answered(line: Line, heard: Heard) -> list[bool]:
     tell = heard.completed
 
     async def completed(activation: Activation, ack: Ack) -> None:
-        there.append(activation in line.records)
+        there.append(activation.activation_id in [record.activation_id for record in line.records])
         await tell(activation, ack)
 
     heard.completed = completed  # type: ignore[method-assign]

@@ -50,7 +50,7 @@ def test_activation_ids_are_what_controllers_accept() -> None:
 def test_an_activation_can_be_written_and_read() -> None:
     activation = an_activation(logs=("hello",))
 
-    assert record.read(record.document(activation, compat="openwhisk", updated=0)) == activation
+    assert record.read(record.recorded(activation, compat="openwhisk", updated=0).document) == activation
 
 
 def test_every_field_can_be_changed() -> None:

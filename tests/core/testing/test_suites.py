@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from invoker.contracts import Admission, Observer
-from invoker.entities.activation import Activation
+from invoker.entities.activation import Activation, ActivationRecord
 from invoker.entities.function import Function, FunctionRef
 from invoker.entities.request import Request
 from invoker.errors import FunctionNotFound, InvokerError, RecordsRefused, StoreUnavailable
@@ -53,54 +53,54 @@ async def interrupted() -> None:
 
 
 class LosesLogs(MemoryActivations):
-    async def put_many(self, batch: Sequence[Activation]) -> None:
-        await super().put_many([msgspec.structs.replace(activation, logs=()) for activation in batch])
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
+        await super().put_many([msgspec.structs.replace(record, logs=b"[]") for record in batch])
 
 
 class IsShyOfRepeats(MemoryActivations):
-    async def put_many(self, batch: Sequence[Activation]) -> None:
-        for activation in batch:
-            if (activation.namespace, activation.activation_id) in self.records:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
+        for record in batch:
+            if (record.namespace, record.activation_id) in self.records:
                 raise StoreUnavailable("conflict")
-            await super().put_many([activation])
+            await super().put_many([record])
 
 
 class StopsAtRepeats(MemoryActivations):
-    async def put_many(self, batch: Sequence[Activation]) -> None:
-        for activation in batch:
-            if (activation.namespace, activation.activation_id) in self.records:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
+        for record in batch:
+            if (record.namespace, record.activation_id) in self.records:
                 return
-            await super().put_many([activation])
+            await super().put_many([record])
 
 
 class MixesNamespaces(MemoryActivations):
-    async def put_many(self, batch: Sequence[Activation]) -> None:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
         known = {activation_id for _, activation_id in self.records}
-        await super().put_many([activation for activation in batch if activation.activation_id not in known][:1])
+        await super().put_many([record for record in batch if record.activation_id not in known][:1])
 
 
 class TakesAHundred(MemoryActivations):
-    async def put_many(self, batch: Sequence[Activation]) -> None:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
         await super().put_many(batch[:100])
 
 
 class RefusesAllForOne(MemoryActivations):
-    async def put_many(self, batch: Sequence[Activation]) -> None:
-        large = [activation for activation in batch if len(activation.logs) > 100]
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
+        large = [record for record in batch if len(record.logs) > 100_000]
         if large:
             raise RecordsRefused({large[0].activation_id: "too large"})
         await super().put_many(batch)
 
 
 class RefusesTheInnocent(MemoryActivations):
-    async def put_many(self, batch: Sequence[Activation]) -> None:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
         await super().put_many(batch)
-        if any(len(activation.logs) > 100 for activation in batch):
+        if any(len(record.logs) > 100_000 for record in batch):
             raise RecordsRefused({batch[0].activation_id: "too large"})
 
 
 class ForgetsWhenCancelled(MemoryActivations):
-    async def put_many(self, batch: Sequence[Activation]) -> None:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
         try:
             await interrupted()
         except asyncio.CancelledError:
@@ -112,7 +112,7 @@ class ForgetsWhenCancelled(MemoryActivations):
 class StaysBusyWhenCancelled(MemoryActivations):
     busy = False
 
-    async def put_many(self, batch: Sequence[Activation]) -> None:
+    async def put_many(self, batch: Sequence[ActivationRecord]) -> None:
         if self.busy:
             raise StoreUnavailable("another batch is being written")
         self.busy = True

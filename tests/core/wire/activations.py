@@ -7,7 +7,7 @@ from invoker.config import Compat
 from invoker.entities.activation import Activation
 from invoker.entities.function import Limits
 from invoker.testing.builders import an_outcome
-from invoker.wire.record import document
+from invoker.wire.record import recorded
 
 RESIZED = Activation(
     activation_id="3f2a9c5d7e1b48068a4d2c6e90b1f735",
@@ -38,5 +38,5 @@ STORED = """{"_id":"zoe/3f2a9c5d7e1b48068a4d2c6e90b1f735","entityType":"activati
 
 def stored(activation: Activation, compat: Compat = "openwhisk") -> dict[str, Any]:
     """Return what is stored of an activation."""
-    parsed: dict[str, Any] = json.loads(document(activation, compat=compat, updated=1790000000425))
+    parsed: dict[str, Any] = json.loads(recorded(activation, compat=compat, updated=1790000000425).document)
     return parsed

@@ -8,7 +8,7 @@ import pytest
 from invoker.config import Compat
 from invoker.telemetry.activations import COLD_START
 from invoker.testing.builders import an_activation
-from invoker.wire.record import document, read, record
+from invoker.wire.record import read, record, recorded
 
 NOTES = (("coldStart", "evicted"), ("peakMemory", 314572800))
 
@@ -31,7 +31,7 @@ def test_without_notes_there_are_no_such_annotations(compat: Compat) -> None:
 
 @pytest.mark.parametrize("compat", ["openwhisk", "functions"])
 def test_notes_survive_the_store(compat: Compat) -> None:
-    stored = document(an_activation(notes=NOTES), compat=compat, updated=0)
+    stored = recorded(an_activation(notes=NOTES), compat=compat, updated=0).document
 
     assert sorted(read(stored).notes) == list(NOTES)
     assert {"key": "coldStart", "value": "evicted"} in json.loads(stored)["annotations"]

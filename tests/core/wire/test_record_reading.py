@@ -11,7 +11,7 @@ from invoker.config import Compat
 from invoker.entities.activation import Activation, Outcome, Status
 from invoker.entities.function import Limits
 from invoker.testing.builders import an_activation
-from invoker.wire.record import document, read, record
+from invoker.wire.record import read, record, recorded
 from tests.core.wire.activations import RESIZED, STORED, stored
 
 
@@ -81,7 +81,7 @@ def test_an_annotation_of_another_type_is_as_if_absent(key: str, value: object) 
 def test_lone_surrogates_in_a_result_are_kept() -> None:
     activation = an_activation(outcome=Outcome(Status.SUCCESS, msgspec.Raw(b'{"a":"\\ud800", "n":1.10}'), 24))
 
-    assert read(document(activation, compat="openwhisk", updated=0)) == activation
+    assert read(recorded(activation, compat="openwhisk", updated=0).document) == activation
 
 
 @pytest.mark.parametrize(
@@ -166,12 +166,12 @@ def activations(draw: st.DrawFn, compat: Compat) -> Activation:
 
 @given(activations("openwhisk"))
 def test_what_upstream_would_store_is_read_back(activation: Activation) -> None:
-    assert read(document(activation, compat="openwhisk", updated=0)) == activation
+    assert read(recorded(activation, compat="openwhisk", updated=0).document) == activation
 
 
 @given(activations("functions"))
 def test_what_the_go_variant_would_store_is_read_back(activation: Activation) -> None:
-    assert read(document(activation, compat="functions", updated=0)) == activation
+    assert read(recorded(activation, compat="functions", updated=0).document) == activation
 
 
 @given(activations("functions"))

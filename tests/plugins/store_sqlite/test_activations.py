@@ -12,14 +12,20 @@ import pytest
 from invoker import Settings
 from invoker.config import SecondsOrZero
 from invoker.contracts import Part
+from invoker.entities.activation import ActivationRecord
 from invoker.errors import RecordsRefused, StoreUnavailable
 from invoker.testing.activation_store import HARD_JSON
-from invoker.testing.builders import a_function, a_ref, an_activation, an_outcome
+from invoker.testing.builders import NOW, a_function, a_ref, an_activation, an_outcome, as_records
+from invoker.wire.record import recorded
 from invoker_sqlite import open_activation_store, open_function_store
 from invoker_sqlite.activations import INSERT, SqliteActivations, row_of
 from invoker_sqlite.database import opened, transaction
 from invoker_sqlite.settings import KeepSettings, SqliteSettings
 from tests.plugins.store_sqlite.stores import Clock, activations, ids, ids_of, inside, rows
+
+
+def odd(**changes: object) -> ActivationRecord:
+    return msgspec.structs.replace(*as_records([an_activation()]), **changes)
 
 
 def numbers(store: Part) -> dict[str, float]:
@@ -30,33 +36,40 @@ def numbers(store: Part) -> dict[str, float]:
     }
 
 
-async def test_a_record_comes_back_equal_in_every_field(tmp_path: Path) -> None:
+async def test_a_record_comes_back_equal_in_every_field_that_documents_have(tmp_path: Path) -> None:
     full = an_activation(
         init_time=90,
         wait_time=-3,
         timed_out=True,
         cause="1" * 32,
         binding="zoe/mytools",
-        blocking=True,
-        main="start",
-        caller_annotations=msgspec.Raw(b'[ {"key":"plan", "value":"\\ud800"} ]'),
         notes=(("peakMemory", 268435456), ("reason", "cold")),
         logs=("héllo", ""),
     )
     odd = an_activation(activation_id="Not-Hex", limits=None, outcome=an_outcome(b'{"n": 1.50, "n":2e0 }'))
     batch = [full, odd, *(an_activation(outcome=an_outcome(result)) for result in HARD_JSON)]
     async with activations(tmp_path / "file") as store:
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         for activation in batch:
             assert await store.get("guest", activation.activation_id) == activation
+
+
+async def test_the_go_variants_records_can_be_read_too(tmp_path: Path) -> None:
+    activation = an_activation(main="start", caller_annotations=msgspec.Raw(b'[{"key":"plan","value":"free"}]'))
+    async with activations(tmp_path / "file") as store:
+        await store.put_many([recorded(activation, compat="functions", updated=NOW)])
+
+        read = await store.get("guest", activation.activation_id)
+
+    assert read == msgspec.structs.replace(activation, caller_annotations=None, notes=(("plan", "free"),))
 
 
 async def test_an_id_and_its_bytes_are_not_the_same(tmp_path: Path) -> None:
     hexadecimal = "6" * 32
     batch = [an_activation(activation_id=each) for each in (hexadecimal, bytes.fromhex(hexadecimal).decode(), "A" * 32)]
     async with activations(tmp_path / "file") as store:
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         assert await ids(store) == ids_of(batch)
 
@@ -64,18 +77,21 @@ async def test_an_id_and_its_bytes_are_not_the_same(tmp_path: Path) -> None:
 async def test_ten_megabytes_of_logs_are_kept(tmp_path: Path) -> None:
     activation = an_activation(logs=tuple("ö" * 5000 for _ in range(1050)))
     async with activations(tmp_path / "file") as store:
-        await store.put_many([activation])
+        await store.put_many(as_records([activation]))
 
         assert await store.get("guest", activation.activation_id) == activation
 
 
 async def test_what_can_not_be_stored_is_refused_and_all_else_is_kept(tmp_path: Path) -> None:
-    good = [an_activation() for _ in range(3)]
-    too_large = an_activation(logs=("x" * 20_000,))
-    no_unicode, no_unicode_either = an_activation(logs=("\ud800",)), an_activation(namespace="\ud800")
-    too_late, odd = an_activation(start=1 << 64, end=0), an_activation(subject=object())
-    nameless = an_activation(path=None)
-    refused = [too_large, no_unicode, no_unicode_either, too_late, odd, nameless]
+    kept = [an_activation() for _ in range(3)]
+    good = as_records(kept)
+    refused = [
+        *as_records([an_activation(logs=("x" * 20_000,))]),
+        odd(namespace=chr(0xD800)),
+        odd(start=1 << 64),
+        odd(fields=object()),
+        odd(action=None),
+    ]
     async with activations(tmp_path / "file") as store:
         await inside(store).run(lambda connection: connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000))
 
@@ -83,21 +99,21 @@ async def test_what_can_not_be_stored_is_refused_and_all_else_is_kept(tmp_path: 
             await store.put_many([good[0], *refused[:2], good[1], *refused[2:], good[2]])
 
         assert set(caught.value.refused) == {each.activation_id for each in refused}
-        assert "too big" in caught.value.refused[too_large.activation_id]
-        assert await ids(store) == ids_of(good)
+        assert "too big" in caught.value.refused[refused[0].activation_id]
+        assert await ids(store) == ids_of(kept)
 
 
 async def test_a_full_disk_is_unavailable_and_keeps_nothing_of_the_batch(tmp_path: Path) -> None:
     async with activations(tmp_path / "file") as store:
-        await store.put_many([an_activation(namespace="before")])
+        await store.put_many(as_records([an_activation(namespace="before")]))
         await rows(inside(store), "PRAGMA max_page_count = 50")
 
         with pytest.raises(StoreUnavailable, match="no room is left"):
-            await store.put_many([an_activation(), an_activation(logs=("x" * 500_000,))])
+            await store.put_many(as_records([an_activation(), an_activation(logs=("x" * 500_000,))]))
 
         assert await ids(store) == []
         await rows(inside(store), "PRAGMA max_page_count = 1000000")
-        await store.put_many([an_activation()])
+        await store.put_many(as_records([an_activation()]))
         assert len(await ids(store)) == 1
 
 
@@ -109,8 +125,8 @@ async def test_a_file_that_another_process_holds_is_unavailable(tmp_path: Path) 
         with closing(sqlite3.connect(tmp_path / "file", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreUnavailable, match="busy_timeout"):
-                await store.put_many([activation])
-        await store.put_many([activation])
+                await store.put_many(as_records([activation]))
+        await store.put_many(as_records([activation]))
 
         assert await store.get("guest", activation.activation_id) == activation
 
@@ -121,10 +137,10 @@ async def test_a_write_that_fails_is_a_fault_until_one_succeeds(tmp_path: Path) 
         await rows(inside(store), "PRAGMA max_page_count = 1")
 
         with pytest.raises(StoreUnavailable) as caught:
-            await store.put_many([an_activation(logs=("x" * 500_000,))])
+            await store.put_many(as_records([an_activation(logs=("x" * 500_000,))]))
         assert store.faults() == (str(caught.value),)
         await rows(inside(store), "PRAGMA max_page_count = 1000000")
-        await store.put_many([an_activation()])
+        await store.put_many(as_records([an_activation()]))
 
         assert store.faults() == ()
 
@@ -132,7 +148,7 @@ async def test_a_write_that_fails_is_a_fault_until_one_succeeds(tmp_path: Path) 
 async def test_records_that_are_refused_are_no_fault(tmp_path: Path) -> None:
     async with activations(tmp_path / "file") as store:
         with pytest.raises(RecordsRefused):
-            await store.put_many([an_activation(logs=("\ud800",))])
+            await store.put_many([odd(namespace=chr(0xD800))])
 
         assert store.faults() == ()
 
@@ -142,7 +158,7 @@ async def test_the_size_of_the_file_and_what_is_in_it_are_told(tmp_path: Path) -
     async with activations(path, clock=clock, keep=KeepSettings(age=SecondsOrZero(10))) as store:
         told = [numbers(store)["gauge_sqlite_records"]]
         for _ in range(3):
-            await store.put_many([an_activation(logs=("hello",)) for _ in range(7)])
+            await store.put_many(as_records([an_activation(logs=("hello",)) for _ in range(7)]))
             told.append(numbers(store)["gauge_sqlite_records"])
             clock.now += 60
 
@@ -166,13 +182,13 @@ async def test_a_batch_that_is_cancelled_once_it_has_begun_is_there_as_a_whole(t
                 loop.call_soon_threadsafe(writing.cancel)
 
         await inside(store).run(lambda connection: connection.set_trace_callback(cancel_at))
-        writing = asyncio.ensure_future(store.put_many(batch))
+        writing = asyncio.ensure_future(store.put_many(as_records(batch)))
         await asyncio.wait({writing})
         await inside(store).run(lambda connection: connection.set_trace_callback(None))
 
         assert writing.cancelled()
         assert await ids(store) == ids_of(batch)
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
         assert await ids(store) == ids_of(batch)
 
 
@@ -180,7 +196,7 @@ async def test_a_batch_that_is_cancelled_before_it_has_begun_is_not_there(tmp_pa
     batch, go_on = [an_activation()], threading.Event()
     async with activations(tmp_path / "file") as store:
         before = asyncio.ensure_future(inside(store).run(lambda _: go_on.wait(10)))
-        writing = asyncio.ensure_future(store.put_many(batch))
+        writing = asyncio.ensure_future(store.put_many(as_records(batch)))
         await asyncio.sleep(0)  # both are in the queue
 
         writing.cancel()
@@ -199,7 +215,7 @@ async def test_what_has_begun_is_done_to_its_end_before_the_file_is_closed(tmp_p
         with transaction(connection):
             loop.call_soon_threadsafe(begun.set)
             go_on.wait(10)
-            connection.execute(INSERT, row_of(batch[0], 1))
+            connection.execute(INSERT, row_of(*as_records(batch), 1))
 
     async with activations(tmp_path / "file") as store:
         writing = asyncio.ensure_future(inside(store).run(write_late))
@@ -255,13 +271,13 @@ async def test_a_function_is_fetched_while_records_are_being_written(tmp_path: P
 async def test_a_follower_misses_nothing_when_the_newest_record_is_old(tmp_path: Path) -> None:
     clock, batch = Clock(), [an_activation() for _ in range(2)]
     async with activations(tmp_path / "file", clock=clock, keep=KeepSettings(age=SecondsOrZero(10))) as store:
-        await store.put_many([an_activation(), an_activation()])
+        await store.put_many(as_records([an_activation(), an_activation()]))
         following = store.follow("guest")
         first = asyncio.ensure_future(anext(following))
         await rows(inside(store), "SELECT 1")  # behind the question where to begin
         clock.now += 60
 
-        await store.put_many(batch)  # the two before are deleted now
+        await store.put_many(as_records(batch))  # the two before are deleted now
 
         assert [await first, await anext(following)] == batch
 
@@ -269,7 +285,7 @@ async def test_a_follower_misses_nothing_when_the_newest_record_is_old(tmp_path:
 async def test_a_row_that_is_no_record_is_unavailable(tmp_path: Path) -> None:
     activation = an_activation()
     async with activations(tmp_path / "file") as store:
-        await store.put_many([activation])
+        await store.put_many(as_records([activation]))
         await rows(inside(store), "UPDATE activations SET record = x'c1'")
 
         with pytest.raises(StoreUnavailable, match="a record can't be read"):

@@ -13,7 +13,7 @@ import pytest
 
 from invoker import Settings
 from invoker.errors import FunctionNotFound, StoreUnavailable
-from invoker.testing.builders import a_function, a_ref, an_activation
+from invoker.testing.builders import a_function, a_ref, an_activation, as_records
 from invoker_sqlite import open_activation_store, open_function_store
 from invoker_sqlite.activations import SqliteActivations
 from invoker_sqlite.database import opened
@@ -45,11 +45,11 @@ async def test_records_go_on_in_a_new_file_when_theirs_was_deleted(
     path = tmp_path / "file"
     before, after = [an_activation()], [an_activation() for _ in range(3)]
     async with activations(path) as store:
-        await store.put_many(before)
+        await store.put_many(as_records(before))
         path.unlink()
 
         for each in after:
-            await store.put_many([each])
+            await store.put_many(as_records([each]))
 
         async with activations(path) as another:
             assert await ids(another) == await ids(store) == ids_of(after)
@@ -62,10 +62,10 @@ async def test_records_go_on_in_a_new_file_when_theirs_was_deleted(
 async def test_a_directory_that_was_deleted_is_made_again(tmp_path: Path) -> None:
     path, batch = tmp_path / "state" / "file", [an_activation()]
     async with activations(path) as store:
-        await store.put_many([an_activation()])
+        await store.put_many(as_records([an_activation()]))
         shutil.rmtree(path.parent)
 
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         assert await ids(store) == ids_of(batch)
 
@@ -74,9 +74,9 @@ async def test_a_file_that_was_moved_takes_all_with_it_that_was_stored(tmp_path:
     path, moved = tmp_path / "file", tmp_path / "moved"
     before, after = [an_activation() for _ in range(300)], [an_activation()]
     async with activations(path) as store:
-        await store.put_many(before)
+        await store.put_many(as_records(before))
         path.rename(moved)
-        await store.put_many(after)
+        await store.put_many(as_records(after))
 
     async with activations(moved) as kept, activations(path) as store:
         assert (await ids(kept), await ids(store)) == (ids_of(before), ids_of(after))
@@ -89,17 +89,17 @@ async def test_another_file_in_its_place_is_used_as_it_is(tmp_path: Path, first:
     old, restored, new = ([an_activation() for _ in range(50)] for _ in range(3))
     function = a_function()
     async with both(other) as (records, functions):
-        await records.put_many(restored)
+        await records.put_many(as_records(restored))
         await functions.put(function)
     async with both(path) as (records, functions):
-        await records.put_many(old)
+        await records.put_many(as_records(old))
         other.replace(path)
 
         if first == "records":
-            await records.put_many(new)
+            await records.put_many(as_records(new))
         assert (await functions.fetch(a_ref(function), exact=False)).code == function.code
         if first == "functions":
-            await records.put_many(new)
+            await records.put_many(as_records(new))
 
         async with activations(path) as another:
             assert await ids(another) == await ids(records) == ids_of(restored + new)
@@ -114,10 +114,10 @@ async def test_a_file_in_its_place_that_is_no_database_is_unavailable_until_it_i
 
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="it is no database"):
-                await store.put_many(batch)
+                await store.put_many(as_records(batch))
         assert path.read_text() == "mine\n" * 1000
         path.unlink()
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         assert await ids(store) == ids_of(batch)
 
@@ -132,7 +132,7 @@ async def test_actions_are_those_of_the_file_that_is_there(tmp_path: Path, caplo
             with pytest.raises(FunctionNotFound):
                 await functions.fetch(a_ref(function), exact=False)
         await functions.put(function)
-        await records.put_many([an_activation()])
+        await records.put_many(as_records([an_activation()]))
 
         assert (await functions.fetch(a_ref(function), exact=False)).code == function.code
     told = f"{path} was deleted or replaced: from now on the file of that name has the"
@@ -146,13 +146,13 @@ async def test_another_process_that_makes_it_anew_shares_it_with_those_who_had_t
     """SQLite's own files beside the old one would be taken for those of the new one: "disk I/O error"."""
     path, batch = tmp_path / "file", [an_activation()]
     async with both(path) as (records, functions):
-        await records.put_many([an_activation() for _ in range(50)])
+        await records.put_many(as_records([an_activation() for _ in range(50)]))
         path.unlink()
         process = await asyncio.create_subprocess_exec(sys.executable, WRITER, path, stdout=PIPE)
         assert process.stdout is not None
         said = (await process.stdout.readline()).decode().rstrip()
 
-        await records.put_many(batch)
+        await records.put_many(as_records(batch))
         with pytest.raises(FunctionNotFound):
             await functions.fetch(a_ref(a_function()), exact=False)
         process.kill()
@@ -184,7 +184,7 @@ async def test_a_file_that_was_deleted_while_it_is_opened_is_found_out(
     async with opened(path, 5) as database:
         store = SqliteActivations(database, SqliteSettings().keep, (0, 0))
 
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
 
         async with activations(path) as another:
             assert await ids(another) == ids_of(batch)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from invoker.errors import StoreUnavailable
-from invoker.testing.builders import an_activation
+from invoker.testing.builders import an_activation, as_records
 from tests.plugins.store_sqlite.stores import activations, ids, ids_of, inside, rows
 
 NOBODY = 65534
@@ -21,7 +21,7 @@ CONTENT = ("SELECT * FROM activations", "SELECT * FROM kept", "PRAGMA page_count
 
 async def filled(path: Path) -> None:
     async with activations(path) as store:
-        await store.put_many([an_activation() for _ in range(2000)])
+        await store.put_many(as_records([an_activation() for _ in range(2000)]))
 
 
 def damage(path: Path, page: int) -> None:
@@ -33,13 +33,13 @@ def damage(path: Path, page: int) -> None:
 async def test_a_file_that_takes_records_is_left_as_it_is(tmp_path: Path) -> None:
     batch = [an_activation() for _ in range(3)]
     async with activations(tmp_path / "file") as store:
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
         before = [await rows(inside(store), sql) for sql in CONTENT]
 
         await store.put_many([])
 
         assert [await rows(inside(store), sql) for sql in CONTENT] == before
-        await store.put_many(batch := [*batch, an_activation()])
+        await store.put_many(as_records(batch := [*batch, an_activation()]))
         assert await ids(store) == ids_of(batch)
 
 
@@ -134,7 +134,7 @@ def small_disk(tmp_path: Path, absent: Callable[[str], None]) -> Iterator[Path]:
 async def test_a_full_disk_is_unavailable(small_disk: Path) -> None:
     batch = [an_activation()]
     async with activations(small_disk / "file") as store:
-        await store.put_many(batch)
+        await store.put_many(as_records(batch))
         await store.put_many([])
         fill(small_disk / "filled")
 

@@ -11,7 +11,7 @@ from subprocess import PIPE
 
 from invoker import Settings
 from invoker.testing.activation_reader import begun, taken
-from invoker.testing.builders import a_function, a_ref, an_activation
+from invoker.testing.builders import a_function, a_ref, an_activation, as_records
 from invoker_sqlite import open_activation_store, open_function_store
 from invoker_sqlite.activations import SqliteActivations
 from invoker_sqlite.functions import SqliteFunctions
@@ -104,7 +104,7 @@ async def test_what_was_stored_survives_the_death_of_the_process(tmp_path: Path)
         for line in said:
             if line.endswith(b"\n"):  # the last one may be cut off
                 assert await store.get("guest", line.decode().rstrip()) is not None
-        await store.put_many([an_activation()])
+        await store.put_many(as_records([an_activation()]))
 
 
 async def test_two_openings_in_one_process_share_the_file(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ async def test_two_openings_in_one_process_share_the_file(tmp_path: Path) -> Non
     function, activation = a_function(), an_activation()
     async with catalog(path) as one, catalog(path) as other, records(path) as first, records(path) as second:
         revisions = await asyncio.gather(*(each.put(function) for each in (one, other) * 5))
-        await asyncio.gather(first.put_many([activation]), second.put_many([activation]))
+        await asyncio.gather(first.put_many(as_records([activation])), second.put_many(as_records([activation])))
 
         assert len(set(revisions)) == 10
         assert (await other.fetch(a_ref(function), exact=False)).revision in revisions

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from invoker import Settings
 from invoker.config import Seconds
-from invoker.testing.builders import a_function, an_activation
+from invoker.testing.builders import a_function, an_activation, as_records
 from invoker_sqlite import open_activation_store, open_function_store
 from invoker_sqlite.settings import SqliteSettings
 
@@ -30,7 +30,7 @@ async def write(path: Path) -> dict[str, list[str]]:
     async with open_activation_store(settings) as activations, open_function_store(settings) as functions:
         for _ in range(BATCHES):
             batch = [an_activation(logs=("hello",)) for _ in range(RECORDS)]
-            await activations.put_many(batch)
+            await activations.put_many(as_records(batch))
             ids += [activation.activation_id for activation in batch]
             revisions.append(await functions.put(a_function(name="shared")))  # type: ignore[attr-defined]
     return {"ids": ids, "revisions": revisions}
@@ -41,7 +41,7 @@ async def write_until_killed(path: Path) -> None:
     async with open_activation_store(Settings.of(SqliteSettings(path=path))) as activations:
         while True:
             activation = an_activation()
-            await activations.put_many([activation])
+            await activations.put_many(as_records([activation]))
             say(activation.activation_id)
 
 
