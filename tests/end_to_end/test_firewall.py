@@ -1,5 +1,7 @@
 """The firewall around a runtime that it can't keep in: whoever starts or checks an invoker is told."""
 
+import json
+
 from tests.end_to_end.program import Home
 
 OPEN = "the network of actions is open: "
@@ -17,6 +19,6 @@ def test_an_invoker_that_may_not_run_with_an_open_network_does_not_start(home: H
     called = home.call("--set", 'extra=["firewall"]', "--set", "firewall.required=true", "run")
 
     assert called.code == 2
-    assert called.errors.splitlines()[-1] == (
-        "error: firewall.required: ProcessRuntime gives containers no network that could be told from the machine's own"
+    assert json.loads(called.errors.splitlines()[-1])["message"] == (
+        "firewall.required: ProcessRuntime gives containers no network that could be told from the machine's own"
     )
