@@ -102,7 +102,11 @@ def test_an_address_that_is_taken_is_named(own_home: Home) -> None:
     with own_home.running() as program:
         taken = f"{program.data.host}:{program.data.port}"
 
-        failed(own_home.call("--set", f"http.bind={taken}", "run"), 2, f"http.bind: can't listen on {taken}")
+        failed(
+            own_home.call("--set", f"http.bind={taken}", "--set", "node.unique_name=other", "run"),
+            2,
+            f"http.bind: can't listen on {taken}",
+        )
 
 
 def test_an_unguarded_listener_for_everybody_is_refused(home: Home) -> None:

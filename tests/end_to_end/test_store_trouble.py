@@ -129,7 +129,9 @@ async def test_stopping_waits_for_the_store(own_home: Home) -> None:
 
 async def test_records_that_the_store_never_took_are_lost_and_said_to_be(own_home: Home) -> None:
     own_home.put(python("echo", ECHO))
-    with own_home.running(*IMPATIENT, "recording.grace=100 ms", code=LOST_RECORDS) as program:
+    with own_home.running(
+        *IMPATIENT, "recording.safety=memory", "recording.grace=100 ms", code=LOST_RECORDS
+    ) as program:
         await warmed(program)
         with locked(own_home.database):
             for _ in range(3):

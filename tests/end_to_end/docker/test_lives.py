@@ -96,9 +96,10 @@ async def test_nothing_is_reaped_beside_an_invoker_that_runs(own_home: DockerHom
         await settled(program, own_home.engine)
         again = await invoke(program, "fine")
 
-    for called in (reaped, second):
+    mine = f"'0/{own_home.unique_name}' has locked"
+    for called, why in ((reaped, mine), (second, "which is the same invoker")):
         assert (called.code, called.output) == (2, "")
-        assert f"'0/{own_home.unique_name}' has locked" in called.errors.replace(" as well", "")
+        assert why in called.errors.replace(" as well", "")
     assert again.line["containerType"] == "warm"
 
 
