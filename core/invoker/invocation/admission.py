@@ -62,13 +62,7 @@ class AdmissionControl:
         if not self._has_room(size):
             if self.recorder.full:
                 self.refused_busy["records"] += 1
-                spooled = self.recorder.spool_failure is None
-                what = (
-                    "too many activation records wait for the store"
-                    if spooled
-                    else "activation records can't be spooled"
-                )
-                raise Busy(what, retry_after=5)
+                raise Busy(self.recorder.lack, retry_after=5)
             self.refused_busy["queue"] += 1
             raise Busy("too many messages wait for a container", retry_after=1)  # it moves with each end of a function
         self.waiting_bytes += size

@@ -20,8 +20,7 @@ from invoker.wire.outcome import Outcomes, remark
 
 _UNHEALTHY: Final = 503
 """A warm container's proxy did not take the call: another may (spec 9.8, T53). A fresh one may have acted already."""
-_LAST_WORDS: Final = 0.1
-"""Seconds of silence after which a function that failed has said all: why, as a rule. Engines pass it on late."""
+_LAST_WORDS: Final = 0.1  # seconds of silence after which a function that failed has said why: engines are slow
 
 
 @dataclass(eq=False)

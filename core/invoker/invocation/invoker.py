@@ -24,11 +24,8 @@ from invoker.wire.outcome import Outcomes
 
 logger = logging.getLogger("invoker.invocation")
 
-_MOVES: Final = 3
-"""How often an activation goes to another container because one did not take it (spec 9.8.4 has no bound)."""
-
-_LARGE: Final = 64 << 10
-"""Bytes of a message whose arguments are taken apart beside the event loop: 1 MB of them may take 100 ms."""
+_MOVES: Final = 3  # to other containers, because one did not take the call (spec 9.8.4 has no bound)
+_LARGE: Final = 64 << 10  # bytes of a message whose arguments are taken apart in a thread: 1 MB may take 100 ms
 
 
 @dataclass(kw_only=True, eq=False)

@@ -114,6 +114,12 @@ class Recorder:
         return self.pending_bytes >= self._settings.max_bytes or self.spool_failure is not None
 
     @property
+    def lack(self) -> str:
+        """Why it is full."""
+        stuck = self.spool_failure is not None
+        return "activation records can't be spooled" if stuck else "too many activation records wait for the store"
+
+    @property
     def pending(self) -> int:
         """Records that are not stored yet."""
         arriving = 0 if self._safe is None else self._safe.pending
