@@ -85,12 +85,14 @@ class Connections:
         """Serve those that wait, one piece after the other of each, for as long as a turn of the loop may take."""
         end, queue = perf_counter() + TURN, self._queue
         try:
-            while queue and perf_counter() < end:
+            while queue:
                 connection = queue.popleft()
                 connection.waits = False
                 if connection.go_on():
                     self._line_up(connection)
                 connection.settle()
+                if perf_counter() >= end:
+                    break
         finally:  # whatever broke, the others have their turn
             self._turning = bool(queue)
             if queue:
