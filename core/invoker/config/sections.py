@@ -70,8 +70,7 @@ class RolesSettings(Section, frozen=True, kw_only=True):
     extra: tuple[str, ...] = ()
     """Observers, wrappers and admission."""
     loaders: tuple[str, ...] = ()
-    """Python modules that fetch settings from elsewhere, such as "dynaconf.loaders.vault_loader": each has a `load`, as
-    Dynaconf asks for. What they bring lies over the files and below the environment."""
+    """Python modules with a `load` as Dynaconf's "dynaconf.loaders.vault_loader" has: over files, below variables."""
 
 
 class LogsSettings(Section, frozen=True, kw_only=True):
@@ -194,8 +193,7 @@ class RecordingSettings(Section, frozen=True, kw_only=True):
     store_non_blocking: StoreLevel = "always"
     """Which others are recorded (spec 8.5)."""
     safety: Literal["memory", "file", "disk"] = "file"
-    """What a record survives whose activation was answered: nothing; the death of the process, in a file of its own;
-    or that of the machine, with the file on the disk (one fdatasync for all that end meanwhile)."""
+    """What a record survives once its activation is answered: nothing, the process's death, or the machine's."""
     batch_size: Count = 500
     """Records in one write."""
     batch_bytes: ByteSize = ByteSize(5 << 20)
