@@ -169,6 +169,11 @@ class _Idle:
         """See `Intake`."""
         self.answers = answers
 
+    def reserve(self, size: int) -> None:
+        """See `Intake`."""
+
+    release = reserve
+
     async def answer(self) -> None:
         """Give the receipt and the answer."""
         assert self.answers is not None

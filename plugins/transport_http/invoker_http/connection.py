@@ -293,7 +293,6 @@ class HttpConnection(asyncio.Protocol):
         self._timer = self._loop.call_later(self._owner.patience, self._transport.abort)
 
     def _allow(self, seconds: float) -> None:
-        """Set the deadline."""
         self._deadline = self._loop.time() + seconds
         if self._timer.when() > self._deadline:
             self._timer.cancel()

@@ -125,7 +125,6 @@ class Acceptor:
             connection.close()
 
     def _wait_outside(self, reason: str | None) -> None:
-        """Have those who come wait for a while."""
         self.fault = f"no connection can be accepted: {reason}"
         logger.error("no connection can be accepted, next try in %g s: %s", RELIEF, reason)
         self._ignore()
