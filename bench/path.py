@@ -30,7 +30,7 @@ from invoker.config import (
     node_of,
 )
 from invoker.contracts import Admitted, Answers, Intake
-from invoker.entities.activation import Ack, Activation
+from invoker.entities.activation import Ack, Activation, ActivationRecord
 from invoker.entities.container import ContainerSpec, Reply, Stream
 from invoker.entities.function import Executable, Function
 from invoker.functions import LimitsCheck
@@ -43,6 +43,7 @@ from invoker.wire import action_proxy
 from invoker.wire import request as wire
 from invoker.wire.acknowledgement import Acknowledger
 from invoker.wire.outcome import Outcomes
+from invoker.wire.record import recorded
 from invoker_attached_logs.follower import AttachedLogs
 from invoker_http.connection import BodyAnswers, Connections, HttpConnection
 from invoker_http.endpoints import HttpRequest, MessageEndpoint
@@ -251,7 +252,13 @@ class _Steps:
         yield "activation", lambda: self.invocation.activation(self.outcome)
         yield "acknowledgement: encode", lambda: bench.acknowledger.encode(Ack.COMBINED, request, self.activation)
         yield "metrics and log line", self.tell
-        yield "record: SQLite row (in its own thread)", lambda: row_of(self.activation, 1_888_888_888_888)
+        record = self.recorded()
+        yield "record: encode", self.recorded
+        yield "record: SQLite row (in its own thread)", lambda: row_of(record, 1_888_888_888_888)
+
+    def recorded(self) -> ActivationRecord:
+        """Encode the record."""
+        return recorded(self.activation, compat="openwhisk", updated=1_888_888_888_888)
 
     def begun(self) -> Invocation:
         """Make what an invocation begins with."""
